@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+# Flags and target helpers. Project flags live on one interface target linked at build time only, so nothing
+# leaks into the exported package.
+
+find_program(HALYARD_CCACHE ccache)
+if(HALYARD_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER "${HALYARD_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${HALYARD_CCACHE}")
+endif()
+
+add_library(halyard_flags INTERFACE)
+target_compile_options(halyard_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wcast-align -Wnull-dereference
+  -Wdouble-promotion -Wimplicit-fallthrough
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>
+  # Paths in __FILE__ and debug information are relative, so a build is the same wherever the clone lies.
+  -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports null dereferences inside libstdc++ once sanitizers or -O2 change its inlining.
+  target_compile_options(halyard_flags INTERFACE -Wno-null-dereference)
+endif()
+target_compile_definitions(halyard_flags INTERFACE $<$<NOT:$<CONFIG:Release>>:_GLIBCXX_ASSERTIONS>)
+if(HALYARD_SANITIZE)
+  target_compile_options(halyard_flags INTERFACE
+    -fsanitize=${HALYARD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(halyard_flags INTERFACE -fsanitize=${HALYARD_SANITIZE})
+endif()
+find_program(HALYARD_MOLD mold)
+if(HALYARD_MOLD)
+  target_link_options(halyard_flags INTERFACE -fuse-ld=mold)
+endif()
+
+# The settings that every target of the project shares.
+function(hal_target name)
+  target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:halyard_flags>)
+  set_target_properties(${name} PROPERTIES
+    C_STANDARD 11 C_STANDARD_REQUIRED ON
+    CXX_STANDARD 23 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF
+    C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+# hal_driver(<name> SOURCES ... [LIBS ...]): a driver that the instance loads by name, halyard-<name>.so.
+function(hal_driver name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  add_library(halyard-${name} MODULE ${arg_SOURCES})
+  hal_target(halyard-${name})
+  target_link_libraries(halyard-${name} PRIVATE ${arg_LIBS})
+  target_link_options(halyard-${name} PRIVATE
+    "LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/driver.map" "LINKER:--no-undefined")
+  set_target_properties(halyard-${name} PROPERTIES PREFIX ""
+    LIBRARY_OUTPUT_DIRECTORY "${HALYARD_DRIVER_DIR}" BUILD_RPATH_USE_ORIGIN ON)
+endfunction()
+
+# hal_test(<name> SOURCES ... [LIBS ...] [TIMEOUT seconds] [LABELS ...]): one Catch2 program, one CTest entry.
+function(hal_test name)
+  if(NOT HALYARD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  hal_target(${name})
+  target_link_libraries(${name} PRIVATE halyard_catch2 ${arg_LIBS})
+  add_test(NAME ${name} COMMAND ${name} ${HALYARD_CATCH2_ARGS})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" SKIP_RETURN_CODE 77)
+endfunction()
+
+# hal_fuzz(<name> SOURCE file CORPUS dir [LIBS ...]): with HALYARD_FUZZ a libFuzzer program; always a test that
+# replays the corpus through the same entry point.
+function(hal_fuzz name)
+  if(NOT HALYARD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "SOURCE;CORPUS" "LIBS" ${ARGN})
+  if(HALYARD_FUZZ)
+    add_executable(${name} ${arg_SOURCE})
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    add_executable(${name} ${arg_SOURCE} "${PROJECT_SOURCE_DIR}/cmake/fuzz_replay.cpp")
+    add_test(NAME ${name}_corpus COMMAND ${name} "${arg_CORPUS}")
+    set_tests_properties(${name}_corpus PROPERTIES TIMEOUT 120 LABELS fuzz)
+  endif()
+  hal_target(${name})
+  target_link_libraries(${name} PRIVATE ${arg_LIBS})
+endfunction()
