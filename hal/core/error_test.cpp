@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <halyard_catch.hpp>
+#include <string>
+
+#include "hal/result.hpp"
+
+namespace {
+
+hal::Result<int> half(int n) {
+  if (n % 2 != 0) { return hal::Error(HAL_INVALID_ARGUMENT, "odd number"); }
+  return n / 2;
+}
+
+hal::Result<int> quarter(int n) {
+  HAL_TRY(const int h, half(n));
+  return half(h);
+}
+
+}  // namespace
+
+TEST_CASE("error: the story has the sentence, the vendor's name and number, the site and each cause") {
+  hal::Error first(HAL_DEVICE_LOST, "the card fell off the bus", "rngd", "RNGD_GONE", -7);
+  hal::Error second = std::move(first).while_doing("submitting 3 commands");
+  const std::string story(second.text());
+  CHECK(second.code() == HAL_DEVICE_LOST);
+  CHECK(story.find("submitting 3 commands") < story.find("because the card fell off the bus"));
+  CHECK(story.find("RNGD_GONE -7") != std::string::npos);
+  CHECK(story.find("error_test.cpp:") != std::string::npos);
+}
+
+TEST_CASE("error: a chain of 100,000 causes is released without growing the stack") {
+  hal::Error error(HAL_INTERNAL, "first");
+  for (int i = 0; i < 100'000; ++i) { error = std::move(error).while_doing("next"); }
+  CHECK(error.code() == HAL_INTERNAL);
+}
+
+TEST_CASE("error: unknown codes have a fixed name and NULL is OK") {
+  CHECK(std::string(hal_code_name(static_cast<hal_code>(31))) == "UNKNOWN_CODE");
+  CHECK(std::string(hal_error_text(nullptr)) == "OK");
+  CHECK(hal_error_describe(nullptr).code == HAL_OK);
+}
+
+TEST_CASE("result: HAL_TRY passes values on and errors out") {
+  CHECK(*quarter(8) == 2);
+  REQUIRE_FALSE(quarter(6));
+  CHECK(quarter(6).error().what() == "odd number");
+  CHECK_THROWS_AS(quarter(6).value(), hal::Exception);
+}

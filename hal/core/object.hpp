@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// The head of every counted object: what it is, how many own it, how it goes.
+#pragma once
+
+#include <cstdint>
+
+#include "hal/driver.h"
+
+namespace hal::core {
+
+enum class Kind : std::uint32_t {
+  error = 0x48414c01,  // a tag that plain memory seldom holds, so a wrong pointer is noticed
+  instance,
+  device,
+  queue,
+  timeline,
+  buffer,
+  pool,
+  program,
+  commands,
+  peer,
+};
+
+inline void init(hal_object& object, Kind kind, void (*dispose)(hal_object*)) {
+  object = {static_cast<std::uint32_t>(kind), 1, dispose};
+}
+
+inline void retain(hal_object& object) { __atomic_fetch_add(&object.owners, 1U, __ATOMIC_RELAXED); }
+
+inline void release(hal_object& object) {
+  // acq_rel: whoever takes the last owner sees every write of the others before it disposes.
+  if (__atomic_fetch_sub(&object.owners, 1U, __ATOMIC_ACQ_REL) == 1U) { object.dispose(&object); }
+}
+
+// One owner of an object whose type starts with hal_object (or derives from such a type).
+template <class T>
+class Ref {
+ public:
+  Ref() = default;
+  explicit Ref(T* adopted) : object_(adopted) {}
+  static Ref share(T* object) {
+    if (object != nullptr) { retain(object->object); }
+    return Ref(object);
+  }
+  Ref(const Ref& other) : Ref(share(other.object_)) {}
+  Ref(Ref&& other) noexcept : object_(other.take()) {}
+  Ref& operator=(Ref other) noexcept {
+    T* mine = object_;
+    object_ = other.object_;
+    other.object_ = mine;
+    return *this;
+  }
+  ~Ref() {
+    if (object_ != nullptr) { release(object_->object); }
+  }
+
+  T* get() const { return object_; }
+  T* operator->() const { return object_; }
+  T& operator*() const { return *object_; }
+  explicit operator bool() const { return object_ != nullptr; }
+  T* take() {
+    T* mine = object_;
+    object_ = nullptr;
+    return mine;
+  }
+
+ private:
+  T* object_ = nullptr;
+};
+
+}  // namespace hal::core

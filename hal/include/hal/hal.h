@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Halyard: one device API for accelerators that have nothing in common.
+ *
+ * The tour, in five sentences. An Instance loads drivers and lists devices by URI. A Device makes buffers, programs and
+ * queues. A Queue is an in-order lane that owns a Timeline; each submission is an array of plain `hal_command` values,
+ * waits for points, signals points, and returns its own Point. A Point is a timeline and a value; anybody may wait for it,
+ * on the host or on any queue of any device, before or after it was signalled. Every failure is a `hal_error` that says
+ * what was asked, what was found, where, and what to try.
+ *
+ * Rules for the whole header
+ *   Results    Every function that can fail returns `hal_error*`: NULL is success. The caller owns the error and passes it
+ *              to hal_release(). On failure no output is written unless its comment says so.
+ *   Objects    Handles are counted: whoever makes or retains one calls hal_release() once. Releasing an object that
+ *              submitted work still uses is legal; its storage lives until that work is done.
+ *   Pointers   NULL for a pointer that a comment does not call optional is INVALID_ARGUMENT.
+ *   Threads    Every function may be called from any thread at any time, on shared objects too, unless it says otherwise.
+ *              Submissions to one queue from several threads are ordered as the calls return.
+ *   Time       Durations are nanoseconds. HAL_FOREVER as a deadline is refused where a deadline is asked for: every wait
+ *              ends.
+ *   Text       Strings are UTF-8 and end in NUL. A returned `const char*` lives as long as the object it came from.
+ *
+ * The C++20 face of the same calls is hal/hal.hpp. What a driver implements is hal/driver.h.
+ */
+#ifndef HAL_HAL_H
+#define HAL_HAL_H
+
+#include <stdint.h>
+
+#if defined(__cplusplus)
+#define HAL_NODISCARD [[nodiscard]]
+extern "C" {
+#else
+#define HAL_NODISCARD __attribute__((warn_unused_result))
+#endif
+#define HAL_API __attribute__((visibility("default")))
+
+typedef struct hal_instance hal_instance;
+typedef struct hal_device hal_device;
+typedef struct hal_queue hal_queue;
+typedef struct hal_timeline hal_timeline;
+typedef struct hal_buffer hal_buffer;
+typedef struct hal_pool hal_pool;
+typedef struct hal_program hal_program;
+typedef struct hal_commands hal_commands;
+typedef struct hal_peer hal_peer;
+typedef struct hal_error hal_error;
+
+/* ------------------------------------------------------------------------------------------------------------ objects */
+
+/** Adds one owner to any object of this header, errors included. Returns its argument. NULL is allowed. */
+HAL_API void* hal_retain(void* object);
+
+/**
+ * Takes one owner from any object of this header. NULL is allowed.
+ *
+ * Never blocks and never fails. A queue that still has work drains it first; a buffer, program or recording that work
+ * still uses lives until that work is done. Releasing the instance last waits for drains that can end and cancels those
+ * that cannot.
+ */
+HAL_API void hal_release(void* object);
+
+/* ------------------------------------------------------------------------------------------------------------- errors */
+
+typedef enum hal_code {
+  HAL_OK = 0,
+  HAL_INVALID_ARGUMENT = 1,      /* the call itself is wrong; nothing happened */
+  HAL_OUT_OF_RANGE = 2,          /* a range ends outside its object */
+  HAL_NOT_FOUND = 3,             /* a name, URI, file or entry does not exist */
+  HAL_UNSUPPORTED = 4,           /* this device cannot do it; the text says why */
+  HAL_UNAVAILABLE = 5,           /* it could, but something outside is missing or refuses */
+  HAL_BUSY = 6,                  /* somebody holds it exclusively */
+  HAL_WOULD_BLOCK = 7,           /* the declared limit of pending work is reached; nothing was submitted */
+  HAL_OUT_OF_HOST_MEMORY = 8,
+  HAL_OUT_OF_DEVICE_MEMORY = 9,  /* the text has the bytes asked for, free, and the largest block */
+  HAL_DEADLINE_EXCEEDED = 10,    /* the wait ended; the work goes on */
+  HAL_CANCELLED = 11,
+  HAL_DEVICE_LOST = 12,
+  HAL_PEER_LOST = 13,
+  HAL_INVALID_IMAGE = 14,        /* bytes that are not what they claim to be; the text names field and offset */
+  HAL_INCOMPATIBLE = 15,         /* well formed, but for another version or target */
+  HAL_EXECUTION_FAILED = 16,     /* the device reported that the work itself went wrong */
+  HAL_INTERNAL = 17              /* a rule of ours was broken; please report it */
+} hal_code;
+
+/** A place in a caller's source. Strings must be literals or outlive the instance. */
+typedef struct hal_site {
+  const char* file;
+  const char* function;
+  uint32_t line;
+  uint32_t reserved;
+} hal_site;
+
+/** What an error holds. Unknown strings are empty, never NULL. */
+typedef struct hal_error_info {
+  hal_code code;
+  const char* what;        /* one sentence: what was asked, what was found, what to try */
+  const char* origin;      /* who found it: "core", or a driver's name */
+  const char* vendor_name; /* the vendor's own name of its code, such as CUDA_ERROR_INVALID_VALUE */
+  int64_t vendor_code;     /* the vendor's own number; meaningful if vendor_name is not empty */
+  hal_site where;          /* the call site of the submission or call that failed, if known */
+  const hal_error* cause;  /* the first failure behind this one, or NULL; owned by the error */
+} hal_error_info;
+
+/** The constant's name, "INVALID_ARGUMENT"; "UNKNOWN_CODE" for any other number. */
+HAL_API const char* hal_code_name(hal_code code);
+
+/**
+ * Makes an error. `cause` may be NULL; the new error takes over the caller's ownership of it.
+ * If host memory has run out the one static OUT_OF_HOST_MEMORY error is returned instead, never NULL.
+ */
+HAL_NODISCARD HAL_API hal_error* hal_error_create(const hal_error_info* info);
+
+/** Reads an error without taking ownership. Strings live as long as the error. NULL gives HAL_OK and empty strings. */
+HAL_API hal_error_info hal_error_describe(const hal_error* error);
+
+/** The whole story, several lines, newest first: sentence, vendor's name and number, call site, then each cause. */
+HAL_API const char* hal_error_text(const hal_error* error);
+
+/* ------------------------------------------------------------------------------------------------------------- values */
+
+typedef enum hal_dtype {
+  HAL_F64 = 1, HAL_F32 = 2, HAL_F16 = 3, HAL_BF16 = 4, HAL_F8E4M3 = 5, HAL_F8E5M2 = 6,
+  HAL_I64 = 7, HAL_I32 = 8, HAL_I8 = 9, HAL_I4 = 10, HAL_U8 = 11, HAL_BOOL = 12, HAL_U32 = 13, HAL_U64 = 14
+} hal_dtype;
+
+/** A timeline and a value. The zero Point {NULL, 0} is always reached. Holding a Point does not own the timeline. */
+typedef struct hal_point {
+  hal_timeline* timeline;
+  uint64_t value;
+} hal_point;
+
+/**
+ * A range of bytes: of a buffer, of host memory (buffer NULL: `offset` is the address), or of a recording's numbered slot
+ * (hal_slot()). Host memory must stay valid until the submission's point is reached.
+ */
+typedef struct hal_slice {
+  hal_buffer* buffer;
+  uint64_t offset;
+  uint64_t length;
+} hal_slice;
+
+static inline hal_slice hal_host(const void* address, uint64_t length) {
+  hal_slice slice = {(hal_buffer*)0, (uint64_t)(uintptr_t)address, length};
+  return slice;
+}
+
+/** A range inside whatever buffer the n-th slot holds at replay. Odd addresses cannot be buffers, so they name slots. */
+static inline hal_slice hal_slot(uint32_t number, uint64_t offset, uint64_t length) {
+  hal_slice slice = {(hal_buffer*)((uintptr_t)number * 2U + 1U), offset, length};
+  return slice;
+}
+
+/** What a submission waits for, what it signals besides its own timeline, and where it was called. All optional. */
+typedef struct hal_sync {
+  const hal_point* waits;
+  const hal_point* signals;
+  uint32_t wait_count;
+  uint32_t signal_count;
+  const hal_site* where;
+} hal_sync;
+
+/** Work groups and the size of each. A group size of zeros means the entry's own. Shared bytes are added per group. */
+typedef struct hal_grid {
+  uint32_t groups[3];
+  uint32_t group_size[3];
+  uint32_t shared_bytes;
+} hal_grid;
+
+typedef enum hal_arg_kind { HAL_ARG_BUFFER = 1, HAL_ARG_SCALAR = 2 } hal_arg_kind;
+
+/** One argument of a run: a slice for buffers and tensors, or up to 16 bytes of scalar. Captured at submission. */
+typedef struct hal_arg {
+  uint32_t kind; /* hal_arg_kind */
+  uint32_t size; /* scalar: bytes used */
+  union {
+    hal_slice slice;
+    unsigned char scalar[16];
+  } value;
+} hal_arg;
+
+/** Memory of a peer, as its owner exported it with hal_buffer_export(). A plain value: send it by any means. */
+typedef struct hal_remote {
+  uint64_t key;
+  uint64_t address;
+  uint64_t length;
+} hal_remote;
+
+/* ----------------------------------------------------------------------------------------------------------- commands */
+
+typedef enum hal_op {
+  HAL_OP_BARRIER = 0,   /* nothing but its waits and signals */
+  HAL_OP_FILL = 1,      /* repeats a 1, 2, 4 or 8 byte pattern over `to`; the length is a multiple of it */
+  HAL_OP_COPY = 2,      /* moves from.length bytes; equal lengths; overlap inside one buffer is refused */
+  HAL_OP_RUN = 3,       /* one entry of a program: a kernel (needs a grid) or a tensor graph (refuses one) */
+  HAL_OP_PREPARE = 4,   /* lets the device move constants and warm up an entry before its first run */
+  HAL_OP_EXECUTE = 5,   /* replays a recording with slots */
+  HAL_OP_CALL = 6,      /* a host function, in queue order, on a thread of the core */
+  HAL_OP_PUT = 7,       /* local bytes into a peer's memory */
+  HAL_OP_GET = 8,       /* a peer's memory into local bytes */
+  HAL_OP_SEND = 9,      /* a tagged message */
+  HAL_OP_RECV = 10,     /* the matching message; shorter is OUT_OF_RANGE, never cut silently */
+  HAL_OP_TIMESTAMP = 11,/* writes the device's clock, a uint64_t in ns, to `to` (8 bytes) */
+  HAL_OP_CIRCUIT = 12,  /* sets a named permutation of light paths */
+  HAL_OP_FREE = 13,     /* returns a buffer to its pool once this point is reached */
+  HAL_OP_COUNT = 14
+} hal_op;
+
+/** A host function of HAL_OP_CALL. May call any function of this header except waits on its own queue. Returns NULL or
+    an error, which fails the queue; ownership passes to the core. */
+typedef hal_error* (*hal_host_function)(void* user);
+
+/** One piece of work, as a value. The queue copies it (arguments too) at submission, so it may be reused at once. */
+typedef struct hal_command {
+  uint32_t op;       /* hal_op */
+  uint32_t reserved; /* 0 */
+  const char* label; /* optional; shown in errors and traces; must outlive the work */
+  union {
+    struct { hal_slice to; uint64_t pattern; uint64_t pattern_bytes; } fill;
+    struct { hal_slice to; hal_slice from; } copy;
+    struct { hal_program* program; const hal_arg* args; uint32_t entry; uint32_t arg_count; hal_grid grid;
+             uint32_t has_grid; } run; /* prepare uses program and entry */
+    struct { hal_commands* commands; const hal_slice* slots; uint64_t slot_count; } execute;
+    struct { hal_host_function function; void* user; } call;
+    struct { hal_peer* peer; hal_slice local; hal_remote remote; } transfer; /* put, get */
+    struct { hal_peer* peer; hal_slice local; uint64_t tag; } message;       /* send, recv */
+    struct { hal_slice to; } timestamp;
+    struct { const char* permutation; } circuit;
+    struct { hal_buffer* buffer; } free;
+  } as;
+} hal_command;
+
+/* ----------------------------------------------------------------------------------------------------------- instance */
+
+typedef enum hal_log_level { HAL_LOG_ERROR = 1, HAL_LOG_WARNING = 2, HAL_LOG_INFO = 3, HAL_LOG_DEBUG = 4 } hal_log_level;
+typedef void (*hal_log_function)(void* user, hal_log_level level, const char* origin, const char* text);
+
+typedef struct hal_instance_desc {
+  uint32_t struct_size;     /* sizeof(hal_instance_desc) */
+  uint32_t pending_limit;   /* submissions a queue may hold back before WOULD_BLOCK; 0 = 65,536 */
+  const char* drivers;      /* ':'-separated driver names or paths; NULL: HALYARD_DRIVERS, else all that are found */
+  const char* layers;       /* ':'-separated layers round every driver; NULL: HALYARD_LAYERS, else none */
+  hal_log_function log;     /* NULL: warnings and errors go to standard error */
+  void* log_user;
+} hal_instance_desc;
+
+/**
+ * Loads drivers and lists devices. `desc` may be NULL for the defaults.
+ *
+ * A driver or device that cannot be used is not an error: it is listed by hal_instance_report() with the reason.
+ * Errors   INVALID_ARGUMENT  struct_size is not one this library knows
+ *          NOT_FOUND         a layer's name is unknown
+ */
+HAL_NODISCARD HAL_API hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out);
+
+/** One device as discovery saw it. */
+typedef struct hal_device_info {
+  const char* uri;         /* what hal_device_open() takes: "cuda:0", "rngd:0/pe0-3" */
+  const char* name;        /* the device's own name; says "emulated" if it is */
+  const char* driver;      /* the driver that offers it */
+  const char* vendor;
+  const char* reason;      /* empty if usable, else why not */
+  uint64_t memory_bytes;
+  uint32_t is_emulated;
+  uint32_t usable;
+} hal_device_info;
+
+/** How many devices hal_instance_device() lists: usable ones first, real before emulated within a driver. */
+HAL_API uint32_t hal_instance_device_count(const hal_instance* instance);
+
+/** The i-th device. Errors: OUT_OF_RANGE  i is not below the count. */
+HAL_NODISCARD HAL_API hal_error* hal_instance_device(const hal_instance* instance, uint32_t i, hal_device_info* out);
+
+/** Every driver that was tried and what came of it, one line each. Lives as long as the instance. */
+HAL_API const char* hal_instance_report(const hal_instance* instance);
+
+/* ------------------------------------------------------------------------------------------------------------- device */
+
+/**
+ * Opens a device by URI, "driver:index[/part][?key=value&...]". Opening the same URI again gives the same device, counted.
+ *
+ * Errors   INVALID_ARGUMENT  the URI has no driver, or a bad character; the text shows the position
+ *          NOT_FOUND         no such driver or device; the text lists what there is
+ *          UNAVAILABLE       the device is there but cannot be used, with the reason that discovery gave
+ *          BUSY              somebody else holds it exclusively, or a partition that overlaps it is open
+ */
+HAL_NODISCARD HAL_API hal_error* hal_device_open(hal_instance* instance, const char* uri, hal_device** out);
+
+HAL_API hal_device_info hal_device_describe(const hal_device* device);
+
+typedef enum hal_support { HAL_NO = 0, HAL_YES = 1, HAL_EMULATED = 2 } hal_support;
+
+/** An answer with its reason. `why` is never NULL and lives as long as the device. */
+typedef struct hal_verdict {
+  hal_support support;
+  const char* why;
+} hal_verdict;
+
+/**
+ * Asks for a capability by name: "kernel", "graph", "fabric", "timestamp", "host-visible", "partition", "dtype.bf16",
+ * "image.<format>". An unknown name is HAL_NO with "unknown feature". Constant for the life of the device.
+ */
+HAL_API hal_verdict hal_device_supports(hal_device* device, const char* feature);
+
+/** A number that a device declares: "memory.alignment", "queue.limit", "group.size", "fabric.modelled_ns" and so on.
+    Errors: NOT_FOUND  the device declares no such number. */
+HAL_NODISCARD HAL_API hal_error* hal_device_number(hal_device* device, const char* name, uint64_t* out);
+
+/* ------------------------------------------------------------------------------------------------------------- memory */
+
+/**
+ * Makes a buffer of `bytes` bytes. Contents are undefined.
+ *
+ * Errors   INVALID_ARGUMENT      bytes is 0
+ *          OUT_OF_DEVICE_MEMORY  with bytes asked, free, and the largest block
+ */
+HAL_NODISCARD HAL_API hal_error* hal_buffer_create(hal_device* device, uint64_t bytes, hal_buffer** out);
+
+typedef struct hal_buffer_info {
+  uint64_t bytes;
+  void* host;            /* host address if the host can reach it, else NULL */
+  uint64_t address;      /* the device's own address of byte 0; 0 if the device has none to show */
+  hal_device* device;    /* not retained */
+} hal_buffer_info;
+
+HAL_API hal_buffer_info hal_buffer_describe(const hal_buffer* buffer);
+
+/** Registers a buffer with a fabric port and describes it for a peer. Errors: UNSUPPORTED  the device is no fabric port. */
+HAL_NODISCARD HAL_API hal_error* hal_buffer_export(hal_buffer* buffer, hal_remote* out);
+
+/** A pool keeps freed memory for the next allocation and knows by point when it may be reused. */
+typedef struct hal_pool_stats {
+  uint64_t used_bytes, cached_bytes, peak_bytes;
+  uint64_t allocations, hits;
+} hal_pool_stats;
+
+/** Makes a pool. `limit_bytes` bounds used plus cached bytes; 0 is no bound. */
+HAL_NODISCARD HAL_API hal_error* hal_pool_create(hal_device* device, uint64_t limit_bytes, hal_pool** out);
+HAL_API hal_pool_stats hal_pool_describe(const hal_pool* pool);
+
+/** Gives cached memory back to the device, down to `keep_bytes`. */
+HAL_API void hal_pool_trim(hal_pool* pool, uint64_t keep_bytes);
+
+/* -------------------------------------------------------------------------------------------------------------- queue */
+
+/** Makes an in-order queue. Errors: OUT_OF_HOST_MEMORY, or UNAVAILABLE when the device has no lane left. */
+HAL_NODISCARD HAL_API hal_error* hal_queue_create(hal_device* device, const char* label, hal_queue** out);
+
+/** The timeline that the queue owns: its value is the number of commands completed. Not retained for the caller. */
+HAL_API hal_timeline* hal_queue_timeline(hal_queue* queue);
+
+/**
+ * Submits `count` commands as one piece of work: none starts before every wait is reached, all complete in order, then
+ * the signals are given. Never blocks, never runs user code. `sync` and `out` may be NULL; count may be 0 only if sync
+ * has waits or signals (the same as one barrier).
+ *
+ * Arguments are checked against program signatures here. If anything is wrong nothing is submitted.
+ * Errors   INVALID_ARGUMENT   a command is malformed: the text names the command's index, label and field
+ *          OUT_OF_RANGE       a slice ends outside its buffer
+ *          UNSUPPORTED        the device cannot do this operation
+ *          WOULD_BLOCK        the queue already holds back its declared limit; nothing was lost
+ *          the queue's first failure, as cause, if the queue has failed
+ */
+HAL_NODISCARD HAL_API hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, uint32_t count,
+                                                  const hal_sync* sync, hal_point* out);
+
+/** Allocates in queue order: the buffer may be used by work ordered after `out`. `out` may be NULL.
+    Errors: as hal_buffer_create() and hal_queue_submit(). */
+HAL_NODISCARD HAL_API hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, uint64_t bytes, const hal_sync* sync,
+                                                 hal_buffer** out_buffer, hal_point* out);
+
+/** Tells the device about everything submitted so far. Waiting does it by itself. */
+HAL_NODISCARD HAL_API hal_error* hal_queue_flush(hal_queue* queue);
+
+/** Fails everything that has not begun, and the queue itself, with CANCELLED. Work that runs finishes. Idempotent. */
+HAL_API void hal_queue_cancel(hal_queue* queue);
+
+/* ----------------------------------------------------------------------------------------------------------- timeline */
+
+/** Makes a timeline that stands at `initial`. Errors: INVALID_ARGUMENT  initial is UINT64_MAX. */
+HAL_NODISCARD HAL_API hal_error* hal_timeline_create(hal_instance* instance, uint64_t initial, const char* label,
+                                                     hal_timeline** out);
+
+/** Reads the value; on a failed timeline the failure is returned (a counted copy) and `out` holds the last value. */
+HAL_NODISCARD HAL_API hal_error* hal_timeline_value(hal_timeline* timeline, uint64_t* out);
+
+/** Signals from the host. Errors: INVALID_ARGUMENT  value is not above the current one, or a queue owns the timeline. A
+    signal after failure is ignored. */
+HAL_NODISCARD HAL_API hal_error* hal_timeline_signal(hal_timeline* timeline, uint64_t value);
+
+/** Fails a timeline for ever; everything that waits on a higher value fails with `cause`, whose ownership passes. The
+    first failure stays. Queue timelines ignore it: use hal_queue_cancel(). */
+HAL_API void hal_timeline_fail(hal_timeline* timeline, hal_error* cause);
+
+/** Called once when a value is reached (error NULL) or can no longer be (error borrowed). Runs on a thread of the core. */
+typedef void (*hal_reached_function)(void* user, const hal_error* error);
+HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline, uint64_t value,
+                                                         hal_reached_function function, void* user);
+
+#define HAL_FOREVER UINT64_MAX
+typedef enum hal_wait_mode { HAL_WAIT_ALL = 0, HAL_WAIT_ANY = 1 } hal_wait_mode;
+
+/**
+ * Blocks until all points are reached, or any. `timeout_ns` counts from the call; 0 only looks. `which` (optional) gets
+ * the index of a reached point in ANY mode. No points: success for ALL, INVALID_ARGUMENT for ANY.
+ *
+ * Errors   DEADLINE_EXCEEDED  with the point that is missing, who was to signal it, and what that waits for itself
+ *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER
+ *          the failure of a point as soon as one of them has failed, for ANY only if none is reached
+ */
+HAL_NODISCARD HAL_API hal_error* hal_wait(const hal_point* points, uint32_t count, hal_wait_mode mode,
+                                          uint64_t timeout_ns, uint32_t* which);
+
+/* ----------------------------------------------------------------------------------------------------------- programs */
+
+/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions". The manifest, our own text, has
+    the signatures that no vendor's binary carries; hal.graph needs none. Bytes are read during the call only. */
+typedef struct hal_image {
+  const char* format;
+  const void* bytes;
+  uint64_t size;
+  const char* manifest; /* optional for hal.graph; docs/manifest.md has the grammar */
+} hal_image;
+
+typedef enum hal_param_kind { HAL_PARAM_SCALAR = 1, HAL_PARAM_BUFFER = 2, HAL_PARAM_TENSOR = 3 } hal_param_kind;
+typedef enum hal_direction { HAL_IN = 1, HAL_OUT = 2, HAL_INOUT = 3 } hal_direction;
+
+typedef struct hal_param {
+  const char* name;
+  hal_param_kind kind;
+  hal_direction direction;
+  hal_dtype dtype;
+  uint32_t rank;
+  int64_t dims[8];   /* tensors; a buffer with rank 0 has any length */
+  uint64_t bytes;    /* scalar: exact; tensor: exact; buffer: least length, 0 = any */
+} hal_param;
+
+typedef enum hal_entry_kind { HAL_KERNEL = 1, HAL_GRAPH = 2 } hal_entry_kind;
+
+typedef struct hal_signature {
+  const char* name;
+  hal_entry_kind kind;
+  uint32_t param_count;
+  const hal_param* params;
+  uint32_t group_size[3]; /* kernels: used when a grid leaves it 0 */
+  uint64_t shared_bytes;
+} hal_signature;
+
+/** Says whether this device would load an image, without loading it. Never fails: bad bytes are HAL_NO with the reason. */
+HAL_API hal_verdict hal_device_check(hal_device* device, const hal_image* image);
+
+/**
+ * Loads an image.
+ *
+ * Errors   INVALID_IMAGE  the bytes or the manifest are damaged: field and offset, or line
+ *          INCOMPATIBLE   another version or target
+ *          UNSUPPORTED    the device does not take this format, or an operation inside it, named
+ */
+HAL_NODISCARD HAL_API hal_error* hal_program_load(hal_device* device, const hal_image* image, hal_program** out);
+HAL_API uint32_t hal_program_entry_count(const hal_program* program);
+
+/** Finds an entry by name. Errors: NOT_FOUND  with the names that exist. */
+HAL_NODISCARD HAL_API hal_error* hal_program_entry(const hal_program* program, const char* name, uint32_t* out);
+
+/** The signature of entry i; NULL if i is not below the count. Lives as long as the program. */
+HAL_API const hal_signature* hal_program_signature(const hal_program* program, uint32_t i);
+
+/**
+ * Records an array of commands for replay. Slices may name slots 0 to 255. Everything that can be checked without the
+ * slots is checked here, once. The recording keeps its programs and buffers alive.
+ *
+ * Errors   as hal_queue_submit(), and INVALID_ARGUMENT for CALL, FREE or nested EXECUTE
+ */
+HAL_NODISCARD HAL_API hal_error* hal_commands_create(hal_device* device, const hal_command* commands, uint32_t count,
+                                                     hal_commands** out);
+
+/* ------------------------------------------------------------------------------------------------------------- fabric */
+
+/** The address by which other processes connect to a fabric port; valid until the device closes. Errors: UNSUPPORTED. */
+HAL_NODISCARD HAL_API hal_error* hal_device_address(hal_device* device, const void** out_bytes, uint64_t* out_size);
+
+/** Connects to a peer by the address that its owner exported; `rank` names it in errors and traces.
+    Errors: UNSUPPORTED  no fabric port; PEER_LOST  nobody answers. */
+HAL_NODISCARD HAL_API hal_error* hal_peer_connect(hal_device* device, const void* address, uint64_t size, uint32_t rank,
+                                                  hal_peer** out);
+
+/** A report in JSON, as the device keeps it: of a fabric port its circuits with bytes, modelled time and energy; of other
+    devices their counters. Says "emulated" where it is. `out` is the caller's: hal_free_text(). */
+HAL_NODISCARD HAL_API hal_error* hal_device_report(hal_device* device, char** out);
+HAL_API void hal_free_text(char* text);
+
+#if defined(__cplusplus)
+}
+#endif
+#endif
