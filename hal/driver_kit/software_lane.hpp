@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane whose commands are executed by the host: a ring, one parked worker thread, and waiters that help.
+//
+// Who executes  At any time at most one thread holds the claim and executes: the lane's worker, or a thread inside
+//               help(), which drains the lane on its own stack instead of waking somebody and sleeping.
+// When          Submitting does not wake the worker at once: a wake costs more than most commands. It is woken by
+// flush()
+//               and notify(), by the ring being half full, and by enough held-back work. Failing all these it looks by
+//               itself: after its last command it dozes in naps of kNapNs, and only after kNaps of them without work it
+//               sleeps until rung. So every command runs, and an idle lane costs nothing.
+// Publishing    Cheap commands are published in groups; before a command that may take long, everything done is
+//               published. Barriers on an idle lane are published inside submit().
+// Failure       The first failing command is reported and nothing after it executes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "driver_kit/capture.hpp"
+#include "driver_kit/perturb.hpp"
+#include "hal/driver.h"
+
+namespace hal::kit {
+
+// What a driver gives to a lane: how one command is done. Called by one thread at a time, not always the same one.
+class CommandExecutor {
+ public:
+  CommandExecutor() = default;
+  CommandExecutor(const CommandExecutor&) = delete;
+  CommandExecutor& operator=(const CommandExecutor&) = delete;
+  virtual ~CommandExecutor() = default;
+
+  // Does the command, to the end. nullptr, or the error that fails the lane. Never sees a barrier. May throw.
+  virtual hal_error* execute(const hal_command& command) = 0;
+
+  // About how many nanoseconds it will take; called inside submit(), so it must be quick. Decides when the worker is
+  // woken and what is published together; a wrong guess costs time, never order.
+  virtual std::uint32_t cost(const hal_command& command) const = 0;
+};
+
+struct LaneOptions {
+  std::uint32_t capacity = 1024;        // commands in flight; a power of two
+  std::uint32_t capture_bytes = 65536;  // for copies of arguments; a power of two
+  bool hold_back = true;                // false: the worker is woken by every submit, and waiters do not help
+  Perturb perturb;
+};
+
+class SoftwareLane final : public hal_lane {
+ public:
+  static constexpr std::uint64_t kNapNs = 1'000'000;
+  static constexpr std::uint32_t kNaps = 50;
+  static constexpr std::uint32_t kWakeNs = 5'000;   // held-back work that is worth a wake
+  static constexpr std::uint32_t kLightNs = 1'000;  // dearer commands are announced by a publish before they begin
+  static constexpr std::uint32_t kGroup = 64;       // most commands in one publish
+
+  // Starts the worker. `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
+  // missing: call it inside guarded().
+  SoftwareLane(const hal_host_api* host, void* core, const char* origin, const char* label,
+               std::unique_ptr<CommandExecutor> executor, const LaneOptions& options);
+  ~SoftwareLane();  // as lane_destroy(): commands that have not begun are dropped
+  SoftwareLane(const SoftwareLane&) = delete;
+  SoftwareLane& operator=(const SoftwareLane&) = delete;
+
+  static SoftwareLane& of(hal_lane* lane) { return *static_cast<SoftwareLane*>(lane); }
+
+  // The entries of hal_driver_ops with the same names.
+  std::uint32_t submit(std::uint64_t first, const hal_command* commands, std::uint32_t count);
+  void flush();
+  void notify() { flush(); }
+  void help(std::uint64_t number);
+  void cancel() { halted_.store(true, std::memory_order_seq_cst); }
+
+ private:
+  struct Slot {
+    hal_command command;
+    std::uint64_t captured_end;  // position in captures_ that is free once this command is done
+    std::byte* heap;             // what did not fit into captures_
+    std::uint32_t cost;
+    bool lost;  // there was no memory for its arguments
+  };
+  enum class Worker : std::uint32_t { awake, napping, asleep };
+
+  bool pending() const;
+  bool capture(Slot& slot, const hal_command& command);
+  void ring();
+  void drain(std::uint64_t limit);
+  bool execute(std::uint64_t number, Slot& slot);
+  void publish(std::uint64_t number);
+  bool try_claim();
+  void claim();
+  void unclaim();
+  void work();
+
+  const char* origin_;
+  std::unique_ptr<CommandExecutor> executor_;
+  LaneOptions options_;
+  std::uint64_t mask_;
+  std::unique_ptr<Slot[]> slots_;
+
+  // Of the thread inside submit(); the core lets in one at a time.
+  alignas(64) CaptureRing captures_;
+  std::uint64_t released_ = 0;  // captures of commands up to this number are given back
+  std::uint64_t held_ns_ = 0;   // submitted since the worker was last rung
+
+  alignas(64) std::atomic<std::uint64_t> tail_{0};  // the last command submitted
+  std::atomic<bool> halted_{false};                 // failed or cancelled
+  std::atomic<Worker> worker_state_{Worker::awake};
+  std::atomic<std::uint32_t> bell_{0};               // what the worker sleeps on
+  alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the worker waits for it
+  std::atomic<bool> stop_{false};
+  std::thread worker_;
+};
+
+}  // namespace hal::kit
