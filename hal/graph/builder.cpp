@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "graph/format.hpp"
+#include "graph/rules.hpp"
+#include "graph/view.hpp"
+#include "graph/writer.hpp"
+#include "hal/graph.hpp"
+
+namespace hal::graph {
+namespace {
+
+bool is_name(const std::string& name) {
+  return name.size() <= format::kMaxNameBytes &&
+         std::ranges::all_of(name, [](char c) { return c >= 0x20 && c <= 0x7E; });
+}
+
+DType accumulator_of(DType type) { return is_floating(type) ? DType::f32 : DType::i32; }
+
+Extents extents_of(const Shape& shape) {
+  Extents extents{};
+  std::ranges::copy(shape, extents.begin());
+  return extents;
+}
+
+// The letters of one operand as labels; "" if they are good, else what is wrong.
+std::string read_letters(std::string_view letters, std::string& seen, Labels& labels) {
+  if (letters.size() > kMaxRank) { return fmt::format("\"{}\" has more than {} letters", letters, kMaxRank); }
+  for (std::size_t i = 0; i < letters.size(); ++i) {
+    const char letter = letters[i];
+    if (letter < 'a' || letter > 'z') { return fmt::format("'{}' is no letter from a to z", letter); }
+    std::size_t label = seen.find(letter);
+    if (label == std::string::npos) {
+      label = seen.size();
+      seen.push_back(letter);
+    }
+    labels[i] = static_cast<std::uint8_t>(label);
+  }
+  return "";
+}
+
+}  // namespace
+
+Value GraphBuilder::fail(const std::string& what, Site site) {
+  if (!error_) { error_ = Error(HAL_INVALID_ARGUMENT, fmt::format("graph \"{}\": {}", name_, what), site); }
+  return {};
+}
+
+bool GraphBuilder::check_tensor(DType type, const Shape& shape, Site site) {
+  if (error_) { return false; }
+  const auto bytes = byte_count(type, shape);
+  if (shape.size() <= kMaxRank && bytes && *bytes <= format::kMaxTensorBytes) { return true; }
+  fail(fmt::format("a tensor {} {} is asked for; ranks go to {}, sizes begin at 1, the most is 2^46 bytes",
+                   dtype_name(type), print_shape(shape), kMaxRank),
+       site);
+  return false;
+}
+
+Value GraphBuilder::add_tensor(Role role, DType type, Shape shape, std::string name) {
+  tensors_.push_back({type, role, std::move(shape), std::move(name), {}});
+  return Value(static_cast<std::uint32_t>(tensors_.size() - 1));
+}
+
+Value GraphBuilder::add_node(Op op, std::span<const Value> inputs, DType type, Shape shape, Attributes attributes,
+                             Site site) {
+  std::vector<TensorType> types;
+  std::vector<std::uint32_t> ids;
+  for (const Value input : inputs) {
+    if (is_void(input)) {
+      return fail(fmt::format("an operand of {} was never made by this builder", op_name(op)), site);
+    }
+    const TensorDraft& tensor = tensors_[input.id_];
+    types.push_back({tensor.type, tensor.shape});
+    ids.push_back(input.id_);
+  }
+  if (!check_tensor(type, shape, site)) { return {}; }
+  if (const auto violation = check_node(op, attributes, types, {type, shape})) {
+    return fail(fmt::format("{}: {} {}", op_name(op), violation->field, violation->text), site);
+  }
+  const Value out = add_tensor(Role::intermediate, type, std::move(shape), "");
+  nodes_.push_back({op, std::move(ids), out.id_, std::move(attributes)});
+  return out;
+}
+
+Value GraphBuilder::input(std::string name, DType type, Shape shape, Site site) {
+  if (!check_tensor(type, shape, site)) { return {}; }
+  const Value value = add_tensor(Role::input, type, std::move(shape), std::move(name));
+  inputs_.push_back(value.id_);
+  return value;
+}
+
+void GraphBuilder::output(std::string name, Value value, Site site) {
+  if (is_void(value)) {
+    fail(fmt::format("output \"{}\" is a value that was never made", name), site);
+    return;
+  }
+  // An input, a constant or an output already keeps its role; the new output is a copy of it.
+  if (tensors_[value.id_].role != Role::intermediate) { value = reshape(value, tensors_[value.id_].shape, site); }
+  tensors_[value.id_].role = Role::output;
+  tensors_[value.id_].name = std::move(name);
+  outputs_.push_back(value.id_);
+}
+
+Value GraphBuilder::constant(DType type, Shape shape, std::span<const std::byte> bytes, Site site) {
+  if (!check_tensor(type, shape, site)) { return {}; }
+  const auto expected = static_cast<std::size_t>(byte_count(type, shape).value_or(0));
+  if (bytes.size() != expected) {
+    return fail(fmt::format("a constant {} {} has {} bytes, {} were given", dtype_name(type), print_shape(shape),
+                            expected, bytes.size()),
+                site);
+  }
+  const Value value = add_tensor(Role::constant, type, std::move(shape), "");
+  tensors_[value.id_].data.assign(bytes.begin(), bytes.end());
+  nodes_.push_back({Op::constant, {}, value.id_, {}});
+  return value;
+}
+
+Value GraphBuilder::constant(Shape shape, std::span<const float> values, Site site) {
+  return constant(DType::f32, std::move(shape), std::as_bytes(values), site);
+}
+
+Value GraphBuilder::constant(Shape shape, std::span<const std::int32_t> values, Site site) {
+  return constant(DType::i32, std::move(shape), std::as_bytes(values), site);
+}
+
+Value GraphBuilder::contract(std::string_view einsum, Value left, Value right, std::optional<DType> out, Site site) {
+  if (is_void(left) || is_void(right)) { return fail("an operand of contract was never made by this builder", site); }
+  const auto wrong = [&](const std::string& why) {
+    return fail(fmt::format("contract \"{}\": {}", einsum, why), site);
+  };
+  const std::size_t comma = einsum.find(',');
+  const std::size_t arrow = einsum.find("->");
+  if (comma == std::string_view::npos || arrow == std::string_view::npos || comma > arrow) {
+    return wrong("expected the form \"mk,kn->mn\"");
+  }
+  const std::string_view left_letters = einsum.substr(0, comma);
+  const std::string_view right_letters = einsum.substr(comma + 1, arrow - comma - 1);
+  const std::string_view out_letters = einsum.substr(arrow + 2);
+  const DType type = tensors_[left.id_].type;
+  std::string seen;
+  ContractAttributes attributes;
+  for (const auto& [letters, labels] : {std::pair{left_letters, &attributes.left},
+                                        {right_letters, &attributes.right},
+                                        {out_letters, &attributes.out}}) {
+    if (std::string why = read_letters(letters, seen, *labels); !why.empty()) { return wrong(why); }
+  }
+  const auto size_of = [&](char letter) -> std::int64_t {
+    for (const auto& [letters, value] : {std::pair{left_letters, left}, {right_letters, right}}) {
+      const std::size_t at = letters.find(letter);
+      if (at != std::string_view::npos) { return tensors_[value.id_].shape[at]; }
+    }
+    return 0;
+  };
+  for (const auto& [letters, value] : {std::pair{left_letters, left}, {right_letters, right}}) {
+    const Shape& shape = tensors_[value.id_].shape;
+    if (letters.size() != shape.size()) {
+      return wrong(fmt::format("\"{}\" has {} letters for a tensor {}", letters, letters.size(), print_shape(shape)));
+    }
+  }
+  Shape shape;
+  for (const char letter : out_letters) {
+    shape.push_back(size_of(letter));
+    if (shape.back() == 0) { return wrong(fmt::format("'{}' is in neither operand", letter)); }
+  }
+  attributes.accumulate = type == DType::f64 || type == DType::i64 ? type : accumulator_of(type);
+  return add_node(Op::contract, {left, right}, out.value_or(type), std::move(shape), attributes, site);
+}
+
+Value GraphBuilder::map(std::span<const Value> inputs, const Expr& expr, std::optional<DType> out, Site site) {
+  Shape shape;
+  for (const Value input : inputs) {
+    if (is_void(input)) { return fail("an operand of map was never made by this builder", site); }
+    const Shape& other = tensors_[input.id_].shape;
+    if (other.size() > shape.size()) { shape.insert(shape.begin(), other.size() - shape.size(), 1); }
+    for (std::size_t i = 0; i < other.size(); ++i) {
+      std::int64_t& size = shape[shape.size() - other.size() + i];
+      if (size == 1) { size = other[i]; }  // shapes that do not fit are left to check_node()
+    }
+  }
+  const DType type = inputs.empty() ? DType::f32 : tensors_[inputs[0].id_].type;
+  return add_node(Op::map, inputs, out.value_or(type), std::move(shape), MapAttributes{expr.code(), false, 0}, site);
+}
+
+Value GraphBuilder::reduce(Value x, ReduceOp op, std::initializer_list<std::uint32_t> axes, KeepDims keep,
+                           std::optional<DType> out, Site site) {
+  if (is_void(x)) { return fail("the operand of reduce was never made by this builder", site); }
+  const TensorDraft& tensor = tensors_[x.id_];
+  ReduceAttributes attributes{0, op, keep == KeepDims::yes, accumulator_of(tensor.type)};
+  if (tensor.type == DType::f64 || tensor.type == DType::i64) { attributes.accumulate = tensor.type; }
+  for (const std::uint32_t axis : axes) {
+    if (axis >= tensor.shape.size()) {
+      return fail(fmt::format("reduce: axis {} of a tensor {}", axis, print_shape(tensor.shape)), site);
+    }
+    attributes.axes |= std::uint32_t{1} << axis;
+  }
+  Shape shape;
+  for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
+    if (((attributes.axes >> i) & 1U) == 0) {
+      shape.push_back(tensor.shape[i]);
+    } else if (attributes.keep_dims) {
+      shape.push_back(1);
+    }
+  }
+  return add_node(Op::reduce, {x}, out.value_or(tensor.type), std::move(shape), attributes, site);
+}
+
+Value GraphBuilder::view(Value x, Shape shape, std::int64_t offset, Shape strides, Site site) {
+  if (is_void(x)) { return fail("the operand of view was never made by this builder", site); }
+  if (strides.size() != shape.size() || shape.size() > kMaxRank) {
+    return fail(
+        fmt::format("view: {} strides for shape {}; ranks go to {}", strides.size(), print_shape(shape), kMaxRank),
+        site);
+  }
+  return add_node(Op::view, {x}, tensors_[x.id_].type, std::move(shape), ViewAttributes{offset, extents_of(strides)},
+                  site);
+}
+
+Value GraphBuilder::gather(Value x, Value indices, std::uint32_t axis, Site site) {
+  if (is_void(x) || is_void(indices)) { return fail("an operand of gather was never made by this builder", site); }
+  const TensorDraft& tensor = tensors_[x.id_];
+  const Shape& index_shape = tensors_[indices.id_].shape;
+  Shape shape = tensor.shape;
+  if (axis < shape.size()) {
+    const auto at = shape.erase(shape.begin() + axis);
+    shape.insert(at, index_shape.begin(), index_shape.end());
+  }
+  return add_node(Op::gather, {x, indices}, tensor.type, std::move(shape), GatherAttributes{axis}, site);
+}
+
+Value GraphBuilder::scatter(Value base, Value indices, Value updates, std::uint32_t axis, ScatterMode mode, Site site) {
+  if (is_void(base)) { return fail("the base of scatter was never made by this builder", site); }
+  const TensorDraft& tensor = tensors_[base.id_];
+  return add_node(Op::scatter, {base, indices, updates}, tensor.type, tensor.shape, ScatterAttributes{axis, mode},
+                  site);
+}
+
+Value GraphBuilder::pad(Value x, Shape low, Shape high, double value, Site site) {
+  if (is_void(x)) { return fail("the operand of pad was never made by this builder", site); }
+  const TensorDraft& tensor = tensors_[x.id_];
+  Shape shape = tensor.shape;
+  if (low.size() != shape.size() || high.size() != shape.size()) {
+    return fail(fmt::format("pad: {} low and {} high for a tensor {}", low.size(), high.size(), print_shape(shape)),
+                site);
+  }
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    std::int64_t sum = 0;
+    if (__builtin_add_overflow(low[i], high[i], &sum) || __builtin_add_overflow(shape[i], sum, &shape[i])) {
+      return fail(fmt::format("pad: {} and {} overflow dimension {}", low[i], high[i], i), site);
+    }
+  }
+  return add_node(Op::pad, {x}, tensor.type, std::move(shape), PadAttributes{extents_of(low), extents_of(high), value},
+                  site);
+}
+
+Value GraphBuilder::concat(std::span<const Value> inputs, std::uint32_t axis, Site site) {
+  if (inputs.empty() || is_void(inputs[0])) { return fail("concat needs at least one operand of this builder", site); }
+  Shape shape = tensors_[inputs[0].id_].shape;
+  for (const Value input : inputs.subspan(1)) {
+    if (is_void(input)) { return fail("an operand of concat was never made by this builder", site); }
+    const Shape& other = tensors_[input.id_].shape;
+    if (axis >= shape.size() || axis >= other.size() ||
+        __builtin_add_overflow(shape[axis], other[axis], &shape[axis])) {
+      return fail(fmt::format("concat: {} does not join on axis {}", print_shape(other), axis), site);
+    }
+  }
+  return add_node(Op::concat, inputs, tensors_[inputs[0].id_].type, std::move(shape), ConcatAttributes{axis}, site);
+}
+
+Value GraphBuilder::convert(Value x, DType type, Site site) {
+  return add_node(Op::convert, {x}, type, shape(x), {}, site);
+}
+
+Value GraphBuilder::transpose(Value x, std::span<const std::uint32_t> order, Site site) {
+  const Shape& from = shape(x);
+  const Extents dense = row_major_strides(from);
+  std::uint32_t seen = 0;
+  Shape to;
+  Shape strides;
+  for (const std::uint32_t axis : order) {
+    if (axis >= from.size()) { return fail(fmt::format("transpose: axis {} of {}", axis, print_shape(from)), site); }
+    seen |= std::uint32_t{1} << axis;
+    to.push_back(from[axis]);
+    strides.push_back(dense[axis]);
+  }
+  if (order.size() != from.size() || seen != (std::uint32_t{1} << from.size()) - 1) {
+    return fail(fmt::format("transpose: the order must name each of the {} axes once", from.size()), site);
+  }
+  return view(x, std::move(to), 0, std::move(strides), site);
+}
+
+Value GraphBuilder::reshape(Value x, Shape to, Site site) {
+  if (to.size() > kMaxRank || element_count(to) != element_count(shape(x))) {
+    return fail(fmt::format("reshape: {} does not hold the elements of {}", print_shape(to), print_shape(shape(x))),
+                site);
+  }
+  const Extents dense = row_major_strides(to);
+  Shape strides(dense.begin(), dense.begin() + static_cast<std::ptrdiff_t>(to.size()));
+  return view(x, std::move(to), 0, std::move(strides), site);
+}
+
+Value GraphBuilder::slice(Value x, Shape low, Shape sizes, Site site) {
+  const Shape& from = shape(x);
+  if (low.size() != from.size() || sizes.size() != from.size()) {
+    return fail(fmt::format("slice: {} starts and {} sizes for {}", low.size(), sizes.size(), print_shape(from)), site);
+  }
+  const Extents dense = row_major_strides(from);
+  std::int64_t offset = 0;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (low[i] < 0 || sizes[i] < 1 || low[i] > from[i] - 1 || sizes[i] > from[i] - low[i]) {
+      return fail(
+          fmt::format("slice: {} elements from {} along dimension {} of {}", sizes[i], low[i], i, print_shape(from)),
+          site);
+    }
+    offset += low[i] * dense[i];
+  }
+  Shape strides(dense.begin(), dense.begin() + static_cast<std::ptrdiff_t>(from.size()));
+  return view(x, std::move(sizes), offset, std::move(strides), site);
+}
+
+Value GraphBuilder::broadcast(Value x, Shape to, Site site) {
+  const auto strides = to.size() <= kMaxRank ? broadcast_strides(shape(x), to) : std::nullopt;
+  if (!strides) {
+    return fail(fmt::format("broadcast: {} does not repeat to {}", print_shape(shape(x)), print_shape(to)), site);
+  }
+  Shape used(strides->begin(), strides->begin() + static_cast<std::ptrdiff_t>(to.size()));
+  return view(x, std::move(to), 0, std::move(used), site);
+}
+
+DType GraphBuilder::dtype(Value value) const { return is_void(value) ? DType::f32 : tensors_[value.id_].type; }
+
+const Shape& GraphBuilder::shape(Value value) const {
+  static const Shape kScalar;
+  return is_void(value) ? kScalar : tensors_[value.id_].shape;
+}
+
+void GraphBuilder::name(Value value, std::string name) {
+  if (is_void(value)) { return; }
+  TensorDraft& tensor = tensors_[value.id_];
+  if (tensor.role == Role::intermediate || tensor.role == Role::constant) { tensor.name = std::move(name); }
+}
+
+Result<std::vector<std::byte>> GraphBuilder::finish() const {
+  if (error_) { return *error_; }
+  const auto refuse = [&](hal_code code, const std::string& what) {
+    return Error(code, fmt::format("graph \"{}\": {}", name_, what));
+  };
+  if (outputs_.empty()) { return refuse(HAL_INVALID_ARGUMENT, "has no output; declare one with output()"); }
+  if (name_.empty() || !is_name(name_)) {
+    return refuse(HAL_INVALID_ARGUMENT, "its name is not 1 to 255 characters of printable ASCII");
+  }
+  for (const TensorDraft& tensor : tensors_) {
+    if (!is_name(tensor.name)) {
+      return refuse(HAL_INVALID_ARGUMENT,
+                    fmt::format("the name \"{}\" is not up to 255 characters of printable ASCII", tensor.name));
+    }
+  }
+  std::uint64_t attribute_bytes = 0;  // an upper bound: offsets into the attributes section have 32 bits
+  for (const NodeDraft& node : nodes_) {
+    const auto* map = std::get_if<MapAttributes>(&node.attributes);
+    attribute_bytes += node.inputs.size() * sizeof(std::uint32_t) + sizeof(format::PadRecord) + 16 +
+                       (map != nullptr ? map->code.size() * sizeof(format::InstructionRecord) : 0);
+  }
+  if (tensors_.size() > format::kMaxTensors || nodes_.size() > format::kMaxNodes ||
+      attribute_bytes > ~std::uint32_t{0}) {
+    return refuse(HAL_OUT_OF_RANGE,
+                  fmt::format("{} tensors, {} nodes and {} bytes of attributes; the most are {}, {} and "
+                              "2^32",
+                              tensors_.size(), nodes_.size(), attribute_bytes, format::kMaxTensors, format::kMaxNodes));
+  }
+  std::vector<std::byte> bytes = GraphWriter(*this).write();
+  // Catches what only shows in the whole, such as two parameters of one name.
+  if (auto view = View::verify(bytes); !view) {
+    return std::move(view).error().while_doing(fmt::format("finishing graph \"{}\"", name_));
+  }
+  return bytes;
+}
+
+}  // namespace hal::graph
