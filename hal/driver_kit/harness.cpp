@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/harness.hpp"
 
+#include <dlfcn.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +25,13 @@ void log_to_stderr(const hal_host_api*, hal_log_level level, const char* origin,
 
 const char* setting_from_environment(const hal_host_api*, const char* name) { return std::getenv(name); }
 
+hal_driver_entry_function entry_of(const std::string& file) {
+  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* symbol = library != nullptr ? dlsym(library, HAL_DRIVER_ENTRY) : nullptr;
+  if (symbol == nullptr) { throw std::runtime_error(dlerror()); }
+  return reinterpret_cast<hal_driver_entry_function>(symbol);
+}
+
 // Long enough for a sanitizer on a busy machine, short enough that a lost wake-up is a failed test and not a hang.
 constexpr std::chrono::seconds kPatience{60};
 
@@ -35,6 +44,8 @@ Harness::Harness(hal_driver_entry_function entry)
            setting_from_environment, hal_error_create,     Lane::on_reached,     Lane::on_failed} {
   if (hal_error* error = entry(&api_, &driver_)) { raise(error); }
 }
+
+Harness::Harness(const std::string& file) : Harness(entry_of(file)) {}
 
 Harness::~Harness() { ops().destroy(driver_); }
 

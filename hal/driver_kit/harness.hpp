@@ -29,6 +29,7 @@ class Harness {
   class Lane;
 
   explicit Harness(hal_driver_entry_function entry);
+  explicit Harness(const std::string& file);  // a driver's shared object, kept loaded for good
   ~Harness();
   Harness(const Harness&) = delete;
   Harness& operator=(const Harness&) = delete;
