@@ -167,7 +167,7 @@ struct hal_driver_ops {
   /* -- lanes -- */
   /** Required. `core` goes into the lane's head. */
   hal_error* (*lane_create)(hal_driver* self, void* device, const char* label, void* core, hal_lane** out);
-  /** Required. All commands are done, or the lane has failed or was cancelled. On return no publish or host call of this
+  /** Required. All commands are published, or the lane has failed. On return no publish or host call of this
       lane is still running. Never called from inside a host call. */
   void (*lane_destroy)(hal_driver* self, void* device, hal_lane* lane);
   /**
@@ -197,9 +197,10 @@ struct hal_driver_ops {
   /** A waiting thread lends itself: execute what can be executed now, up to `number`, and return. May do nothing. */
   void (*help)(hal_driver* self, hal_lane* lane, uint64_t number);
   /** Makes what is submitted to `lane` from now on wait on the device for `number` of `other`, a lane of the same device
-      whose command `number` is submitted already. Returns 0 if it cannot; the core then defers. */
+      whose command `number` is usually submitted already. Returns 0 if it cannot, and the core then defers. */
   uint32_t (*lane_wait)(hal_driver* self, hal_lane* lane, hal_lane* other, uint64_t number);
-  /** Drops what has not begun. The lane publishes nothing more; work that runs finishes first. */
+  /** Commands of this lane that have not begun are skipped from now on, but still published in order, so that the core
+      learns when the device is done with their memory. Never blocks. */
   void (*lane_cancel)(hal_driver* self, hal_lane* lane);
   /** JSON text about the device, made with malloc(). */
   hal_error* (*report)(hal_driver* self, void* device, char** out);

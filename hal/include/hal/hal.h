@@ -55,8 +55,8 @@ HAL_API void* hal_retain(void* object);
  * Takes one owner from any object of this header. NULL is allowed.
  *
  * Never blocks and never fails. A queue that still has work drains it first; a buffer, program or recording that work
- * still uses lives until that work is done. Releasing the instance last waits for drains that can end and cancels those
- * that cannot.
+ * still uses lives until that work is done; what waits for a timeline whose last owner goes fails with CANCELLED, because
+ * nobody could signal it any more. The instance goes when the last object made from it has gone.
  */
 HAL_API void hal_release(void* object);
 

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/device.hpp"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "core/api.hpp"
+#include "core/pool.hpp"
+
+namespace hal::core {
+
+Device::Device(Instance& instance, LoadedDriver& driver, std::string uri, const hal_device_traits& traits)
+    : instance_(instance), driver_(driver), uri_(std::move(uri)), traits_(traits), pool_(std::make_shared<Pool>(*this, 0)) {
+  init(object, Kind::device, dispose);
+  retain(instance.object);
+  for (const char** text : {&traits_.info.name, &traits_.info.vendor, &traits_.info.reason}) { *text = *text != nullptr ? *text : ""; }
+}
+
+Device::~Device() {
+  pool_.reset();
+  driver().device_close(driver_self(), impl());
+  release(instance_.object);
+}
+
+void Device::dispose(hal_object* object) {
+  auto* self = reinterpret_cast<Device*>(object);
+  self->instance_.closed(*self);
+  if (Engine::on_core_thread()) {
+    self->instance_.engine().post([self] { delete self; });
+  } else {
+    delete self;
+  }
+}
+
+bool Device::revive() {
+  std::uint32_t owners = __atomic_load_n(&object.owners, __ATOMIC_RELAXED);
+  while (owners != 0) {
+    if (__atomic_compare_exchange_n(&object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) { return true; }
+  }
+  return false;
+}
+
+hal_device_info Device::describe() const {
+  hal_device_info info = traits_.info;
+  info.uri = uri_.c_str();
+  info.driver = driver_.name.c_str();
+  info.memory_bytes = traits_.memory_bytes;
+  info.usable = 1;
+  return info;
+}
+
+}  // namespace hal::core
+
+using namespace hal::core;
+
+extern "C" hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out) {
+  return guarded("hal_instance_create", {out}, [&]() -> hal::Result<void> {
+    hal_instance_desc defaults{};
+    defaults.struct_size = sizeof defaults;
+    if (desc != nullptr) {
+      if (desc->struct_size != sizeof defaults) {
+        return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_instance_desc.struct_size is {}; this library knows {}", desc->struct_size, sizeof defaults));
+      }
+      defaults = *desc;
+    }
+    HAL_TRY(auto made, Instance::create(defaults));
+    *out = made.take();
+    return {};
+  });
+}
+
+extern "C" std::uint32_t hal_instance_device_count(const hal_instance* instance) {
+  return instance != nullptr ? cast(instance)->device_count() : 0;
+}
+
+extern "C" hal_error* hal_instance_device(const hal_instance* instance, std::uint32_t i, hal_device_info* out) {
+  return guarded("hal_instance_device", {instance, out}, [&]() -> hal::Result<void> {
+    HAL_TRY(*out, cast(instance)->device(i));
+    return {};
+  });
+}
+
+extern "C" const char* hal_instance_report(const hal_instance* instance) {
+  return instance != nullptr ? cast(instance)->report() : "";
+}
+
+extern "C" hal_error* hal_device_open(hal_instance* instance, const char* uri, hal_device** out) {
+  return guarded("hal_device_open", {instance, uri, out}, [&]() -> hal::Result<void> {
+    HAL_TRY(auto made, cast(instance)->open(uri));
+    *out = made.take();
+    return {};
+  });
+}
+
+extern "C" hal_device_info hal_device_describe(const hal_device* device) {
+  return device != nullptr ? cast(device)->describe() : hal_device_info{"", "", "", "", "the handle is NULL", 0, 0, 0};
+}
+
+extern "C" hal_verdict hal_device_supports(hal_device* device, const char* feature) {
+  if (device == nullptr || feature == nullptr) { return {HAL_NO, "the handle or the name is NULL"}; }
+  const Device& self = *cast(device);
+  const hal_verdict verdict = self.driver().supports(self.driver_self(), self.impl(), feature);
+  return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
+}
+
+extern "C" hal_error* hal_device_number(hal_device* device, const char* name, std::uint64_t* out) {
+  return guarded("hal_device_number", {device, name, out}, [&]() -> hal::Result<void> {
+    const Device& self = *cast(device);
+    if (std::strcmp(name, "memory.bytes") == 0) {
+      *out = self.traits().memory_bytes;
+    } else if (std::strcmp(name, "queue.limit") == 0) {
+      *out = self.instance().pending_limit();
+    } else if (self.driver().number == nullptr || self.driver().number(self.driver_self(), self.impl(), name, out) == 0) {
+      return hal::Error(HAL_NOT_FOUND, fmt::format("device {} declares no number '{}'", self.uri(), name));
+    }
+    return {};
+  });
+}
+
+extern "C" hal_error* hal_device_report(hal_device* device, char** out) {
+  return guarded("hal_device_report", {device, out}, [&]() -> hal::Result<void> {
+    const Device& self = *cast(device);
+    if (self.driver().report == nullptr) {
+      return hal::Error(HAL_UNSUPPORTED, fmt::format("device {} keeps no report", self.uri()));
+    }
+    return hal::check(self.driver().report(self.driver_self(), self.impl(), out));
+  });
+}
+
+extern "C" void hal_free_text(char* text) { std::free(text); }

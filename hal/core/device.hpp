@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// An open device: the driver's handle, its traits, and its default pool.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/instance.hpp"
+#include "core/object.hpp"
+#include "core/registry.hpp"
+
+struct hal_device {
+  hal_object object;
+};
+
+namespace hal::core {
+
+class Pool;
+
+
+class Device : public hal_device {
+ public:
+  Device(Instance& instance, LoadedDriver& driver, std::string uri, const hal_device_traits& traits);
+
+  Instance& instance() const { return instance_; }
+  const hal_driver_ops& driver() const { return driver_.ops; }
+  hal_driver* driver_self() const { return driver_.self; }
+  void* impl() const { return traits_.impl; }
+  const hal_device_traits& traits() const { return traits_; }
+  const std::string& uri() const { return uri_; }
+  hal_device_info describe() const;
+  bool executes(std::uint32_t op) const { return (traits_.ops >> op & 1U) != 0; }
+
+  const std::shared_ptr<Pool>& pool() const { return pool_; }
+  bool revive();  // one more owner, unless it is already going
+
+ private:
+  ~Device();
+  static void dispose(hal_object* object);
+
+  Instance& instance_;
+  LoadedDriver& driver_;
+  const std::string uri_;
+  hal_device_traits traits_;
+  std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace hal::core

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads of an instance: one that makes progress, and a few that run the user's functions.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace hal::core {
+
+using Task = std::move_only_function<void()>;
+
+// Runs tasks in order on one thread, started at the first post() and parked when there is nothing to do. Tasks never block
+// on other work, so one thread serves every queue of an instance.
+class Engine {
+ public:
+  Engine();
+  ~Engine();  // runs what is posted, then ends the thread; from the thread itself it lets it end alone
+
+  void post(Task task);
+
+  // True on the engine's own thread, on threads of Workers, and inside a driver's call into the core: places where a lane
+  // must not be destroyed, because its driver may be waiting for this very call to return.
+  static bool on_core_thread();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Marks a driver's call into the core for the length of a scope.
+class CoreScope {
+ public:
+  CoreScope();
+  ~CoreScope();
+  CoreScope(const CoreScope&) = delete;
+  CoreScope& operator=(const CoreScope&) = delete;
+
+ private:
+  bool before_;
+};
+
+// Runs user functions, which may block: a function that waits must not hold up another queue's, so a thread is added
+// whenever all are busy, up to a bound.
+class Workers {
+ public:
+  Workers();
+  ~Workers();  // as ~Engine
+  void post(Task task);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace hal::core

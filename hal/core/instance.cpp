@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/instance.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <string_view>
+
+#include "core/device.hpp"
+#include "core/settings.hpp"
+#include "core/timeline.hpp"
+#include "core/uri.hpp"
+
+namespace hal::core {
+namespace {
+
+constexpr std::uint32_t kPendingLimit = 65'536;
+
+hal_log_level level_from(const char* text) {
+  const std::string_view name = text != nullptr ? text : "";
+  if (name == "error") { return HAL_LOG_ERROR; }
+  if (name == "info") { return HAL_LOG_INFO; }
+  if (name == "debug") { return HAL_LOG_DEBUG; }
+  return HAL_LOG_WARNING;
+}
+
+void log_to_stderr(void*, hal_log_level level, const char* origin, const char* text) {
+  constexpr const char* kNames[] = {"", "error", "warning", "info", "debug"};
+  std::fputs(fmt::format("halyard {}: {}: {}\n", kNames[level], origin, text).c_str(), stderr);
+}
+
+// What drivers may call. Anything a driver's call sets off must not destroy a lane underneath that call.
+void host_log(const hal_host_api* host, hal_log_level level, const char* origin, const char* text) {
+  struct Back : hal_host_api { Instance* instance; };
+  static_cast<const Back*>(host)->instance->log(level, origin != nullptr ? origin : "driver", text != nullptr ? text : "");
+}
+
+const char* host_setting(const hal_host_api*, const char* name) { return name != nullptr ? setting(name) : nullptr; }
+
+void host_reached(hal_lane* lane) {
+  const CoreScope inside;
+  static_cast<Timeline*>(lane->core)->settle();
+}
+
+}  // namespace
+
+Instance::Instance(const hal_instance_desc& desc)
+    : pending_limit_(desc.pending_limit != 0 ? desc.pending_limit : kPendingLimit),
+      log_(desc.log != nullptr ? desc.log : log_to_stderr), log_user_(desc.log_user),
+      log_level_(level_from(setting("HALYARD_LOG"))), tracer_(make_tracer()) {
+  init(object, Kind::instance, dispose);
+  host_.struct_size = sizeof(hal_host_api);
+  host_.abi_major = HAL_DRIVER_ABI_MAJOR;
+  host_.abi_minor = HAL_DRIVER_ABI_MINOR;
+  host_.log = host_log;
+  host_.setting = host_setting;
+  host_.error_create = hal_error_create;
+  host_.reached = host_reached;
+  host_.failed = [](hal_lane* lane, std::uint64_t number, hal_error* error) {
+    const CoreScope inside;
+    lane_failed(*static_cast<Timeline*>(lane->core), number, error);
+  };
+  host_.instance = this;
+}
+
+Instance::~Instance() {
+  // Whoever holds a driver's device holds us, so the drivers are idle. Later ones may lean on earlier ones.
+  while (!drivers_.empty()) {
+    if (drivers_.back()->self != nullptr) { drivers_.back()->ops.destroy(drivers_.back()->self); }
+    drivers_.pop_back();
+  }
+}
+
+void Instance::dispose(hal_object* object) { delete reinterpret_cast<Instance*>(object); }
+
+Result<Ref<Instance>> Instance::create(const hal_instance_desc& desc) {
+  Ref<Instance> made(new Instance(desc));
+  const char* names = desc.drivers != nullptr ? desc.drivers : setting("HALYARD_DRIVERS");
+  made->drivers_ = load_drivers(names, made->host_);
+  made->list_devices();
+  return made;
+}
+
+void Instance::list_devices() {
+  const char* emulated = setting("HALYARD_EMULATED");
+  const bool hide_emulated = emulated != nullptr && std::string_view(emulated) == "0";
+  for (const auto& driver : drivers_) {
+    if (driver->self == nullptr) {
+      report_ += fmt::format("{}: unavailable: {}\n", driver->name, driver->reason);
+      continue;
+    }
+    std::vector<Listed> listed;
+    const std::uint32_t count = driver->ops.device_count(driver->self);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      hal_device_info info{};
+      driver->ops.device_describe(driver->self, i, &info);
+      if (info.is_emulated != 0 && hide_emulated) { continue; }
+      info.driver = driver->name.c_str();
+      for (const char** text : {&info.name, &info.vendor, &info.reason}) { *text = *text != nullptr ? *text : ""; }
+      std::string uri = info.uri != nullptr ? info.uri : fmt::format("{}:{}", driver->name, i);
+      listed.push_back({driver.get(), info, std::move(uri)});
+    }
+    std::stable_sort(listed.begin(), listed.end(), [](const Listed& a, const Listed& b) {
+      return std::pair(a.info.usable == 0, a.info.is_emulated) < std::pair(b.info.usable == 0, b.info.is_emulated);
+    });
+    report_ += fmt::format("{}: loaded from {}, {} device{}\n", driver->name, driver->path, listed.size(), listed.size() == 1 ? "" : "s");
+    std::move(listed.begin(), listed.end(), std::back_inserter(devices_));
+  }
+  if (drivers_.empty()) { report_ = "no driver was found; HALYARD_DRIVER_PATH names the folders with halyard-*.so\n"; }
+}
+
+LoadedDriver* Instance::find_driver(std::string_view name) const {
+  for (const auto& driver : drivers_) {
+    if (driver->name == name) { return driver.get(); }
+  }
+  return nullptr;
+}
+
+Result<Ref<Device>> Instance::open(std::string_view text) {
+  HAL_TRY(const Uri uri, parse_uri(text));
+  LoadedDriver* driver = find_driver(uri.driver);
+  if (driver == nullptr) {
+    return Error(HAL_NOT_FOUND, fmt::format("there is no driver '{}' for device '{}'; this instance has: {}", uri.driver, text, report_));
+  }
+  if (driver->self == nullptr) {
+    return Error(HAL_UNAVAILABLE, fmt::format("device '{}' cannot be opened: driver {} {}", text, driver->name, driver->reason));
+  }
+  const std::string key = fmt::format("{}:{}{}{}{}{}", uri.driver, uri.index, uri.part.empty() ? "" : "/", uri.part,
+                                      uri.params.empty() ? "" : "?", uri.params);
+  const std::lock_guard lock(open_mutex_);
+  if (const auto found = open_.find(key); found != open_.end() && found->second->revive()) { return Ref<Device>(found->second); }
+
+  if (const std::uint32_t count = driver->ops.device_count(driver->self); uri.index >= count) {
+    return Error(HAL_NOT_FOUND, fmt::format("device '{}' does not exist: driver {} has {} device{}", text, driver->name, count, count == 1 ? "" : "s"));
+  }
+  const hal_device_request request{uri.index, 0, uri.part.c_str(), uri.params.c_str()};
+  hal_device_traits traits{};
+  if (hal_error* error = driver->ops.device_open(driver->self, &request, &traits)) {
+    return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text));
+  }
+  Ref<Device> device(new Device(*this, *driver, key, traits));
+  open_[key] = device.get();
+  return device;
+}
+
+void Instance::closed(const Device& device) {
+  const std::lock_guard lock(open_mutex_);
+  const auto found = open_.find(device.uri());
+  if (found != open_.end() && found->second == &device) { open_.erase(found); }
+}
+
+Result<hal_device_info> Instance::device(std::uint32_t i) const {
+  if (i >= devices_.size()) {
+    return Error(HAL_OUT_OF_RANGE, fmt::format("device {} was asked for, and {} are listed", i, devices_.size()));
+  }
+  hal_device_info info = devices_[i].info;
+  info.uri = devices_[i].uri.c_str();
+  return info;
+}
+
+void Instance::log(hal_log_level level, const char* origin, const char* text) const {
+  if (level <= log_level_) { log_(log_user_, level, origin, text); }
+}
+
+void Instance::add_lane(Ref<Timeline> lane) {
+  const std::lock_guard lock(lanes_mutex_);
+  lanes_.push_back(std::move(lane));
+}
+
+void Instance::remove_lane(Timeline& lane) {
+  Ref<Timeline> dropped;  // after the lock: it may be the last owner
+  const std::lock_guard lock(lanes_mutex_);
+  const auto found = std::find_if(lanes_.begin(), lanes_.end(), [&](const Ref<Timeline>& entry) { return entry.get() == &lane; });
+  if (found == lanes_.end()) { return; }
+  dropped = std::move(*found);
+  lanes_.erase(found);
+}
+
+void Instance::when_idle(Task then) {
+  struct Join {
+    Instance& instance;
+    Task then;
+    std::atomic<std::size_t> left;
+    void arrive() {
+      if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) { instance.engine().post(std::move(then)); }
+    }
+  };
+  std::vector<Ref<Timeline>> busy;
+  {
+    const std::lock_guard lock(lanes_mutex_);
+    for (const Ref<Timeline>& lane : lanes_) {
+      if (hal_lane_completed(lane->lane()) < lane->assigned.load(std::memory_order_acquire)) { busy.push_back(lane); }
+    }
+  }
+  if (busy.empty()) {
+    then();
+    return;
+  }
+  auto join = std::make_shared<Join>(*this, std::move(then), busy.size());
+  for (const Ref<Timeline>& lane : busy) {
+    lane->when(lane->assigned.load(std::memory_order_acquire), [join](const hal_error*) { join->arrive(); }, Timeline::Until::physical);
+  }
+}
+
+}  // namespace hal::core

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns the drivers, the list of devices, the threads and the log.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/engine.hpp"
+#include "core/object.hpp"
+#include "core/registry.hpp"
+#include "core/trace.hpp"
+#include "hal/result.hpp"
+
+struct hal_instance {
+  hal_object object;
+};
+
+namespace hal::core {
+
+class Device;
+class Timeline;
+
+// What hal_host_api::failed does: fails the lane's timeline with the command's name and call site around the error.
+void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error);
+
+class Instance : public hal_instance {
+ public:
+  static Result<Ref<Instance>> create(const hal_instance_desc& desc);
+
+  Result<Ref<Device>> open(std::string_view uri);
+  void closed(const Device& device);  // a device says that it is going
+
+  std::uint32_t device_count() const { return static_cast<std::uint32_t>(devices_.size()); }
+  Result<hal_device_info> device(std::uint32_t i) const;
+  const char* report() const { return report_.c_str(); }
+
+  Engine& engine() { return engine_; }
+  Workers& workers() { return workers_; }
+  Tracer* tracer() { return tracer_.get(); }
+  std::uint32_t pending_limit() const { return pending_limit_; }
+  void log(hal_log_level level, const char* origin, const char* text) const;
+
+  void add_lane(Ref<Timeline> lane);
+  void remove_lane(Timeline& lane);
+  // Runs `then` on the engine (or here, if nothing is in flight) once no lane can still touch what was released before
+  // this call: when each lane has completed what it had been assigned by now. No count per bound buffer is needed.
+  void when_idle(Task then);
+
+ private:
+  struct Listed {
+    LoadedDriver* driver;
+    hal_device_info info;
+    std::string uri;
+  };
+  // The table that drivers get, with the way back to us.
+  struct Host : hal_host_api {
+    Instance* instance;
+  };
+
+  explicit Instance(const hal_instance_desc& desc);
+  ~Instance();
+  static void dispose(hal_object* object);
+  void list_devices();
+  LoadedDriver* find_driver(std::string_view name) const;
+
+  Host host_{};
+  std::uint32_t pending_limit_;
+  hal_log_function log_;
+  void* log_user_;
+  hal_log_level log_level_;
+  std::vector<std::unique_ptr<LoadedDriver>> drivers_;
+  std::vector<Listed> devices_;
+  std::string report_;
+  std::unique_ptr<Tracer> tracer_;
+
+  std::mutex open_mutex_;
+  std::map<std::string, Device*, std::less<>> open_;  // not owned: each takes itself out
+
+  std::mutex lanes_mutex_;
+  std::vector<Ref<Timeline>> lanes_;
+
+  Workers workers_;
+  Engine engine_;  // last: its destructor runs what is left while everything above still stands
+};
+
+}  // namespace hal::core

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/pool.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "core/api.hpp"
+#include "core/device.hpp"
+
+namespace hal::core {
+
+std::uint64_t size_class(std::uint64_t bytes) {
+  constexpr std::uint64_t kLeast = 64, kLargest = std::uint64_t{1} << 62U;
+  if (bytes <= kLeast) { return kLeast; }
+  if (bytes > kLargest) { return bytes; }  // no device has it; the driver says so
+  const std::uint64_t step = std::max(std::bit_floor(bytes - 1) / 8, kLeast);
+  return (bytes + step - 1) / step * step;
+}
+
+Pool::~Pool() {
+  for (const auto& [bytes, block] : ready_) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &block); }
+}
+
+Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
+  const std::uint64_t wanted = size_class(bytes);
+  std::vector<hal_memory> surplus;
+  const auto used = [&](hal_memory block) {
+    stats_.used_bytes += wanted;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.used_bytes);
+    block.bytes = bytes;
+    return block;
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    ++stats_.allocations;
+    if (const auto found = ready_.find(wanted); found != ready_.end()) {
+      const hal_memory block = found->second;
+      ready_.erase(found);
+      stats_.cached_bytes -= wanted;
+      ++stats_.hits;
+      return used(block);
+    }
+    if (lane != nullptr) {
+      const auto found = std::find_if(cooling_.begin(), cooling_.end(),
+                                      [&](const Cooling& entry) { return entry.lane == lane && size_class(entry.block.bytes) == wanted; });
+      if (found != cooling_.end()) {
+        const hal_memory block = found->block;
+        cooling_.erase(found);
+        stats_.cached_bytes -= wanted;
+        ++stats_.hits;
+        return used(block);
+      }
+    }
+    if (limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
+      const std::uint64_t room = limit_ > stats_.used_bytes + wanted ? limit_ - stats_.used_bytes - wanted : 0;
+      surplus = trim_locked(room);
+    }
+  }
+  for (const hal_memory& block : surplus) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &block); }
+  surplus.clear();
+
+  std::unique_lock lock(mutex_);
+  if (limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
+    return Error(HAL_OUT_OF_DEVICE_MEMORY,
+                 fmt::format("pool of {} was asked for {} bytes; its limit of {} has {} in use and {} that work still holds",
+                             device_.uri(), bytes, limit_, stats_.used_bytes, stats_.cached_bytes));
+  }
+  hal_memory block{};
+  hal_error* error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
+  if (error != nullptr && hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY && stats_.cached_bytes != 0) {
+    hal_release(error);  // our own cache may be what is missing
+    for (const hal_memory& cached : trim_locked(0)) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &cached); }
+    error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
+  }
+  if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("allocating {} bytes on {}", bytes, device_.uri())); }
+  return used(block);
+}
+
+void Pool::put(const hal_memory& block) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t bytes = size_class(block.bytes);
+  stats_.used_bytes -= bytes;
+  stats_.cached_bytes += bytes;
+  ready_.emplace(bytes, block);
+}
+
+void Pool::put_after(const hal_memory& block, const Ref<Timeline>& lane, std::uint64_t number) {
+  std::uint64_t ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t bytes = size_class(block.bytes);
+    stats_.used_bytes -= bytes;
+    stats_.cached_bytes += bytes;
+    ticket = next_ticket_++;
+    cooling_.push_back({block, lane.get(), ticket});
+  }
+  lane->when(number, [self = shared_from_this(), device = Ref<Device>::share(&device_), ticket](const hal_error*) {
+    const std::lock_guard lock(self->mutex_);
+    const auto found = std::find_if(self->cooling_.begin(), self->cooling_.end(), [&](const Cooling& entry) { return entry.ticket == ticket; });
+    if (found == self->cooling_.end()) { return; }  // its own lane took it again
+    self->ready_.emplace(size_class(found->block.bytes), found->block);
+    self->cooling_.erase(found);
+  }, Timeline::Until::physical);
+}
+
+std::vector<hal_memory> Pool::trim_locked(std::uint64_t keep) {
+  std::vector<hal_memory> surplus;
+  while (stats_.cached_bytes > keep && !ready_.empty()) {
+    const auto largest = std::prev(ready_.end());
+    stats_.cached_bytes -= largest->first;
+    surplus.push_back(largest->second);
+    ready_.erase(largest);
+  }
+  return surplus;
+}
+
+void Pool::trim(std::uint64_t keep) {
+  std::vector<hal_memory> surplus;
+  {
+    const std::lock_guard lock(mutex_);
+    surplus = trim_locked(keep);
+  }
+  for (const hal_memory& block : surplus) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &block); }
+}
+
+hal_pool_stats Pool::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace hal::core
+
+using namespace hal::core;
+
+extern "C" hal_error* hal_pool_create(hal_device* device, std::uint64_t limit_bytes, hal_pool** out) {
+  return guarded("hal_pool_create", {device, out}, [&]() -> hal::Result<void> {
+    auto* made = new PoolHandle;
+    init(made->object, Kind::pool, [](hal_object* object) { delete reinterpret_cast<PoolHandle*>(object); });
+    made->device = Ref<Device>::share(cast(device));
+    made->pool = std::make_shared<Pool>(*made->device, limit_bytes);
+    *out = made;
+    return {};
+  });
+}
+
+extern "C" hal_pool_stats hal_pool_describe(const hal_pool* pool) {
+  return pool != nullptr ? static_cast<const PoolHandle*>(pool)->pool->stats() : hal_pool_stats{};
+}
+
+extern "C" void hal_pool_trim(hal_pool* pool, std::uint64_t keep_bytes) {
+  if (pool != nullptr) { static_cast<PoolHandle*>(pool)->pool->trim(keep_bytes); }
+}

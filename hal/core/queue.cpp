@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/queue.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/api.hpp"
+#include "core/buffer.hpp"
+
+namespace hal::core {
+
+// A submission that cannot begin yet.
+struct Pending {
+  std::uint64_t first = 0;
+  std::uint32_t taken = 0;  // the lane took this many already
+  std::vector<hal_command> commands;
+  std::vector<hal_arg> args;
+  hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
+  void* user = nullptr;
+  enum class Call { none, waiting, running, returned } call = Call::none;
+  hal_site site{};
+  std::vector<hal_point> waits;  // guarded by failure_mutex; a wait that ended is {}: a timeline that goes ends its waits first
+  std::atomic<std::size_t> unresolved{0};
+  std::mutex failure_mutex;
+  hal_error* failure = nullptr;
+
+  std::uint64_t last() const { return first + commands.size() - 1; }
+  void ended(std::size_t i) {
+    const std::lock_guard lock(failure_mutex);
+    waits[i] = {};
+  }
+  void fail(hal_error* error) {
+    const std::lock_guard lock(failure_mutex);
+    if (failure == nullptr) { failure = error; } else { hal_release(error); }
+  }
+  hal_error* take_failure() {
+    const std::lock_guard lock(failure_mutex);
+    return std::exchange(failure, nullptr);
+  }
+  ~Pending() { hal_release(failure); }
+};
+
+namespace {
+
+hal_error* share(const hal_error* error) { return static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))); }
+
+Error wrap(hal_error* cause, const std::string& what, const hal_site& site) {
+  hal_error_info info{};
+  info.code = hal_error_describe(cause).code;
+  info.what = what.c_str();
+  info.origin = "core";
+  info.where = site;
+  info.cause = cause;
+  return Error::adopt(hal_error_create(&info));
+}
+
+// Gives a pending submission its own copy of the commands and of everything they point to.
+void capture(Pending& pending, std::span<const hal_command> commands) {
+  std::size_t arg_count = 0;
+  for (const hal_command& command : commands) { arg_count += command.op == HAL_OP_RUN ? command.as.run.arg_count : 0; }
+  pending.args.reserve(arg_count);
+  pending.commands.assign(commands.begin(), commands.end());
+  for (hal_command& command : pending.commands) {
+    if (command.op != HAL_OP_RUN) { continue; }
+    const std::size_t start = pending.args.size();
+    pending.args.insert(pending.args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
+    command.as.run.args = pending.args.data() + start;
+  }
+}
+
+const hal_command kBarrier{HAL_OP_BARRIER, 0, nullptr, {}};
+
+}  // namespace
+
+Queue::Queue(Device& device, Ref<Timeline> timeline) : device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
+  init(object, Kind::queue, dispose);
+  const std::lock_guard lock(timeline_->owner_mutex);
+  timeline_->owner = this;
+}
+
+Queue::~Queue() {
+  {
+    const std::lock_guard lock(timeline_->owner_mutex);
+    timeline_->owner = nullptr;
+  }
+  timeline_->retire();
+}
+
+void Queue::dispose(hal_object* object) {
+  // Whatever is held back owns the queue through its waiters, so nothing is held back any more.
+  delete reinterpret_cast<Queue*>(object);
+}
+
+Result<Ref<Queue>> Queue::create(Device& device, const char* label) {
+  Ref<Timeline> timeline = Timeline::of_lane(device, label);
+  hal_lane* lane = nullptr;
+  if (hal_error* error = device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(), timeline.get(), &lane)) {
+    return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
+  }
+  timeline->attach(lane);
+  return Ref<Queue>(new Queue(device, std::move(timeline)));
+}
+
+Error Queue::failed_already() const {
+  hal_error* cause = timeline_->failure();
+  return wrap(cause, fmt::format("queue '{}' on {} has failed and takes no more work; make a new one", label(), device_->uri()), {});
+}
+
+Result<void> Queue::check_points(const hal_sync& sync) const {
+  if ((sync.wait_count != 0 && sync.waits == nullptr) || (sync.signal_count != 0 && sync.signals == nullptr)) {
+    return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
+  }
+  for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
+    if (wait.timeline == timeline_.get() && wait.value > timeline_->assigned.load(std::memory_order_relaxed)) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("queue '{}' would wait for its own value {}, which only work after this could reach (it has assigned {})",
+                                                     label(), wait.value, timeline_->assigned.load()));
+    }
+  }
+  for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
+    if (signal.timeline == nullptr) { return Error(HAL_INVALID_ARGUMENT, "a signal names no timeline"); }
+    Timeline& timeline = *cast(signal.timeline);
+    if (timeline.is_lane()) { return Error(HAL_INVALID_ARGUMENT, "a signal names a queue's own timeline; only the queue's work moves it"); }
+    if (!timeline.failed() && timeline.reached(signal.value)) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("a signal of timeline '{}' to {} is not above its value {}", timeline.label(), signal.value, timeline.value()));
+    }
+  }
+  return {};
+}
+
+// Lets the device itself wait for a lane of the same device. False if it cannot, and the core must.
+bool Queue::device_waits(const hal_point& wait) {
+  const hal_driver_ops& ops = device_->driver();
+  if (ops.lane_wait == nullptr) { return false; }
+  std::uint64_t number = 0;
+  const Ref<Timeline> producer = cast(wait.timeline)->producer(wait.value, number);
+  if (!producer || producer->device() != device_.get() || producer.get() == timeline_.get() || producer->handed.load(std::memory_order_acquire) < number) { return false; }
+  if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
+  // Order is the device's now; failure stays ours.
+  producer->when(number, [self = Ref<Queue>::share(this)](const hal_error* error) {
+    if (error != nullptr) { self->timeline_->fail(share(error)); }
+  });
+  return true;
+}
+
+std::vector<hal_point> Queue::unreached(const hal_sync& sync, std::uint64_t next) {
+  std::vector<hal_point> left;
+  for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
+    if (wait.timeline == nullptr) { continue; }
+    if (wait.timeline == timeline_.get() && wait.value < next) { continue; }  // queue order already says so
+    if (cast(wait.timeline)->reached(wait.value)) { continue; }
+    if (pending_.empty() && device_waits(wait)) { continue; }
+    left.push_back(wait);
+  }
+  return left;
+}
+
+std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command> commands) {
+  const hal_driver_ops& ops = device_->driver();
+  const std::uint32_t most = device_->traits().max_batch != 0 ? device_->traits().max_batch : UINT32_MAX;
+  std::uint32_t taken = 0;
+  while (taken < commands.size()) {
+    const auto part = static_cast<std::uint32_t>(std::min<std::size_t>(commands.size() - taken, most));
+    // Before the call: a lane may complete inside submit(), and completed must never be seen above handed.
+    timeline_->handed.store(first + taken + part - 1, std::memory_order_release);
+    const std::uint32_t got = ops.submit(device_->driver_self(), timeline_->lane(), first + taken, commands.data() + taken, part);
+    taken += got;
+    if (got < part) {
+      timeline_->handed.store(first + taken - 1, std::memory_order_release);
+      if (timeline_->failed()) { timeline_->clip(); }
+      break;
+    }
+  }
+  return taken;
+}
+
+void Queue::promise_signals(const hal_sync& sync, std::uint64_t number) {
+  for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) { cast(signal.timeline)->promise(signal.value, timeline_, number); }
+}
+
+Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const hal_sync& sync) {
+  thread_local Batch scratch;
+  scratch.clear();
+  Batch& batch = scratch;
+  HAL_CHECK(lower(*device_, commands, batch));
+  if (batch.commands.empty()) { batch.commands.push_back(kBarrier); }
+  if (batch.plain) { return submit_plain(batch, sync); }
+  Batch mine = std::move(scratch);  // parts submit again from here, which uses the scratch
+  return submit_parts(mine, sync);
+}
+
+Result<std::uint64_t> Queue::submit_plain(Batch& batch, const hal_sync& sync) {
+  HAL_CHECK(check_points(sync));
+  std::uint64_t last = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (timeline_->failed()) { return failed_already(); }
+    const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
+    last = first + batch.commands.size() - 1;
+    const std::vector<hal_point> waits = sync.wait_count != 0 ? unreached(sync, first) : std::vector<hal_point>{};
+    std::uint32_t taken = 0;
+    const bool straight = pending_.empty() && waits.empty();
+    if (!straight && pending_.size() >= device_->instance().pending_limit()) {
+      return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' on {} holds back {} submissions, its declared limit; wait for one of its points", label(), device_->uri(), pending_.size()));
+    }
+    timeline_->assigned.store(last, std::memory_order_release);
+    recorder_.note(first, static_cast<std::uint32_t>(batch.commands.size()), batch.commands.front(), sync.where);
+    if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, first, batch.commands, &sync); }
+    if (straight) { taken = hand_over(first, batch.commands); }
+    if (taken < batch.commands.size()) {
+      auto pending = std::make_shared<Pending>();
+      pending->first = first;
+      pending->taken = taken;
+      if (sync.where != nullptr) { pending->site = *sync.where; }
+      capture(*pending, batch.commands);
+      hold_back(std::move(pending), waits);
+    }
+  }
+  promise_signals(sync, last);
+  return last;
+}
+
+void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits) {
+  pending->waits = waits;
+  pending->unresolved = waits.size() + 1;  // one for ourselves, so that it cannot become ready while we register
+  pending_.push_back(pending);
+  for (std::size_t i = 0; i < waits.size(); ++i) {
+    cast(waits[i].timeline)->when(waits[i].value, [self = Ref<Queue>::share(this), pending, i](const hal_error* error) {
+      pending->ended(i);
+      if (error != nullptr) { pending->fail(share(error)); }
+      if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || error != nullptr) { self->post_advance(); }
+    });
+  }
+  if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1) { post_advance(); }
+}
+
+void Queue::post_advance() {
+  if (advance_posted_.exchange(true, std::memory_order_acq_rel)) { return; }
+  device_->instance().engine().post([self = Ref<Queue>::share(this)] { self->advance(); });
+}
+
+void Queue::advance() {
+  advance_posted_.store(false, std::memory_order_release);
+  std::deque<std::shared_ptr<Pending>> dropped;  // released after the lock
+  const std::lock_guard lock(mutex_);
+  while (!pending_.empty()) {
+    const std::shared_ptr<Pending> head = pending_.front();
+    if (hal_error* cause = head->take_failure()) {
+      timeline_->fail(wrap(cause, fmt::format("{} of queue '{}' on {} was not begun: what it waits for has failed", describe(head->first), label(), device_->uri()), head->site).release());
+    }
+    if (timeline_->failed()) {
+      if (head->call == Pending::Call::running) { break; }  // user code that runs is never abandoned
+      dropped.push_back(head);
+      pending_.pop_front();
+      continue;
+    }
+    if (head->unresolved.load(std::memory_order_acquire) != 0 || !advance_one(*head)) { break; }
+    dropped.push_back(head);
+    pending_.pop_front();
+  }
+  if (pending_.empty()) { flush(); }
+}
+
+// Moves the head on. True once the lane has all of it.
+bool Queue::advance_one(Pending& pending) {
+  if (pending.call != Pending::Call::none && pending.call != Pending::Call::returned) {
+    if (pending.call == Pending::Call::running) { return false; }
+    if (!timeline_->reached(pending.first - 1)) {
+      timeline_->when(pending.first - 1, [self = Ref<Queue>::share(this)](const hal_error*) { self->post_advance(); });
+      return false;
+    }
+    begin_call(pending_.front());
+    return false;
+  }
+  pending.taken += hand_over(pending.first + pending.taken, std::span(pending.commands).subspan(pending.taken));
+  if (pending.taken == pending.commands.size()) { return true; }
+  // The lane is full: come again when it has completed one more.
+  const std::uint64_t done = hal_lane_completed(timeline_->lane());
+  timeline_->when(done + 1, [self = Ref<Queue>::share(this)](const hal_error*) { self->post_advance(); });
+  return false;
+}
+
+void Queue::begin_call(const std::shared_ptr<Pending>& pending) {
+  pending->call = Pending::Call::running;
+  device_->instance().workers().post([self = Ref<Queue>::share(this), pending] {
+    hal_error* error = pending->function(pending->user);
+    {
+      const std::lock_guard lock(self->mutex_);
+      pending->call = Pending::Call::returned;
+    }
+    if (error != nullptr) {
+      self->timeline_->fail(wrap(error, fmt::format("host call {} of queue '{}' returned an error", pending->first, self->label()), pending->site).release());
+    }
+    self->post_advance();
+  });
+}
+
+void Queue::flush() {
+  const hal_driver_ops& ops = device_->driver();
+  if (ops.flush != nullptr) { ops.flush(device_->driver_self(), timeline_->lane()); }
+}
+
+void Queue::cancel() {
+  timeline_->cancel(Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "", 0).release());
+  const hal_driver_ops& ops = device_->driver();
+  if (ops.lane_cancel != nullptr) { ops.lane_cancel(device_->driver_self(), timeline_->lane()); }
+  post_advance();
+}
+
+// Splits a submission at the commands that the core carries out itself. The first part gets the waits, the last the
+// signals; queue order joins the rest.
+Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
+  HAL_CHECK(check_points(sync));
+  hal_sync now{sync.waits, nullptr, sync.wait_count, 0, sync.where};
+  std::uint64_t last = 0;
+  const auto begun = [&] { now.waits = nullptr, now.wait_count = 0; };
+  for (std::size_t at = 0; at < batch.commands.size();) {
+    hal_command& command = batch.commands[at];
+    if (command.op == HAL_OP_CALL) {
+      const std::lock_guard lock(mutex_);
+      if (timeline_->failed()) { return failed_already(); }
+      if (pending_.size() >= device_->instance().pending_limit()) { return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' holds back its declared limit", label())); }
+      auto pending = std::make_shared<Pending>();
+      last = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
+      pending->function = command.as.call.function;
+      pending->user = command.as.call.user;
+      pending->call = Pending::Call::waiting;
+      pending->commands.push_back(kBarrier);
+      if (sync.where != nullptr) { pending->site = *sync.where; }
+      const std::vector<hal_point> waits = unreached(now, last);
+      timeline_->assigned.store(last, std::memory_order_release);
+      recorder_.note(last, 1, command, sync.where);
+      if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, {&command, 1}, &sync); }
+      hold_back(std::move(pending), waits);
+      ++at;
+    } else if (command.op == HAL_OP_FREE) {
+      Buffer& buffer = *cast(command.as.free.buffer);
+      Batch barrier;
+      barrier.commands.push_back(kBarrier);
+      barrier.commands.back().label = command.label;
+      HAL_TRY(last, submit_plain(barrier, now));
+      if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) { return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already"); }
+      buffer.pool->put_after(buffer.memory, timeline_, last);
+      ++at;
+    } else if (crosses_devices(*device_, command)) {
+      HAL_TRY(const hal_point end, copy_across(command, now));
+      last = end.value;
+      ++at;
+    } else {
+      Batch part;
+      while (at < batch.commands.size() && batch.commands[at].op != HAL_OP_CALL && batch.commands[at].op != HAL_OP_FREE && !crosses_devices(*device_, batch.commands[at])) {
+        part.commands.push_back(batch.commands[at++]);
+      }
+      HAL_TRY(last, submit_plain(part, now));
+    }
+    begun();
+  }
+  promise_signals(sync, last);
+  return last;
+}
+
+// A copy between two devices that cannot reach each other goes through host memory: one device writes it, the other reads
+// it, and points join the two halves.
+Result<hal_point> Queue::copy_across(hal_command& command, const hal_sync& sync) {
+  auto& copy = command.as.copy;
+  struct Staging {
+    std::unique_ptr<unsigned char[]> bytes;
+    Ref<Queue> other;
+  };
+  const bool reads = copy.from.buffer != nullptr && copy.from.buffer->device_impl != device_->impl();
+  const hal_slice foreign = reads ? copy.from : copy.to;
+  Device& owner = *cast(foreign.buffer)->device;
+  auto staging = std::make_shared<Staging>();
+  staging->bytes = std::make_unique_for_overwrite<unsigned char[]>(foreign.length);
+  HAL_TRY(staging->other, Queue::create(owner, "copy between devices"));
+  Queue& other = *staging->other;
+  const hal_slice middle = hal_host(staging->bytes.get(), foreign.length);
+  hal_command out = command, in = command;
+  out.as.copy.to = middle;
+  in.as.copy.from = middle;
+  std::uint64_t last = 0;
+  if (reads) {
+    // Everything that this queue was to do first still comes first.
+    const hal_point before{timeline_.get(), timeline_->assigned.load(std::memory_order_acquire)};
+    std::vector<hal_point> waits(sync.waits, sync.waits + sync.wait_count);
+    waits.push_back(before);
+    const hal_sync their{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
+    HAL_TRY(const std::uint64_t there, other.submit({&out, 1}, their));
+    const hal_point ready{&other.timeline(), there};
+    const hal_sync mine{&ready, nullptr, 1, 0, sync.where};
+    HAL_TRY(last, submit({&in, 1}, mine));
+  } else {
+    HAL_TRY(const std::uint64_t here, submit({&out, 1}, sync));
+    const hal_point ready{timeline_.get(), here};
+    const hal_sync their{&ready, nullptr, 1, 0, sync.where};
+    HAL_TRY(const std::uint64_t there, other.submit({&in, 1}, their));
+    const hal_point arrived{&other.timeline(), there};
+    const hal_sync mine{&arrived, nullptr, 1, 0, sync.where};
+    HAL_TRY(last, submit({}, mine));
+  }
+  timeline_->when(last, [staging, &instance = device_->instance()](const hal_error*) mutable {
+    instance.engine().post([staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
+  }, Timeline::Until::physical);
+  return hal_point{timeline_.get(), last};
+}
+
+std::string Queue::describe(std::uint64_t number) const {
+  std::string what;
+  hal_site site{};
+  if (!recorder_.find(number, what, site)) { return fmt::format("command {}", number); }
+  if (site.file != nullptr) { what += fmt::format(" submitted at {}:{}", site.file, site.line); }
+  return what;
+}
+
+Queue::Blocker Queue::blocker() {
+  Blocker found;
+  const std::lock_guard lock(mutex_);
+  if (pending_.empty()) { return found; }
+  Pending& head = *pending_.front();
+  found.number = head.first;
+  found.in_host_call = head.call == Pending::Call::running;
+  const std::lock_guard guard(head.failure_mutex);
+  for (const hal_point& wait : head.waits) {
+    if (wait.timeline == nullptr) { continue; }
+    found.timeline = Timeline::try_share(cast(wait.timeline));
+    found.value = wait.value;
+    if (found.timeline) { break; }
+  }
+  return found;
+}
+
+void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) {
+  std::string what = fmt::format("command {}", number);
+  hal_site site{};
+  {
+    const std::lock_guard lock(lane.owner_mutex);
+    if (lane.owner != nullptr) { lane.owner->recorder().find(number, what, site); }
+  }
+  lane.fail_lane(wrap(error, fmt::format("{} of queue '{}' on {} failed", what, lane.label(), lane.device()->uri()), site).release());
+}
+
+}  // namespace hal::core
+
+using namespace hal::core;
+
+extern "C" hal_error* hal_queue_create(hal_device* device, const char* label, hal_queue** out) {
+  return guarded("hal_queue_create", {device, out}, [&]() -> hal::Result<void> {
+    HAL_TRY(auto made, Queue::create(*cast(device), label));
+    *out = made.take();
+    return {};
+  });
+}
+
+extern "C" hal_timeline* hal_queue_timeline(hal_queue* queue) { return queue != nullptr ? &cast(queue)->timeline() : nullptr; }
+
+extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count, const hal_sync* sync, hal_point* out) {
+  return guarded("hal_queue_submit", {queue}, [&]() -> hal::Result<void> {
+    const hal_sync none{};
+    const hal_sync& order = sync != nullptr ? *sync : none;
+    if (count == 0 && order.wait_count == 0 && order.signal_count == 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): no commands, no waits and no signals"); }
+    if (count != 0 && commands == nullptr) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): 'commands' is NULL"); }
+    HAL_TRY(const std::uint64_t value, cast(queue)->submit({commands, count}, order));
+    if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
+    return {};
+  });
+}
+
+extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uint64_t bytes, const hal_sync* sync, hal_buffer** out_buffer, hal_point* out) {
+  return guarded("hal_queue_alloc", {queue, pool, out_buffer}, [&]() -> hal::Result<void> {
+    Queue& self = *cast(queue);
+    const auto& handle = *static_cast<PoolHandle*>(pool);
+    if (handle.device.get() != &self.device()) { return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}", handle.device->uri(), self.device().uri())); }
+    HAL_TRY(auto buffer, Buffer::make(self.device(), handle.pool, bytes, &self.timeline()));
+    HAL_TRY(const std::uint64_t value, self.submit({}, sync != nullptr ? *sync : hal_sync{}));
+    *out_buffer = buffer.take();
+    if (out != nullptr) { *out = {&self.timeline(), value}; }
+    return {};
+  });
+}
+
+extern "C" hal_error* hal_queue_flush(hal_queue* queue) {
+  return guarded("hal_queue_flush", {queue}, [&]() -> hal::Result<void> {
+    cast(queue)->flush();
+    return {};
+  });
+}
+
+extern "C" void hal_queue_cancel(hal_queue* queue) {
+  if (queue != nullptr) { cast(queue)->cancel(); }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// An in-order queue: hands work to its lane when it may begin, and holds the rest back.
+//
+// A submission goes to the lane at once if nothing is held back and all its waits are reached (or the device can wait
+// itself). Otherwise it, and everything after it on this queue, is held back; the engine comes here again when a wait ends.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+
+#include "core/device.hpp"
+#include "core/flight_recorder.hpp"
+#include "core/submission.hpp"
+#include "core/timeline.hpp"
+
+struct hal_queue {
+  hal_object object;
+};
+
+namespace hal::core {
+
+struct Pending;
+
+class Queue : public hal_queue {
+ public:
+  static Result<Ref<Queue>> create(Device& device, const char* label);
+
+  Device& device() const { return *device_; }
+  Timeline& timeline() const { return *timeline_; }
+  const std::string& label() const { return timeline_->label(); }
+
+  Result<std::uint64_t> submit(std::span<const hal_command> commands, const hal_sync& sync);
+  void flush();
+  void cancel();
+  // Hands over what has become ready. Called by the engine.
+  void advance();
+
+  // For explanations: who this queue's next command waits for.
+  std::string describe(std::uint64_t number) const;
+  struct Blocker {
+    std::uint64_t number = 0;        // first command held back; 0 if none is
+    Ref<Timeline> timeline;          // one point it waits for, if any
+    std::uint64_t value = 0;
+    bool in_host_call = false;
+  };
+  Blocker blocker();
+  const FlightRecorder& recorder() const { return recorder_; }
+
+ private:
+  Queue(Device& device, Ref<Timeline> timeline);
+  ~Queue();
+  static void dispose(hal_object* object);
+
+  struct Waits;
+  Result<void> check_points(const hal_sync& sync) const;
+  bool device_waits(const hal_point& wait);
+  std::vector<hal_point> unreached(const hal_sync& sync, std::uint64_t next);
+  Result<std::uint64_t> submit_plain(Batch& batch, const hal_sync& sync);
+  Result<std::uint64_t> submit_parts(Batch& batch, const hal_sync& sync);
+  Result<hal_point> copy_across(hal_command& command, const hal_sync& sync);
+  void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
+  void promise_signals(const hal_sync& sync, std::uint64_t number);
+  void post_advance();
+  bool advance_one(Pending& pending);
+  void begin_call(const std::shared_ptr<Pending>& pending);
+  std::uint32_t hand_over(std::uint64_t first, std::span<const hal_command> commands);
+  Error failed_already() const;
+
+  Ref<Device> device_;
+  Ref<Timeline> timeline_;
+  mutable std::mutex mutex_;
+  std::deque<std::shared_ptr<Pending>> pending_;
+  std::atomic<bool> advance_posted_{false};
+  FlightRecorder recorder_;
+};
+
+inline Queue* cast(hal_queue* handle) { return static_cast<Queue*>(handle); }
+
+// What a deadline says: which point, who is to signal it, and what that waits for itself.
+std::string explain(Timeline& timeline, std::uint64_t value);
+
+}  // namespace hal::core

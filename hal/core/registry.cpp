@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/registry.hpp"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "core/settings.hpp"
+#include "hal/error.hpp"
+
+namespace hal::core {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> split(std::string_view list) {
+  std::vector<std::string> parts;
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find(':'), list.size());
+    if (end > 0) { parts.emplace_back(list.substr(0, end)); }
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return parts;
+}
+
+std::vector<std::string> folders() {
+  if (const char* path = setting("HALYARD_DRIVER_PATH")) { return split(path); }
+  Dl_info self{};
+  if (dladdr(reinterpret_cast<void*>(&hal_instance_create), &self) == 0 || self.dli_fname == nullptr) { return {}; }
+  return {(fs::path(self.dli_fname).parent_path() / "halyard").string()};
+}
+
+// "/some/where/halyard-rngd.so" -> "rngd"; empty if the file is not named like a driver.
+std::string driver_name(const fs::path& path) {
+  const std::string stem = path.filename().string();
+  constexpr std::string_view kHead = "halyard-", kTail = ".so";
+  if (!stem.starts_with(kHead) || !stem.ends_with(kTail)) { return {}; }
+  return stem.substr(kHead.size(), stem.size() - kHead.size() - kTail.size());
+}
+
+std::vector<std::string> found_files() {
+  std::vector<std::string> files;
+  for (const std::string& folder : folders()) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+      const std::string name = driver_name(entry.path());
+      if (!name.empty() && name != "null" && name != "template" && name != "fault") { files.push_back(entry.path().string()); }
+    }
+  }
+  // The host first, because it is always there; the rest by name, so that lists are the same on every run.
+  std::sort(files.begin(), files.end(), [](const std::string& a, const std::string& b) {
+    const bool host_a = driver_name(a) == "host", host_b = driver_name(b) == "host";
+    return host_a != host_b ? host_a : driver_name(a) < driver_name(b);
+  });
+  return files;
+}
+
+std::string file_of(const std::string& name) {
+  if (name.find('/') != std::string::npos || name.ends_with(".so")) { return name; }
+  for (const std::string& folder : folders()) {
+    const fs::path path = fs::path(folder) / ("halyard-" + name + ".so");
+    std::error_code ignored;
+    if (fs::exists(path, ignored)) { return path.string(); }
+  }
+  return {};
+}
+
+void load(LoadedDriver& driver, const hal_host_api& host) {
+  // NOW: a missing symbol is found here, with its name, and not in the middle of somebody's work.
+  void* library = dlopen(driver.path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* why = dlerror();
+    driver.reason = fmt::format("cannot be loaded: {}", why != nullptr ? why : "unknown reason");
+    return;
+  }
+  const auto entry = reinterpret_cast<hal_driver_entry_function>(dlsym(library, HAL_DRIVER_ENTRY));
+  if (entry == nullptr) {
+    driver.reason = "exports no function " HAL_DRIVER_ENTRY "; it is not a Halyard driver";
+    return;
+  }
+  hal_driver* self = nullptr;
+  try {
+    if (hal_error* error = entry(&host, &self)) {
+      driver.reason = Error::adopt(error).text();
+      return;
+    }
+  } catch (...) {
+    driver.reason = HAL_DRIVER_ENTRY " threw a C++ exception; no exception may cross the border";
+    return;
+  }
+  if (self == nullptr || self->ops == nullptr) {
+    driver.reason = HAL_DRIVER_ENTRY " reported success but gave no driver";
+    return;
+  }
+  driver.reason = complete_table(self->ops, driver.ops);
+  if (!driver.reason.empty()) { return; }
+  self->ops = &driver.ops;
+  driver.self = self;
+  driver.name = driver.ops.name;
+}
+
+}  // namespace
+
+std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
+  if (offered->abi_major != HAL_DRIVER_ABI_MAJOR) {
+    return fmt::format("speaks border version {}.{}, this library speaks {}.{}; build the driver against this hal/driver.h",
+                       offered->abi_major, offered->abi_minor, HAL_DRIVER_ABI_MAJOR, HAL_DRIVER_ABI_MINOR);
+  }
+  if (offered->struct_size < offsetof(hal_driver_ops, number)) {
+    return fmt::format("has a table of {} bytes; the required part alone has {}", offered->struct_size, offsetof(hal_driver_ops, number));
+  }
+  out = {};
+  std::memcpy(&out, offered, std::min<std::size_t>(offered->struct_size, sizeof out));
+  out.struct_size = sizeof out;
+  if (out.name == nullptr || *out.name == '\0') { return "has no name in its table"; }
+  const struct { const char* name; bool there; } required[] = {
+      {"destroy", out.destroy != nullptr}, {"device_count", out.device_count != nullptr},
+      {"device_describe", out.device_describe != nullptr}, {"device_open", out.device_open != nullptr},
+      {"device_close", out.device_close != nullptr}, {"supports", out.supports != nullptr},
+      {"memory_allocate", out.memory_allocate != nullptr}, {"memory_free", out.memory_free != nullptr},
+      {"lane_create", out.lane_create != nullptr}, {"lane_destroy", out.lane_destroy != nullptr},
+      {"submit", out.submit != nullptr}, {"program_check", out.program_check != nullptr},
+      {"program_load", out.program_load != nullptr}, {"program_unload", out.program_unload != nullptr},
+  };
+  for (const auto& slot : required) {
+    if (!slot.there) { return fmt::format("leaves the required entry {}() empty", slot.name); }
+  }
+  return {};
+}
+
+std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const hal_host_api& host) {
+  std::vector<std::unique_ptr<LoadedDriver>> drivers;
+  const auto add = [&](std::string name, std::string path) {
+    auto driver = std::make_unique<LoadedDriver>();
+    driver->name = std::move(name);
+    driver->path = std::move(path);
+    if (driver->path.empty()) {
+      driver->reason = fmt::format("no file halyard-{}.so in {}", driver->name, fmt::join(folders(), ", "));
+    } else {
+      load(*driver, host);
+    }
+    drivers.push_back(std::move(driver));
+  };
+  if (names == nullptr) {
+    for (const std::string& file : found_files()) { add(driver_name(file), file); }
+  } else {
+    for (const std::string& name : split(names)) { add(name, file_of(name)); }
+  }
+  return drivers;
+}
+
+}  // namespace hal::core

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The typed entries of a program, read from a manifest or from a tensor graph, and the check of arguments against them.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hal/hal.h"
+#include "hal/result.hpp"
+
+namespace hal::core {
+
+// Owns everything that the hal_signature views point at. Move-only, because of those pointers.
+class Signatures {
+ public:
+  Signatures() = default;
+  Signatures(Signatures&&) = default;
+  Signatures& operator=(Signatures&&) = default;
+  Signatures(const Signatures&) = delete;
+  Signatures& operator=(const Signatures&) = delete;
+
+  // Adds an entry; params may still be appended to it until the next call.
+  hal_signature& add(std::string name, hal_entry_kind kind);
+  hal_param& add_param(std::string name);
+
+  const std::vector<hal_signature>& views() const { return views_; }
+  const hal_signature* find(std::string_view name, std::uint32_t& index) const;
+  std::string names() const;
+
+ private:
+  std::deque<std::string> text_;
+  std::deque<std::vector<hal_param>> params_;
+  std::vector<hal_signature> views_;
+};
+
+// Bits of one element; 0 for a number that is no hal_dtype.
+std::uint32_t bits_of(hal_dtype dtype);
+const char* name_of(hal_dtype dtype);
+
+// docs/manifest.md has the grammar. Errors: INVALID_IMAGE with line and what was expected.
+Result<Signatures> parse_manifest(std::string_view text);
+
+// The one entry of a hal.graph image. Errors: INVALID_IMAGE with field and offset.
+Result<Signatures> graph_signatures(const hal_image& image);
+
+// One argument against one parameter. Slots are checked at replay, so their length is compared only where it is known.
+// Errors: INVALID_ARGUMENT, OUT_OF_RANGE, naming entry and parameter.
+Result<void> check_arg(const hal_signature& signature, std::uint32_t i, const hal_arg& arg);
+
+}  // namespace hal::core

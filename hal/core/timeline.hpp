@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// A 64-bit value that only grows, with sticky failure.
+//
+// There are two kinds. A lane's timeline stands at the lane's own completion counter; signalling it costs nothing. A plain
+// timeline holds a value that the host signals, and promises: "this value once that lane has completed that number". A
+// promise is only looked at when somebody asks, so a signal that nobody waits for costs one list entry.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/object.hpp"
+#include "hal/error.hpp"
+
+struct hal_timeline {
+  hal_object object;
+};
+
+namespace hal::core {
+
+class Device;
+class Instance;
+class Queue;
+
+// Called once, with no lock of the core held, on any thread; error is NULL or borrowed. Must be short and must not block.
+using Reached = std::move_only_function<void(const hal_error* error)>;
+
+class Timeline : public hal_timeline {
+ public:
+  // What a waiter waits for. `logical` ends with the timeline's failure. `physical` (lanes only) ends when the device can
+  // no longer touch anything: failure by the core leaves what the lane has taken running.
+  enum class Until { logical, physical };
+
+  static Ref<Timeline> plain(Instance& instance, std::uint64_t initial, const char* label);
+  static Ref<Timeline> of_lane(Device& device, const char* label);  // attach() follows
+  // One more owner, unless the last has gone and the object is on its way out; then empty.
+  static Ref<Timeline> try_share(Timeline* timeline);
+
+  void attach(hal_lane* lane);  // from now on the instance's list owns it too
+  void retire();                // lanes: nothing more is submitted; leaves the list once the device is done with it
+  hal_lane* lane() const { return lane_; }
+  bool is_lane() const { return is_lane_; }
+  Device* device() const { return device_.get(); }
+  const std::string& label() const { return label_; }
+  Instance& instance() const { return instance_; }
+
+  std::uint64_t value();
+  // True once the value is reached, also on a timeline that failed later.
+  bool reached(std::uint64_t value) {
+    if (is_lane_) { return hal_lane_completed(lane_) >= value && value <= frozen_.load(std::memory_order_acquire); }
+    return value_.load(std::memory_order_acquire) >= value || (has_promises_.load(std::memory_order_acquire) && refresh() >= value);
+  }
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  // True if the value can not be reached any more.
+  bool lost(std::uint64_t value) { return failed() && value > frozen_.load(std::memory_order_acquire); }
+  // A counted copy of the failure, NULL if there is none.
+  hal_error* failure() const;
+
+  // Plain timelines: raises the value; smaller values and failed timelines are left as they are.
+  void advance(std::uint64_t value);
+  // Plain timelines: `value` is reached once `source`, a lane's timeline, has completed `number`.
+  void promise(std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number);
+  // The lane and number that is to bring `value`, if anything submitted is. Lanes answer with themselves.
+  Ref<Timeline> producer(std::uint64_t value, std::uint64_t& number);
+
+  // Fails every value not yet reached; on a lane, what the driver has taken still counts when it completes. The first
+  // failure stays. All three take ownership.
+  void fail(hal_error* error);
+  // Lanes: fails everything not completed by now, whatever the lane still does.
+  void cancel(hal_error* error);
+  // The lane itself has died: as cancel(), and nothing it took will touch memory any more.
+  void fail_lane(hal_error* error);
+
+  // Calls `then` when the value is reached or cannot be any more; at once if that is so already. Returns a ticket for
+  // forget(), 0 if it was called at once.
+  std::uint64_t when(std::uint64_t value, Reached then, Until until = Until::logical);
+  // Takes a waiter back. False if it has been called or is about to be.
+  bool forget(std::uint64_t ticket);
+  // Lanes that failed: nothing beyond `handed` will come, so whoever waits for the device to be done waits for that.
+  void clip();
+  // Runs every waiter whose value is reached. Drivers come here through hal_host_api::reached.
+  void settle();
+
+  // Lanes: the last number assigned by the queue, and the last one the driver has taken.
+  std::atomic<std::uint64_t> assigned{0};
+  std::atomic<std::uint64_t> handed{0};
+
+  // The queue that submits here, for explanations; NULL once it is gone. Guarded by owner_mutex.
+  std::mutex owner_mutex;
+  Queue* owner = nullptr;
+
+ private:
+  struct Waiter {
+    std::uint64_t ticket;
+    Until until;
+    Reached then;
+  };
+  struct Promise {
+    std::uint64_t value;
+    Ref<Timeline> source;
+    std::uint64_t number;
+    bool watched;
+  };
+  using Waiters = std::multimap<std::uint64_t, Waiter>;
+
+  Timeline(Instance& instance, Ref<Device> device, const char* label, bool is_lane);
+  ~Timeline();
+  static void dispose(hal_object* object);
+  void destroy();
+
+  std::uint64_t refresh();
+  void take_reached(std::vector<Reached>& out);  // mutex_ held
+  void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
+  void watch();  // asks the sources of promises that somebody now waits for
+  void wake_driver();
+
+  Instance& instance_;
+  Ref<Device> device_;  // lanes only
+  const std::string label_;
+  const bool is_lane_;
+  hal_lane* lane_ = nullptr;
+  std::atomic<std::uint64_t> value_{0};
+  std::atomic<bool> has_promises_{false};
+  std::atomic<bool> failed_{false};
+  std::atomic<std::uint64_t> frozen_{UINT64_MAX};  // the highest value that failure left reachable
+
+  mutable std::mutex mutex_;
+  bool lane_dead_ = false;
+  hal_error* failure_ = nullptr;
+  Waiters waiters_;
+  std::uint64_t next_ticket_ = 1;
+  std::vector<Promise> promises_;
+};
+
+inline Timeline* cast(hal_timeline* handle) { return static_cast<Timeline*>(handle); }
+
+}  // namespace hal::core

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Waiting from the host, and saying why a wait did not end.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <set>
+#include <span>
+
+#include "core/api.hpp"
+#include "core/queue.hpp"
+#include "core/timeline.hpp"
+
+namespace hal::core {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string quoted(const Timeline& timeline) {
+  return timeline.is_lane() ? fmt::format("queue '{}' on {}", timeline.label(), timeline.device()->uri()) : fmt::format("timeline '{}'", timeline.label());
+}
+
+// Follows one unreached point to whoever is to signal it, and on to what that waits for, until it ends or meets itself.
+class Explanation {
+ public:
+  std::string text;
+
+  void point(Timeline& timeline, std::uint64_t value) {
+    text += fmt::format("{} stands at {}, {} was wanted", quoted(timeline), timeline.value(), value);
+    std::uint64_t number = 0;
+    const Ref<Timeline> producer = timeline.producer(value, number);
+    if (!producer) {
+      text += "; nothing submitted will signal it: a signal was never submitted, or the host is to give it";
+      return;
+    }
+    if (!timeline.is_lane()) { text += fmt::format("; {} is to signal it with command {}", quoted(*producer), number); }
+    lane(*producer, number);
+  }
+
+ private:
+  void lane(Timeline& lane, std::uint64_t number) {
+    if (number > lane.assigned.load()) {
+      text += fmt::format("; only {} commands were ever submitted there", lane.assigned.load());
+      return;
+    }
+    if (!seen_.insert(&lane).second) {
+      text += fmt::format("; {} waits for itself: a cycle", quoted(lane));
+      return;
+    }
+    Queue::Blocker blocker;
+    std::string next;
+    {
+      const std::lock_guard lock(lane.owner_mutex);
+      if (lane.owner != nullptr) {
+        blocker = lane.owner->blocker();
+        next = lane.owner->describe(blocker.number != 0 ? blocker.number : hal_lane_completed(lane.lane()) + 1);
+      }
+    }
+    if (blocker.number == 0 || number < blocker.number) {
+      text += fmt::format("; the device has begun or will begin {} of {} and has completed {}: slow work, or a hang", next, lane.handed.load(), hal_lane_completed(lane.lane()));
+    } else if (blocker.in_host_call) {
+      text += fmt::format("; {} is a host call that has not returned", next);
+    } else if (blocker.timeline) {
+      text += fmt::format("; {} is held back: ", next);
+      point(*blocker.timeline, blocker.value);
+    } else {
+      text += fmt::format("; {} is about to begin, the lane has completed {} of {}", next, hal_lane_completed(lane.lane()), lane.handed.load());
+    }
+  }
+
+  std::set<const Timeline*> seen_;
+};
+
+// Where a sleeping thread meets the waiters that wake it.
+struct Sleeper {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool woken = false;
+  void wake() {
+    const std::lock_guard lock(mutex);
+    woken = true;
+    changed.notify_one();  // under the lock: the sleeper may be gone right after it
+  }
+};
+
+struct View {
+  std::size_t reached = 0;
+  std::uint32_t first_reached = 0;
+  Timeline* missing = nullptr;
+  std::uint64_t missing_value = 0;
+  hal_error* failure = nullptr;  // owned
+};
+
+View look(std::span<const hal_point> points) {
+  View view;
+  for (std::uint32_t i = 0; i < points.size(); ++i) {
+    Timeline* timeline = points[i].timeline != nullptr ? cast(points[i].timeline) : nullptr;
+    if (timeline == nullptr || timeline->reached(points[i].value)) {
+      if (view.reached++ == 0) { view.first_reached = i; }
+    } else if (timeline->lost(points[i].value)) {
+      if (view.failure == nullptr) { view.failure = timeline->failure(); }
+    } else if (view.missing == nullptr) {
+      view.missing = timeline;
+      view.missing_value = points[i].value;
+    }
+  }
+  return view;
+}
+
+// Lends this thread to the lane that is to bring the point: on few cores the waiter is the cheapest worker there is.
+void help(Timeline& timeline, std::uint64_t value) {
+  std::uint64_t number = 0;
+  const Ref<Timeline> producer = timeline.producer(value, number);
+  if (!producer || producer->handed.load(std::memory_order_acquire) < number) { return; }
+  const Device& device = *producer->device();
+  if (device.driver().help != nullptr) { device.driver().help(device.driver_self(), producer->lane(), number); }
+}
+
+Result<void> sleep(std::span<const hal_point> points, Clock::time_point deadline) {
+  auto sleeper = std::make_shared<Sleeper>();
+  std::vector<std::pair<Timeline*, std::uint64_t>> tickets;
+  for (const hal_point& point : points) {
+    if (point.timeline == nullptr) { continue; }
+    Timeline& timeline = *cast(point.timeline);
+    if (timeline.reached(point.value)) { continue; }
+    const std::uint64_t ticket = timeline.when(point.value, [sleeper](const hal_error*) { sleeper->wake(); });
+    if (ticket != 0) { tickets.emplace_back(&timeline, ticket); }
+  }
+  {
+    std::unique_lock lock(sleeper->mutex);
+    // One wake is enough: the caller looks again, and comes back for what is still missing.
+    sleeper->changed.wait_until(lock, deadline, [&] { return sleeper->woken; });
+  }
+  for (const auto& [timeline, ticket] : tickets) { timeline->forget(ticket); }
+  return {};
+}
+
+Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::uint64_t timeout_ns, std::uint32_t* which) {
+  if (mode != HAL_WAIT_ALL && mode != HAL_WAIT_ANY) { return Error(HAL_INVALID_ARGUMENT, fmt::format("hal_wait(): mode is {}", static_cast<int>(mode))); }
+  if (timeout_ns == HAL_FOREVER) { return Error(HAL_INVALID_ARGUMENT, "hal_wait(): every wait needs a deadline; HAL_FOREVER is none"); }
+  if (points.empty()) {
+    if (mode == HAL_WAIT_ANY) { return Error(HAL_INVALID_ARGUMENT, "hal_wait(): any of no points can never be reached"); }
+    return {};
+  }
+  const Clock::time_point start = Clock::now();
+  constexpr std::uint64_t kCentury = 3'000'000'000'000'000'000U;
+  const Clock::time_point deadline = start + std::chrono::nanoseconds(std::min(timeout_ns, kCentury));
+  bool helped = false;
+  for (;;) {
+    const View view = look(points);
+    const bool done = mode == HAL_WAIT_ALL ? view.reached == points.size() : view.reached != 0;
+    if (done || (mode == HAL_WAIT_ANY && view.reached != 0)) {
+      hal_release(view.failure);
+      if (which != nullptr) { *which = view.first_reached; }
+      return {};
+    }
+    if (view.failure != nullptr) {
+      if (mode == HAL_WAIT_ALL || view.missing == nullptr) { return Error::adopt(view.failure); }
+      hal_release(view.failure);
+    }
+    if (!helped && timeout_ns != 0) {
+      help(*view.missing, view.missing_value);
+      helped = true;
+      continue;
+    }
+    if (Clock::now() >= deadline) {
+      Explanation explanation;
+      explanation.point(*view.missing, view.missing_value);
+      return Error(HAL_DEADLINE_EXCEEDED, fmt::format("after {} ns: {}", timeout_ns, explanation.text));
+    }
+    std::vector<hal_point> open;  // points already lost would end the sleep at once, for nothing
+    for (const hal_point& point : points) {
+      if (point.timeline != nullptr && !cast(point.timeline)->lost(point.value)) { open.push_back(point); }
+    }
+    HAL_CHECK(sleep(open, deadline));
+    helped = false;
+  }
+}
+
+}  // namespace
+
+std::string explain(Timeline& timeline, std::uint64_t value) {
+  Explanation explanation;
+  explanation.point(timeline, value);
+  return explanation.text;
+}
+
+}  // namespace hal::core
+
+using namespace hal::core;
+
+extern "C" hal_error* hal_timeline_create(hal_instance* instance, std::uint64_t initial, const char* label, hal_timeline** out) {
+  return guarded("hal_timeline_create", {instance, out}, [&]() -> hal::Result<void> {
+    if (initial == UINT64_MAX) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_create(): initial is UINT64_MAX; nothing could be signalled above it"); }
+    *out = Timeline::plain(*cast(instance), initial, label).take();
+    return {};
+  });
+}
+
+extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* out) {
+  return guarded("hal_timeline_value", {timeline, out}, [&]() -> hal::Result<void> {
+    Timeline& self = *cast(timeline);
+    *out = self.value();
+    if (hal_error* failure = self.failure()) { return hal::Error::adopt(failure); }
+    return {};
+  });
+}
+
+extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t value) {
+  return guarded("hal_timeline_signal", {timeline}, [&]() -> hal::Result<void> {
+    Timeline& self = *cast(timeline);
+    if (self.is_lane()) { return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("queue '{}' owns this timeline; only its work moves it", self.label())); }
+    if (self.failed()) { return {}; }
+    const std::uint64_t now = self.value();
+    if (value <= now) { return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it", self.label(), now, value)); }
+    self.advance(value);
+    return {};
+  });
+}
+
+extern "C" void hal_timeline_fail(hal_timeline* timeline, hal_error* cause) {
+  if (timeline == nullptr || cast(timeline)->is_lane()) {
+    hal_release(cause);
+    return;
+  }
+  cast(timeline)->fail(cause != nullptr ? cause : hal::Error(HAL_CANCELLED, "timeline failed by the host without a cause").release());
+}
+
+extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint64_t value, hal_reached_function function, void* user) {
+  if (function == nullptr) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_on_reached(): 'function' is NULL").release(); }
+  return guarded("hal_timeline_on_reached", {timeline}, [&]() -> hal::Result<void> {
+    Timeline& self = *cast(timeline);
+    self.when(value, [instance = Ref<Instance>::share(&self.instance()), function, user](const hal_error* error) {
+      auto* kept = static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error)));
+      instance->workers().post([function, user, kept] {
+        function(user, kept);
+        hal_release(kept);
+      });
+    });
+    return {};
+  });
+}
+
+extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal_wait_mode mode, std::uint64_t timeout_ns, std::uint32_t* which) {
+  if (points == nullptr && count != 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL").release(); }
+  return guarded("hal_wait", {}, [&] { return wait({points, count}, mode, timeout_ns, which); });
+}
