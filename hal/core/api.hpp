@@ -24,7 +24,9 @@ hal_error* guarded(const char* function, std::initializer_list<const void*> poin
     int position = 1;
     for (const void* pointer : pointers) {
       if (pointer == nullptr) {
-        return Error(HAL_INVALID_ARGUMENT, std::string(function) + "(): pointer argument " + std::to_string(position) + " of the required ones is NULL").release();
+        return Error(HAL_INVALID_ARGUMENT, std::string(function) + "(): pointer argument " + std::to_string(position) +
+                                               " of the required ones is NULL")
+            .release();
       }
       ++position;
     }

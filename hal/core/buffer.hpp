@@ -14,7 +14,8 @@ struct Buffer : hal_buffer {
   std::shared_ptr<Pool> pool;
   bool returned = false;  // HAL_OP_FREE gave the memory back already
 
-  static Result<Ref<Buffer>> make(Device& device, const std::shared_ptr<Pool>& pool, std::uint64_t bytes, const Timeline* lane);
+  static Result<Ref<Buffer>> make(Device& device, const std::shared_ptr<Pool>& pool, std::uint64_t bytes,
+                                  const Timeline* lane);
 
  private:
   static void dispose(hal_object* object);

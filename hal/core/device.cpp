@@ -11,10 +11,16 @@
 namespace hal::core {
 
 Device::Device(Instance& instance, LoadedDriver& driver, std::string uri, const hal_device_traits& traits)
-    : instance_(instance), driver_(driver), uri_(std::move(uri)), traits_(traits), pool_(std::make_shared<Pool>(*this, 0)) {
+    : instance_(instance),
+      driver_(driver),
+      uri_(std::move(uri)),
+      traits_(traits),
+      pool_(std::make_shared<Pool>(*this, 0)) {
   init(object, Kind::device, dispose);
   retain(instance.object);
-  for (const char** text : {&traits_.info.name, &traits_.info.vendor, &traits_.info.reason}) { *text = *text != nullptr ? *text : ""; }
+  for (const char** text : {&traits_.info.name, &traits_.info.vendor, &traits_.info.reason}) {
+    *text = *text != nullptr ? *text : "";
+  }
 }
 
 Device::~Device() {
@@ -36,7 +42,9 @@ void Device::dispose(hal_object* object) {
 bool Device::revive() {
   std::uint32_t owners = __atomic_load_n(&object.owners, __ATOMIC_RELAXED);
   while (owners != 0) {
-    if (__atomic_compare_exchange_n(&object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) { return true; }
+    if (__atomic_compare_exchange_n(&object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+      return true;
+    }
   }
   return false;
 }
@@ -60,7 +68,9 @@ extern "C" hal_error* hal_instance_create(const hal_instance_desc* desc, hal_ins
     defaults.struct_size = sizeof defaults;
     if (desc != nullptr) {
       if (desc->struct_size != sizeof defaults) {
-        return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_instance_desc.struct_size is {}; this library knows {}", desc->struct_size, sizeof defaults));
+        return hal::Error(HAL_INVALID_ARGUMENT,
+                          fmt::format("hal_instance_desc.struct_size is {}; this library knows {}", desc->struct_size,
+                                      sizeof defaults));
       }
       defaults = *desc;
     }
@@ -111,7 +121,8 @@ extern "C" hal_error* hal_device_number(hal_device* device, const char* name, st
       *out = self.traits().memory_bytes;
     } else if (std::strcmp(name, "queue.limit") == 0) {
       *out = self.instance().pending_limit();
-    } else if (self.driver().number == nullptr || self.driver().number(self.driver_self(), self.impl(), name, out) == 0) {
+    } else if (self.driver().number == nullptr ||
+               self.driver().number(self.driver_self(), self.impl(), name, out) == 0) {
       return hal::Error(HAL_NOT_FOUND, fmt::format("device {} declares no number '{}'", self.uri(), name));
     }
     return {};

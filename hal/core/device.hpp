@@ -17,7 +17,6 @@ namespace hal::core {
 
 class Pool;
 
-
 class Device : public hal_device {
  public:
   Device(Instance& instance, LoadedDriver& driver, std::string uri, const hal_device_traits& traits);

@@ -9,8 +9,8 @@ namespace hal::core {
 
 using Task = std::move_only_function<void()>;
 
-// Runs tasks in order on one thread, started at the first post() and parked when there is nothing to do. Tasks never block
-// on other work, so one thread serves every queue of an instance.
+// Runs tasks in order on one thread, started at the first post() and parked when there is nothing to do. Tasks never
+// block on other work, so one thread serves every queue of an instance.
 class Engine {
  public:
   Engine();
@@ -18,8 +18,8 @@ class Engine {
 
   void post(Task task);
 
-  // True on the engine's own thread, on threads of Workers, and inside a driver's call into the core: places where a lane
-  // must not be destroyed, because its driver may be waiting for this very call to return.
+  // True on the engine's own thread, on threads of Workers, and inside a driver's call into the core: places where a
+  // lane must not be destroyed, because its driver may be waiting for this very call to return.
   static bool on_core_thread();
 
  private:

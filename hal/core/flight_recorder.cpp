@@ -6,8 +6,9 @@
 namespace hal::core {
 
 const char* op_name(std::uint32_t op) {
-  constexpr std::array<const char*, HAL_OP_COUNT> kNames{"barrier", "fill", "copy", "run", "prepare", "execute", "call",
-                                                         "put", "get", "send", "recv", "timestamp", "circuit", "free"};
+  constexpr std::array<const char*, HAL_OP_COUNT> kNames{"barrier", "fill",      "copy",    "run", "prepare",
+                                                         "execute", "call",      "put",     "get", "send",
+                                                         "recv",    "timestamp", "circuit", "free"};
   return op < kNames.size() ? kNames[op] : "?";
 }
 
@@ -18,9 +19,11 @@ bool FlightRecorder::find(std::uint64_t number, std::string& what, hal_site& sit
     if (last == 0 || number < first || number > last) { continue; }
     const std::uint64_t op_line = entry.op_line.load(std::memory_order_relaxed);
     const char* label = entry.label.load(std::memory_order_relaxed);
-    site = {entry.file.load(std::memory_order_relaxed), entry.function.load(std::memory_order_relaxed), static_cast<std::uint32_t>(op_line), 0};
-    what = fmt::format("command {} ({}{}{}{}{})", number, first == last ? "" : "in a batch that starts with ", op_name(static_cast<std::uint32_t>(op_line >> 32U)),
-                       label != nullptr ? " '" : "", label != nullptr ? label : "", label != nullptr ? "'" : "");
+    site = {entry.file.load(std::memory_order_relaxed), entry.function.load(std::memory_order_relaxed),
+            static_cast<std::uint32_t>(op_line), 0};
+    what = fmt::format("command {} ({}{}{}{}{})", number, first == last ? "" : "in a batch that starts with ",
+                       op_name(static_cast<std::uint32_t>(op_line >> 32U)), label != nullptr ? " '" : "",
+                       label != nullptr ? label : "", label != nullptr ? "'" : "");
     return entry.last.load(std::memory_order_acquire) == last;
   }
   return false;

@@ -21,7 +21,8 @@ class FlightRecorder {
     entry.label.store(command.label, std::memory_order_relaxed);
     entry.file.store(site != nullptr ? site->file : nullptr, std::memory_order_relaxed);
     entry.function.store(site != nullptr ? site->function : nullptr, std::memory_order_relaxed);
-    entry.op_line.store(std::uint64_t{command.op} << 32U | (site != nullptr ? site->line : 0), std::memory_order_relaxed);
+    entry.op_line.store(std::uint64_t{command.op} << 32U | (site != nullptr ? site->line : 0),
+                        std::memory_order_relaxed);
     entry.last.store(first + count - 1, std::memory_order_release);
   }
 

@@ -33,8 +33,11 @@ void log_to_stderr(void*, hal_log_level level, const char* origin, const char* t
 
 // What drivers may call. Anything a driver's call sets off must not destroy a lane underneath that call.
 void host_log(const hal_host_api* host, hal_log_level level, const char* origin, const char* text) {
-  struct Back : hal_host_api { Instance* instance; };
-  static_cast<const Back*>(host)->instance->log(level, origin != nullptr ? origin : "driver", text != nullptr ? text : "");
+  struct Back : hal_host_api {
+    Instance* instance;
+  };
+  static_cast<const Back*>(host)->instance->log(level, origin != nullptr ? origin : "driver",
+                                                text != nullptr ? text : "");
 }
 
 const char* host_setting(const hal_host_api*, const char* name) { return name != nullptr ? setting(name) : nullptr; }
@@ -48,8 +51,10 @@ void host_reached(hal_lane* lane) {
 
 Instance::Instance(const hal_instance_desc& desc)
     : pending_limit_(desc.pending_limit != 0 ? desc.pending_limit : kPendingLimit),
-      log_(desc.log != nullptr ? desc.log : log_to_stderr), log_user_(desc.log_user),
-      log_level_(level_from(setting("HALYARD_LOG"))), tracer_(make_tracer()) {
+      log_(desc.log != nullptr ? desc.log : log_to_stderr),
+      log_user_(desc.log_user),
+      log_level_(level_from(setting("HALYARD_LOG"))),
+      tracer_(make_tracer()) {
   init(object, Kind::instance, dispose);
   host_.struct_size = sizeof(hal_host_api);
   host_.abi_major = HAL_DRIVER_ABI_MAJOR;
@@ -105,7 +110,8 @@ void Instance::list_devices() {
     std::stable_sort(listed.begin(), listed.end(), [](const Listed& a, const Listed& b) {
       return std::pair(a.info.usable == 0, a.info.is_emulated) < std::pair(b.info.usable == 0, b.info.is_emulated);
     });
-    report_ += fmt::format("{}: loaded from {}, {} device{}\n", driver->name, driver->path, listed.size(), listed.size() == 1 ? "" : "s");
+    report_ += fmt::format("{}: loaded from {}, {} device{}\n", driver->name, driver->path, listed.size(),
+                           listed.size() == 1 ? "" : "s");
     std::move(listed.begin(), listed.end(), std::back_inserter(devices_));
   }
   if (drivers_.empty()) { report_ = "no driver was found; HALYARD_DRIVER_PATH names the folders with halyard-*.so\n"; }
@@ -122,18 +128,23 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   HAL_TRY(const Uri uri, parse_uri(text));
   LoadedDriver* driver = find_driver(uri.driver);
   if (driver == nullptr) {
-    return Error(HAL_NOT_FOUND, fmt::format("there is no driver '{}' for device '{}'; this instance has: {}", uri.driver, text, report_));
+    return Error(HAL_NOT_FOUND, fmt::format("there is no driver '{}' for device '{}'; this instance has: {}",
+                                            uri.driver, text, report_));
   }
   if (driver->self == nullptr) {
-    return Error(HAL_UNAVAILABLE, fmt::format("device '{}' cannot be opened: driver {} {}", text, driver->name, driver->reason));
+    return Error(HAL_UNAVAILABLE,
+                 fmt::format("device '{}' cannot be opened: driver {} {}", text, driver->name, driver->reason));
   }
   const std::string key = fmt::format("{}:{}{}{}{}{}", uri.driver, uri.index, uri.part.empty() ? "" : "/", uri.part,
                                       uri.params.empty() ? "" : "?", uri.params);
   const std::lock_guard lock(open_mutex_);
-  if (const auto found = open_.find(key); found != open_.end() && found->second->revive()) { return Ref<Device>(found->second); }
+  if (const auto found = open_.find(key); found != open_.end() && found->second->revive()) {
+    return Ref<Device>(found->second);
+  }
 
   if (const std::uint32_t count = driver->ops.device_count(driver->self); uri.index >= count) {
-    return Error(HAL_NOT_FOUND, fmt::format("device '{}' does not exist: driver {} has {} device{}", text, driver->name, count, count == 1 ? "" : "s"));
+    return Error(HAL_NOT_FOUND, fmt::format("device '{}' does not exist: driver {} has {} device{}", text, driver->name,
+                                            count, count == 1 ? "" : "s"));
   }
   const hal_device_request request{uri.index, 0, uri.part.c_str(), uri.params.c_str()};
   hal_device_traits traits{};
@@ -172,7 +183,8 @@ void Instance::add_lane(Ref<Timeline> lane) {
 void Instance::remove_lane(Timeline& lane) {
   Ref<Timeline> dropped;  // after the lock: it may be the last owner
   const std::lock_guard lock(lanes_mutex_);
-  const auto found = std::find_if(lanes_.begin(), lanes_.end(), [&](const Ref<Timeline>& entry) { return entry.get() == &lane; });
+  const auto found =
+      std::find_if(lanes_.begin(), lanes_.end(), [&](const Ref<Timeline>& entry) { return entry.get() == &lane; });
   if (found == lanes_.end()) { return; }
   dropped = std::move(*found);
   lanes_.erase(found);
@@ -200,7 +212,9 @@ void Instance::when_idle(Task then) {
   }
   auto join = std::make_shared<Join>(*this, std::move(then), busy.size());
   for (const Ref<Timeline>& lane : busy) {
-    lane->when(lane->assigned.load(std::memory_order_acquire), [join](const hal_error*) { join->arrive(); }, Timeline::Until::physical);
+    lane->when(
+        lane->assigned.load(std::memory_order_acquire), [join](const hal_error*) { join->arrive(); },
+        Timeline::Until::physical);
   }
 }
 

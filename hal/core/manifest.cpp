@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manifest: signatures as text, one line each, for formats whose bytes carry no types. docs/manifest.md has the grammar.
+// The manifest: signatures as text, one line each, for formats whose bytes carry no types. docs/manifest.md has the
+// grammar.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -19,7 +20,9 @@ class Words {
  public:
   explicit Words(std::string_view line) : rest_(line.substr(0, line.find('#'))) {}
   std::string_view next() {
-    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\t' || rest_.front() == '\r')) { rest_.remove_prefix(1); }
+    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\t' || rest_.front() == '\r')) {
+      rest_.remove_prefix(1);
+    }
     const std::size_t end = std::min(rest_.find_first_of(" \t\r"), rest_.size());
     const std::string_view word = rest_.substr(0, end);
     rest_.remove_prefix(end);
@@ -33,7 +36,8 @@ class Words {
 bool is_name(std::string_view text) {
   if (text.empty() || text.size() > 255) { return false; }
   for (const char c : text) {
-    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '$';
+    const bool fine =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '$';
     if (!fine) { return false; }
   }
   return true;
@@ -88,28 +92,40 @@ Result<void> entry_line(Words& words, std::size_t line, Signatures& out) {
 
 Result<void> param_line(std::string_view kind, Words& words, std::size_t line, Signatures& out) {
   if (out.views().empty()) { return bad_line(line, fmt::format("'{}' stands before the first entry", kind)); }
-  if (out.views().back().param_count == kMostParams) { return bad_line(line, fmt::format("more than {} parameters", kMostParams)); }
+  if (out.views().back().param_count == kMostParams) {
+    return bad_line(line, fmt::format("more than {} parameters", kMostParams));
+  }
   const std::string_view name = words.next();
   if (!is_name(name)) { return bad_line(line, "a parameter needs a name"); }
   hal_direction direction = HAL_IN;
   if (kind != "scalar") {
     const std::string_view word = words.next();
-    if (word == "in") { direction = HAL_IN; }
-    else if (word == "out") { direction = HAL_OUT; }
-    else if (word == "inout") { direction = HAL_INOUT; }
-    else { return bad_line(line, fmt::format("'{}' is no direction; use in, out or inout", word)); }
+    if (word == "in") {
+      direction = HAL_IN;
+    } else if (word == "out") {
+      direction = HAL_OUT;
+    } else if (word == "inout") {
+      direction = HAL_INOUT;
+    } else {
+      return bad_line(line, fmt::format("'{}' is no direction; use in, out or inout", word));
+    }
   }
   hal_dtype dtype{};
-  if (const std::string_view word = words.next(); !dtype_of(word, dtype)) { return bad_line(line, fmt::format("'{}' is no element type", word)); }
+  if (const std::string_view word = words.next(); !dtype_of(word, dtype)) {
+    return bad_line(line, fmt::format("'{}' is no element type", word));
+  }
   const std::string_view dims_text = words.next();
   std::vector<std::int64_t> dims;
   const bool wants_dims = kind == "tensor";
-  if (kind == "scalar" ? !dims_text.empty() : (wants_dims || !dims_text.empty()) && !numbers(dims_text, wants_dims ? 8 : 1, dims)) {
+  if (kind == "scalar" ? !dims_text.empty()
+                       : (wants_dims || !dims_text.empty()) && !numbers(dims_text, wants_dims ? 8 : 1, dims)) {
     return bad_line(line, fmt::format("'{}' are no dimensions of a {}", dims_text, kind));
   }
   std::uint64_t elements = kind == "buffer" && dims.empty() ? 0 : 1;
   for (const std::int64_t dim : dims) {
-    if (dim < 1 || elements > (std::uint64_t{1} << 48U) / static_cast<std::uint64_t>(dim)) { return bad_line(line, fmt::format("dimension {} is out of range", dim)); }
+    if (dim < 1 || elements > (std::uint64_t{1} << 48U) / static_cast<std::uint64_t>(dim)) {
+      return bad_line(line, fmt::format("dimension {} is out of range", dim));
+    }
     elements *= static_cast<std::uint64_t>(dim);
   }
   if (!words.next().empty()) { return bad_line(line, "there is more on the line than a parameter has"); }
@@ -126,7 +142,10 @@ Result<void> param_line(std::string_view kind, Words& words, std::size_t line, S
 }  // namespace
 
 Result<Signatures> parse_manifest(std::string_view text) {
-  if (text.size() > kLongestText) { return Error(HAL_INVALID_IMAGE, fmt::format("manifest has {} bytes; at most {} are read", text.size(), kLongestText)); }
+  if (text.size() > kLongestText) {
+    return Error(HAL_INVALID_IMAGE,
+                 fmt::format("manifest has {} bytes; at most {} are read", text.size(), kLongestText));
+  }
   Signatures out;
   for (std::size_t line = 1; !text.empty(); ++line) {
     const std::size_t end = std::min(text.find('\n'), text.size());

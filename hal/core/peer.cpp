@@ -14,14 +14,17 @@ struct Peer : hal_peer {
     auto* self = reinterpret_cast<Peer*>(object);
     self->device->instance().when_idle([self] {
       const Device& device = *self->device;
-      if (device.driver().peer_close != nullptr) { device.driver().peer_close(device.driver_self(), device.impl(), self->impl); }
+      if (device.driver().peer_close != nullptr) {
+        device.driver().peer_close(device.driver_self(), device.impl(), self->impl);
+      }
       delete self;
     });
   }
 };
 
 Error no_port(const Device& device, const char* what) {
-  return Error(HAL_UNSUPPORTED, fmt::format("{} on {}: the device is no fabric port; open one, such as \"photonic:0\"", what, device.uri()));
+  return Error(HAL_UNSUPPORTED, fmt::format("{} on {}: the device is no fabric port; open one, such as \"photonic:0\"",
+                                            what, device.uri()));
 }
 
 }  // namespace
@@ -37,7 +40,8 @@ extern "C" hal_error* hal_device_address(hal_device* device, const void** out_by
   });
 }
 
-extern "C" hal_error* hal_peer_connect(hal_device* device, const void* address, std::uint64_t size, std::uint32_t rank, hal_peer** out) {
+extern "C" hal_error* hal_peer_connect(hal_device* device, const void* address, std::uint64_t size, std::uint32_t rank,
+                                       hal_peer** out) {
   return guarded("hal_peer_connect", {device, address, out}, [&]() -> hal::Result<void> {
     Device& self = *cast(device);
     if (self.driver().peer_connect == nullptr) { return no_port(self, "connecting to a peer"); }

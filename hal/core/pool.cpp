@@ -20,7 +20,9 @@ std::uint64_t size_class(std::uint64_t bytes) {
 }
 
 Pool::~Pool() {
-  for (const auto& [bytes, block] : ready_) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &block); }
+  for (const auto& [bytes, block] : ready_) {
+    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
+  }
 }
 
 Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
@@ -43,8 +45,9 @@ Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
       return used(block);
     }
     if (lane != nullptr) {
-      const auto found = std::find_if(cooling_.begin(), cooling_.end(),
-                                      [&](const Cooling& entry) { return entry.lane == lane && size_class(entry.block.bytes) == wanted; });
+      const auto found = std::find_if(cooling_.begin(), cooling_.end(), [&](const Cooling& entry) {
+        return entry.lane == lane && size_class(entry.block.bytes) == wanted;
+      });
       if (found != cooling_.end()) {
         const hal_memory block = found->block;
         cooling_.erase(found);
@@ -58,23 +61,30 @@ Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
       surplus = trim_locked(room);
     }
   }
-  for (const hal_memory& block : surplus) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &block); }
+  for (const hal_memory& block : surplus) {
+    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
+  }
   surplus.clear();
 
   std::unique_lock lock(mutex_);
   if (limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
-    return Error(HAL_OUT_OF_DEVICE_MEMORY,
-                 fmt::format("pool of {} was asked for {} bytes; its limit of {} has {} in use and {} that work still holds",
-                             device_.uri(), bytes, limit_, stats_.used_bytes, stats_.cached_bytes));
+    return Error(
+        HAL_OUT_OF_DEVICE_MEMORY,
+        fmt::format("pool of {} was asked for {} bytes; its limit of {} has {} in use and {} that work still holds",
+                    device_.uri(), bytes, limit_, stats_.used_bytes, stats_.cached_bytes));
   }
   hal_memory block{};
   hal_error* error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
   if (error != nullptr && hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY && stats_.cached_bytes != 0) {
     hal_release(error);  // our own cache may be what is missing
-    for (const hal_memory& cached : trim_locked(0)) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &cached); }
+    for (const hal_memory& cached : trim_locked(0)) {
+      device_.driver().memory_free(device_.driver_self(), device_.impl(), &cached);
+    }
     error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
   }
-  if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("allocating {} bytes on {}", bytes, device_.uri())); }
+  if (error != nullptr) {
+    return Error::adopt(error).while_doing(fmt::format("allocating {} bytes on {}", bytes, device_.uri()));
+  }
   return used(block);
 }
 
@@ -96,13 +106,17 @@ void Pool::put_after(const hal_memory& block, const Ref<Timeline>& lane, std::ui
     ticket = next_ticket_++;
     cooling_.push_back({block, lane.get(), ticket});
   }
-  lane->when(number, [self = shared_from_this(), device = Ref<Device>::share(&device_), ticket](const hal_error*) {
-    const std::lock_guard lock(self->mutex_);
-    const auto found = std::find_if(self->cooling_.begin(), self->cooling_.end(), [&](const Cooling& entry) { return entry.ticket == ticket; });
-    if (found == self->cooling_.end()) { return; }  // its own lane took it again
-    self->ready_.emplace(size_class(found->block.bytes), found->block);
-    self->cooling_.erase(found);
-  }, Timeline::Until::physical);
+  lane->when(
+      number,
+      [self = shared_from_this(), device = Ref<Device>::share(&device_), ticket](const hal_error*) {
+        const std::lock_guard lock(self->mutex_);
+        const auto found = std::find_if(self->cooling_.begin(), self->cooling_.end(),
+                                        [&](const Cooling& entry) { return entry.ticket == ticket; });
+        if (found == self->cooling_.end()) { return; }  // its own lane took it again
+        self->ready_.emplace(size_class(found->block.bytes), found->block);
+        self->cooling_.erase(found);
+      },
+      Timeline::Until::physical);
 }
 
 std::vector<hal_memory> Pool::trim_locked(std::uint64_t keep) {
@@ -122,7 +136,9 @@ void Pool::trim(std::uint64_t keep) {
     const std::lock_guard lock(mutex_);
     surplus = trim_locked(keep);
   }
-  for (const hal_memory& block : surplus) { device_.driver().memory_free(device_.driver_self(), device_.impl(), &block); }
+  for (const hal_memory& block : surplus) {
+    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
+  }
 }
 
 hal_pool_stats Pool::stats() const {

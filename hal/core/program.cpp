@@ -11,15 +11,21 @@ namespace hal::core {
 namespace {
 
 Result<void> check_image(const hal_image& image) {
-  if (image.format == nullptr || *image.format == '\0') { return Error(HAL_INVALID_ARGUMENT, "hal_image.format is empty; name one, such as \"hal.graph\" or \"ptx\""); }
-  if (image.bytes == nullptr || image.size == 0) { return Error(HAL_INVALID_IMAGE, fmt::format("image of format '{}' has no bytes", image.format)); }
+  if (image.format == nullptr || *image.format == '\0') {
+    return Error(HAL_INVALID_ARGUMENT, "hal_image.format is empty; name one, such as \"hal.graph\" or \"ptx\"");
+  }
+  if (image.bytes == nullptr || image.size == 0) {
+    return Error(HAL_INVALID_IMAGE, fmt::format("image of format '{}' has no bytes", image.format));
+  }
   return {};
 }
 
 Result<Signatures> signatures_of(const hal_image& image) {
   if (std::string_view(image.format) == "hal.graph") { return graph_signatures(image); }
   if (image.manifest == nullptr) {
-    return Error(HAL_INVALID_IMAGE, fmt::format("image of format '{}' has no manifest; only hal.graph carries its own signatures", image.format));
+    return Error(
+        HAL_INVALID_IMAGE,
+        fmt::format("image of format '{}' has no manifest; only hal.graph carries its own signatures", image.format));
   }
   return parse_manifest(image.manifest);
 }
@@ -31,8 +37,10 @@ Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
   HAL_TRY(Signatures signatures, signatures_of(image));
   void* impl = nullptr;
   const auto& views = signatures.views();
-  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &image, views.data(), static_cast<std::uint32_t>(views.size()), &impl)) {
-    return Error::adopt(error).while_doing(fmt::format("loading an image of format '{}' on {}", image.format, device.uri()));
+  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &image, views.data(),
+                                                      static_cast<std::uint32_t>(views.size()), &impl)) {
+    return Error::adopt(error).while_doing(
+        fmt::format("loading an image of format '{}' on {}", image.format, device.uri()));
   }
   auto* made = new Program;
   init(made->object, Kind::program, dispose);
@@ -58,7 +66,9 @@ using namespace hal::core;
 
 extern "C" hal_verdict hal_device_check(hal_device* device, const hal_image* image) {
   if (device == nullptr || image == nullptr) { return {HAL_NO, "the handle or the image is NULL"}; }
-  if (image->format == nullptr || image->bytes == nullptr || image->size == 0) { return {HAL_NO, "the image has no format or no bytes"}; }
+  if (image->format == nullptr || image->bytes == nullptr || image->size == 0) {
+    return {HAL_NO, "the image has no format or no bytes"};
+  }
   const Device& self = *cast(device);
   const hal_verdict verdict = self.driver().program_check(self.driver_self(), self.impl(), image);
   return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
@@ -81,7 +91,8 @@ extern "C" hal_error* hal_program_entry(const hal_program* program, const char* 
     const Signatures& signatures = cast(program)->signatures;
     std::uint32_t index = 0;
     if (signatures.find(name, index) == nullptr) {
-      return hal::Error(HAL_NOT_FOUND, fmt::format("the program has no entry '{}'; it has: {}", name, signatures.names()));
+      return hal::Error(HAL_NOT_FOUND,
+                        fmt::format("the program has no entry '{}'; it has: {}", name, signatures.names()));
     }
     *out = index;
     return {};

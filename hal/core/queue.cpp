@@ -20,7 +20,8 @@ struct Pending {
   void* user = nullptr;
   enum class Call { none, waiting, running, returned } call = Call::none;
   hal_site site{};
-  std::vector<hal_point> waits;  // guarded by failure_mutex; a wait that ended is {}: a timeline that goes ends its waits first
+  std::vector<hal_point>
+      waits;  // guarded by failure_mutex; a wait that ended is {}: a timeline that goes ends its waits first
   std::atomic<std::size_t> unresolved{0};
   std::mutex failure_mutex;
   hal_error* failure = nullptr;
@@ -32,7 +33,11 @@ struct Pending {
   }
   void fail(hal_error* error) {
     const std::lock_guard lock(failure_mutex);
-    if (failure == nullptr) { failure = error; } else { hal_release(error); }
+    if (failure == nullptr) {
+      failure = error;
+    } else {
+      hal_release(error);
+    }
   }
   hal_error* take_failure() {
     const std::lock_guard lock(failure_mutex);
@@ -73,7 +78,8 @@ const hal_command kBarrier{HAL_OP_BARRIER, 0, nullptr, {}};
 
 }  // namespace
 
-Queue::Queue(Device& device, Ref<Timeline> timeline) : device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
+Queue::Queue(Device& device, Ref<Timeline> timeline)
+    : device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
   init(object, Kind::queue, dispose);
   const std::lock_guard lock(timeline_->owner_mutex);
   timeline_->owner = this;
@@ -95,7 +101,8 @@ void Queue::dispose(hal_object* object) {
 Result<Ref<Queue>> Queue::create(Device& device, const char* label) {
   Ref<Timeline> timeline = Timeline::of_lane(device, label);
   hal_lane* lane = nullptr;
-  if (hal_error* error = device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(), timeline.get(), &lane)) {
+  if (hal_error* error = device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(),
+                                                     timeline.get(), &lane)) {
     return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
   }
   timeline->attach(lane);
@@ -104,7 +111,9 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label) {
 
 Error Queue::failed_already() const {
   hal_error* cause = timeline_->failure();
-  return wrap(cause, fmt::format("queue '{}' on {} has failed and takes no more work; make a new one", label(), device_->uri()), {});
+  return wrap(
+      cause, fmt::format("queue '{}' on {} has failed and takes no more work; make a new one", label(), device_->uri()),
+      {});
 }
 
 Result<void> Queue::check_points(const hal_sync& sync) const {
@@ -113,16 +122,22 @@ Result<void> Queue::check_points(const hal_sync& sync) const {
   }
   for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
     if (wait.timeline == timeline_.get() && wait.value > timeline_->assigned.load(std::memory_order_relaxed)) {
-      return Error(HAL_INVALID_ARGUMENT, fmt::format("queue '{}' would wait for its own value {}, which only work after this could reach (it has assigned {})",
-                                                     label(), wait.value, timeline_->assigned.load()));
+      return Error(
+          HAL_INVALID_ARGUMENT,
+          fmt::format(
+              "queue '{}' would wait for its own value {}, which only work after this could reach (it has assigned {})",
+              label(), wait.value, timeline_->assigned.load()));
     }
   }
   for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
     if (signal.timeline == nullptr) { return Error(HAL_INVALID_ARGUMENT, "a signal names no timeline"); }
     Timeline& timeline = *cast(signal.timeline);
-    if (timeline.is_lane()) { return Error(HAL_INVALID_ARGUMENT, "a signal names a queue's own timeline; only the queue's work moves it"); }
+    if (timeline.is_lane()) {
+      return Error(HAL_INVALID_ARGUMENT, "a signal names a queue's own timeline; only the queue's work moves it");
+    }
     if (!timeline.failed() && timeline.reached(signal.value)) {
-      return Error(HAL_INVALID_ARGUMENT, fmt::format("a signal of timeline '{}' to {} is not above its value {}", timeline.label(), signal.value, timeline.value()));
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("a signal of timeline '{}' to {} is not above its value {}",
+                                                     timeline.label(), signal.value, timeline.value()));
     }
   }
   return {};
@@ -134,7 +149,10 @@ bool Queue::device_waits(const hal_point& wait) {
   if (ops.lane_wait == nullptr) { return false; }
   std::uint64_t number = 0;
   const Ref<Timeline> producer = cast(wait.timeline)->producer(wait.value, number);
-  if (!producer || producer->device() != device_.get() || producer.get() == timeline_.get() || producer->handed.load(std::memory_order_acquire) < number) { return false; }
+  if (!producer || producer->device() != device_.get() || producer.get() == timeline_.get() ||
+      producer->handed.load(std::memory_order_acquire) < number) {
+    return false;
+  }
   if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
   // Order is the device's now; failure stays ours.
   producer->when(number, [self = Ref<Queue>::share(this)](const hal_error* error) {
@@ -163,7 +181,8 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
     const auto part = static_cast<std::uint32_t>(std::min<std::size_t>(commands.size() - taken, most));
     // Before the call: a lane may complete inside submit(), and completed must never be seen above handed.
     timeline_->handed.store(first + taken + part - 1, std::memory_order_release);
-    const std::uint32_t got = ops.submit(device_->driver_self(), timeline_->lane(), first + taken, commands.data() + taken, part);
+    const std::uint32_t got =
+        ops.submit(device_->driver_self(), timeline_->lane(), first + taken, commands.data() + taken, part);
     taken += got;
     if (got < part) {
       timeline_->handed.store(first + taken - 1, std::memory_order_release);
@@ -175,7 +194,9 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
 }
 
 void Queue::promise_signals(const hal_sync& sync, std::uint64_t number) {
-  for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) { cast(signal.timeline)->promise(signal.value, timeline_, number); }
+  for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
+    cast(signal.timeline)->promise(signal.value, timeline_, number);
+  }
 }
 
 Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const hal_sync& sync) {
@@ -201,7 +222,10 @@ Result<std::uint64_t> Queue::submit_plain(Batch& batch, const hal_sync& sync) {
     std::uint32_t taken = 0;
     const bool straight = pending_.empty() && waits.empty();
     if (!straight && pending_.size() >= device_->instance().pending_limit()) {
-      return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' on {} holds back {} submissions, its declared limit; wait for one of its points", label(), device_->uri(), pending_.size()));
+      return Error(
+          HAL_WOULD_BLOCK,
+          fmt::format("queue '{}' on {} holds back {} submissions, its declared limit; wait for one of its points",
+                      label(), device_->uri(), pending_.size()));
     }
     timeline_->assigned.store(last, std::memory_order_release);
     recorder_.note(first, static_cast<std::uint32_t>(batch.commands.size()), batch.commands.front(), sync.where);
@@ -228,7 +252,9 @@ void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_po
     cast(waits[i].timeline)->when(waits[i].value, [self = Ref<Queue>::share(this), pending, i](const hal_error* error) {
       pending->ended(i);
       if (error != nullptr) { pending->fail(share(error)); }
-      if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || error != nullptr) { self->post_advance(); }
+      if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || error != nullptr) {
+        self->post_advance();
+      }
     });
   }
   if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1) { post_advance(); }
@@ -246,10 +272,20 @@ void Queue::advance() {
   while (!pending_.empty()) {
     const std::shared_ptr<Pending> head = pending_.front();
     if (hal_error* cause = head->take_failure()) {
-      timeline_->fail(wrap(cause, fmt::format("{} of queue '{}' on {} was not begun: what it waits for has failed", describe(head->first), label(), device_->uri()), head->site).release());
+      timeline_->fail(wrap(cause,
+                           fmt::format("{} of queue '{}' on {} was not begun: what it waits for has failed",
+                                       describe(head->first), label(), device_->uri()),
+                           head->site)
+                          .release());
     }
     if (timeline_->failed()) {
       if (head->call == Pending::Call::running) { break; }  // user code that runs is never abandoned
+      if (head->call == Pending::Call::waiting) {
+        device_->instance().workers().post([head, failure = timeline_->failure()] {
+          hal_release(head->function(head->user, failure));
+          hal_release(failure);
+        });
+      }
       dropped.push_back(head);
       pending_.pop_front();
       continue;
@@ -283,13 +319,16 @@ bool Queue::advance_one(Pending& pending) {
 void Queue::begin_call(const std::shared_ptr<Pending>& pending) {
   pending->call = Pending::Call::running;
   device_->instance().workers().post([self = Ref<Queue>::share(this), pending] {
-    hal_error* error = pending->function(pending->user);
+    hal_error* error = pending->function(pending->user, nullptr);
     {
       const std::lock_guard lock(self->mutex_);
       pending->call = Pending::Call::returned;
     }
     if (error != nullptr) {
-      self->timeline_->fail(wrap(error, fmt::format("host call {} of queue '{}' returned an error", pending->first, self->label()), pending->site).release());
+      self->timeline_->fail(
+          wrap(error, fmt::format("host call {} of queue '{}' returned an error", pending->first, self->label()),
+               pending->site)
+              .release());
     }
     self->post_advance();
   });
@@ -301,7 +340,9 @@ void Queue::flush() {
 }
 
 void Queue::cancel() {
-  timeline_->cancel(Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "", 0).release());
+  timeline_->cancel(
+      Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "", 0)
+          .release());
   const hal_driver_ops& ops = device_->driver();
   if (ops.lane_cancel != nullptr) { ops.lane_cancel(device_->driver_self(), timeline_->lane()); }
   post_advance();
@@ -319,7 +360,9 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
     if (command.op == HAL_OP_CALL) {
       const std::lock_guard lock(mutex_);
       if (timeline_->failed()) { return failed_already(); }
-      if (pending_.size() >= device_->instance().pending_limit()) { return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' holds back its declared limit", label())); }
+      if (pending_.size() >= device_->instance().pending_limit()) {
+        return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' holds back its declared limit", label()));
+      }
       auto pending = std::make_shared<Pending>();
       last = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
       pending->function = command.as.call.function;
@@ -339,7 +382,9 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
       barrier.commands.push_back(kBarrier);
       barrier.commands.back().label = command.label;
       HAL_TRY(last, submit_plain(barrier, now));
-      if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) { return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already"); }
+      if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) {
+        return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already");
+      }
       buffer.pool->put_after(buffer.memory, timeline_, last);
       ++at;
     } else if (crosses_devices(*device_, command)) {
@@ -348,7 +393,8 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
       ++at;
     } else {
       Batch part;
-      while (at < batch.commands.size() && batch.commands[at].op != HAL_OP_CALL && batch.commands[at].op != HAL_OP_FREE && !crosses_devices(*device_, batch.commands[at])) {
+      while (at < batch.commands.size() && batch.commands[at].op != HAL_OP_CALL &&
+             batch.commands[at].op != HAL_OP_FREE && !crosses_devices(*device_, batch.commands[at])) {
         part.commands.push_back(batch.commands[at++]);
       }
       HAL_TRY(last, submit_plain(part, now));
@@ -359,8 +405,8 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
   return last;
 }
 
-// A copy between two devices that cannot reach each other goes through host memory: one device writes it, the other reads
-// it, and points join the two halves.
+// A copy between two devices that cannot reach each other goes through host memory: one device writes it, the other
+// reads it, and points join the two halves.
 Result<hal_point> Queue::copy_across(hal_command& command, const hal_sync& sync) {
   auto& copy = command.as.copy;
   struct Staging {
@@ -398,9 +444,12 @@ Result<hal_point> Queue::copy_across(hal_command& command, const hal_sync& sync)
     const hal_sync mine{&arrived, nullptr, 1, 0, sync.where};
     HAL_TRY(last, submit({}, mine));
   }
-  timeline_->when(last, [staging, &instance = device_->instance()](const hal_error*) mutable {
-    instance.engine().post([staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
-  }, Timeline::Until::physical);
+  timeline_->when(
+      last,
+      [staging, &instance = device_->instance()](const hal_error*) mutable {
+        instance.engine().post([staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
+      },
+      Timeline::Until::physical);
   return hal_point{timeline_.get(), last};
 }
 
@@ -436,7 +485,9 @@ void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) {
     const std::lock_guard lock(lane.owner_mutex);
     if (lane.owner != nullptr) { lane.owner->recorder().find(number, what, site); }
   }
-  lane.fail_lane(wrap(error, fmt::format("{} of queue '{}' on {} failed", what, lane.label(), lane.device()->uri()), site).release());
+  lane.fail_lane(
+      wrap(error, fmt::format("{} of queue '{}' on {} failed", what, lane.label(), lane.device()->uri()), site)
+          .release());
 }
 
 }  // namespace hal::core
@@ -451,25 +502,36 @@ extern "C" hal_error* hal_queue_create(hal_device* device, const char* label, ha
   });
 }
 
-extern "C" hal_timeline* hal_queue_timeline(hal_queue* queue) { return queue != nullptr ? &cast(queue)->timeline() : nullptr; }
+extern "C" hal_timeline* hal_queue_timeline(hal_queue* queue) {
+  return queue != nullptr ? &cast(queue)->timeline() : nullptr;
+}
 
-extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count, const hal_sync* sync, hal_point* out) {
+extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count,
+                                       const hal_sync* sync, hal_point* out) {
   return guarded("hal_queue_submit", {queue}, [&]() -> hal::Result<void> {
     const hal_sync none{};
     const hal_sync& order = sync != nullptr ? *sync : none;
-    if (count == 0 && order.wait_count == 0 && order.signal_count == 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): no commands, no waits and no signals"); }
-    if (count != 0 && commands == nullptr) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): 'commands' is NULL"); }
+    if (count == 0 && order.wait_count == 0 && order.signal_count == 0) {
+      return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): no commands, no waits and no signals");
+    }
+    if (count != 0 && commands == nullptr) {
+      return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): 'commands' is NULL");
+    }
     HAL_TRY(const std::uint64_t value, cast(queue)->submit({commands, count}, order));
     if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
     return {};
   });
 }
 
-extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uint64_t bytes, const hal_sync* sync, hal_buffer** out_buffer, hal_point* out) {
+extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uint64_t bytes, const hal_sync* sync,
+                                      hal_buffer** out_buffer, hal_point* out) {
   return guarded("hal_queue_alloc", {queue, pool, out_buffer}, [&]() -> hal::Result<void> {
     Queue& self = *cast(queue);
     const auto& handle = *static_cast<PoolHandle*>(pool);
-    if (handle.device.get() != &self.device()) { return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}", handle.device->uri(), self.device().uri())); }
+    if (handle.device.get() != &self.device()) {
+      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}",
+                                                          handle.device->uri(), self.device().uri()));
+    }
     HAL_TRY(auto buffer, Buffer::make(self.device(), handle.pool, bytes, &self.timeline()));
     HAL_TRY(const std::uint64_t value, self.submit({}, sync != nullptr ? *sync : hal_sync{}));
     *out_buffer = buffer.take();

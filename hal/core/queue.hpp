@@ -2,7 +2,8 @@
 // An in-order queue: hands work to its lane when it may begin, and holds the rest back.
 //
 // A submission goes to the lane at once if nothing is held back and all its waits are reached (or the device can wait
-// itself). Otherwise it, and everything after it on this queue, is held back; the engine comes here again when a wait ends.
+// itself). Otherwise it, and everything after it on this queue, is held back; the engine comes here again when a wait
+// ends.
 #pragma once
 
 #include <deque>
@@ -41,8 +42,8 @@ class Queue : public hal_queue {
   // For explanations: who this queue's next command waits for.
   std::string describe(std::uint64_t number) const;
   struct Blocker {
-    std::uint64_t number = 0;        // first command held back; 0 if none is
-    Ref<Timeline> timeline;          // one point it waits for, if any
+    std::uint64_t number = 0;  // first command held back; 0 if none is
+    Ref<Timeline> timeline;    // one point it waits for, if any
     std::uint64_t value = 0;
     bool in_host_call = false;
   };

@@ -48,7 +48,9 @@ std::vector<std::string> found_files() {
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(folder, ignored)) {
       const std::string name = driver_name(entry.path());
-      if (!name.empty() && name != "null" && name != "template" && name != "fault") { files.push_back(entry.path().string()); }
+      if (!name.empty() && name != "null" && name != "template" && name != "fault") {
+        files.push_back(entry.path().string());
+      }
     }
   }
   // The host first, because it is always there; the rest by name, so that lists are the same on every run.
@@ -107,24 +109,36 @@ void load(LoadedDriver& driver, const hal_host_api& host) {
 
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
   if (offered->abi_major != HAL_DRIVER_ABI_MAJOR) {
-    return fmt::format("speaks border version {}.{}, this library speaks {}.{}; build the driver against this hal/driver.h",
-                       offered->abi_major, offered->abi_minor, HAL_DRIVER_ABI_MAJOR, HAL_DRIVER_ABI_MINOR);
+    return fmt::format(
+        "speaks border version {}.{}, this library speaks {}.{}; build the driver against this hal/driver.h",
+        offered->abi_major, offered->abi_minor, HAL_DRIVER_ABI_MAJOR, HAL_DRIVER_ABI_MINOR);
   }
   if (offered->struct_size < offsetof(hal_driver_ops, number)) {
-    return fmt::format("has a table of {} bytes; the required part alone has {}", offered->struct_size, offsetof(hal_driver_ops, number));
+    return fmt::format("has a table of {} bytes; the required part alone has {}", offered->struct_size,
+                       offsetof(hal_driver_ops, number));
   }
   out = {};
   std::memcpy(&out, offered, std::min<std::size_t>(offered->struct_size, sizeof out));
   out.struct_size = sizeof out;
   if (out.name == nullptr || *out.name == '\0') { return "has no name in its table"; }
-  const struct { const char* name; bool there; } required[] = {
-      {"destroy", out.destroy != nullptr}, {"device_count", out.device_count != nullptr},
-      {"device_describe", out.device_describe != nullptr}, {"device_open", out.device_open != nullptr},
-      {"device_close", out.device_close != nullptr}, {"supports", out.supports != nullptr},
-      {"memory_allocate", out.memory_allocate != nullptr}, {"memory_free", out.memory_free != nullptr},
-      {"lane_create", out.lane_create != nullptr}, {"lane_destroy", out.lane_destroy != nullptr},
-      {"submit", out.submit != nullptr}, {"program_check", out.program_check != nullptr},
-      {"program_load", out.program_load != nullptr}, {"program_unload", out.program_unload != nullptr},
+  const struct {
+    const char* name;
+    bool there;
+  } required[] = {
+      {"destroy", out.destroy != nullptr},
+      {"device_count", out.device_count != nullptr},
+      {"device_describe", out.device_describe != nullptr},
+      {"device_open", out.device_open != nullptr},
+      {"device_close", out.device_close != nullptr},
+      {"supports", out.supports != nullptr},
+      {"memory_allocate", out.memory_allocate != nullptr},
+      {"memory_free", out.memory_free != nullptr},
+      {"lane_create", out.lane_create != nullptr},
+      {"lane_destroy", out.lane_destroy != nullptr},
+      {"submit", out.submit != nullptr},
+      {"program_check", out.program_check != nullptr},
+      {"program_load", out.program_load != nullptr},
+      {"program_unload", out.program_unload != nullptr},
   };
   for (const auto& slot : required) {
     if (!slot.there) { return fmt::format("leaves the required entry {}() empty", slot.name); }

@@ -14,7 +14,8 @@ constexpr std::array kSettings{
     Setting{"HALYARD_EMULATED", "0 hides emulated devices"},
     Setting{"HALYARD_LOG", "error, warning (default), info or debug"},
     Setting{"HALYARD_TRACE", "file that gets a Perfetto trace (Chrome JSON) when the instance ends"},
-    Setting{"HALYARD_CUDA_LIBRARIES", "':'-separated CUDA driver libraries instead of the real one and the emulated one"},
+    Setting{"HALYARD_CUDA_LIBRARIES",
+            "':'-separated CUDA driver libraries instead of the real one and the emulated one"},
     Setting{"HALYARD_FABRIC_TOPOLOGY", "JSON file of the emulated optical plane"},
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only door to the environment. Every setting is declared in settings.cpp with its help, and one call lists them all.
+// The only door to the environment. Every setting is declared in settings.cpp with its help, and one call lists them
+// all.
 #pragma once
 
 #include <span>

@@ -13,8 +13,21 @@ struct DtypeRow {
   std::uint32_t bits;
 };
 // Indexed by hal_dtype.
-constexpr std::array<DtypeRow, 15> kDtypes{{{"?", 0}, {"f64", 64}, {"f32", 32}, {"f16", 16}, {"bf16", 16}, {"f8e4m3", 8}, {"f8e5m2", 8}, {"i64", 64},
-                                            {"i32", 32}, {"i8", 8}, {"i4", 4}, {"u8", 8}, {"bool", 8}, {"u32", 32}, {"u64", 64}}};
+constexpr std::array<DtypeRow, 15> kDtypes{{{"?", 0},
+                                            {"f64", 64},
+                                            {"f32", 32},
+                                            {"f16", 16},
+                                            {"bf16", 16},
+                                            {"f8e4m3", 8},
+                                            {"f8e5m2", 8},
+                                            {"i64", 64},
+                                            {"i32", 32},
+                                            {"i8", 8},
+                                            {"i4", 4},
+                                            {"u8", 8},
+                                            {"bool", 8},
+                                            {"u32", 32},
+                                            {"u64", 64}}};
 
 }  // namespace
 
@@ -66,19 +79,29 @@ Result<void> check_arg(const hal_signature& signature, std::uint32_t i, const ha
     return Error(code, fmt::format("argument {} ('{}') of entry '{}' {}", i, param.name, signature.name, why));
   };
   if (param.kind == HAL_PARAM_SCALAR) {
-    if (arg.kind != HAL_ARG_SCALAR) { return bad(HAL_INVALID_ARGUMENT, fmt::format("must be a scalar {}, got kind {}", name_of(param.dtype), arg.kind)); }
+    if (arg.kind != HAL_ARG_SCALAR) {
+      return bad(HAL_INVALID_ARGUMENT, fmt::format("must be a scalar {}, got kind {}", name_of(param.dtype), arg.kind));
+    }
     if (arg.size != param.bytes) {
-      return bad(HAL_INVALID_ARGUMENT, fmt::format("is a scalar {} of {} bytes, got {} bytes", name_of(param.dtype), param.bytes, arg.size));
+      return bad(HAL_INVALID_ARGUMENT,
+                 fmt::format("is a scalar {} of {} bytes, got {} bytes", name_of(param.dtype), param.bytes, arg.size));
     }
     return {};
   }
-  if (arg.kind != HAL_ARG_BUFFER) { return bad(HAL_INVALID_ARGUMENT, fmt::format("must be a buffer, got kind {}", arg.kind)); }
-  const hal_slice& slice = arg.value.slice;
-  if (slice.buffer == nullptr) { return bad(HAL_INVALID_ARGUMENT, "is host memory; a program takes buffers of its device: copy it there first"); }
-  if (param.kind == HAL_PARAM_TENSOR && slice.length != param.bytes) {
-    return bad(HAL_INVALID_ARGUMENT, fmt::format("is a tensor of {} bytes, got a slice of {}", param.bytes, slice.length));
+  if (arg.kind != HAL_ARG_BUFFER) {
+    return bad(HAL_INVALID_ARGUMENT, fmt::format("must be a buffer, got kind {}", arg.kind));
   }
-  if (slice.length < param.bytes) { return bad(HAL_OUT_OF_RANGE, fmt::format("needs at least {} bytes, got a slice of {}", param.bytes, slice.length)); }
+  const hal_slice& slice = arg.value.slice;
+  if (slice.buffer == nullptr) {
+    return bad(HAL_INVALID_ARGUMENT, "is host memory; a program takes buffers of its device: copy it there first");
+  }
+  if (param.kind == HAL_PARAM_TENSOR && slice.length != param.bytes) {
+    return bad(HAL_INVALID_ARGUMENT,
+               fmt::format("is a tensor of {} bytes, got a slice of {}", param.bytes, slice.length));
+  }
+  if (slice.length < param.bytes) {
+    return bad(HAL_OUT_OF_RANGE, fmt::format("needs at least {} bytes, got a slice of {}", param.bytes, slice.length));
+  }
   return {};
 }
 

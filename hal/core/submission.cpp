@@ -16,7 +16,9 @@ namespace {
 constexpr std::uint32_t kMostSlots = 256;
 
 bool is_slot(const hal_slice& slice) { return (reinterpret_cast<std::uintptr_t>(slice.buffer) & 1U) != 0; }
-std::uint32_t slot_number(const hal_slice& slice) { return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(slice.buffer) >> 1U); }
+std::uint32_t slot_number(const hal_slice& slice) {
+  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(slice.buffer) >> 1U);
+}
 
 // Where we are, for error texts, and whether slots may stand for buffers here.
 struct Context {
@@ -27,27 +29,41 @@ struct Context {
 
   Error bad(hal_code code, const std::string& why) const {
     const char* label = command->label;
-    return Error(code, fmt::format("command {} ({}{}{}{}) for {}: {}", index, op_name(command->op), label != nullptr ? " '" : "",
-                                   label != nullptr ? label : "", label != nullptr ? "'" : "", device.uri(), why));
+    return Error(
+        code, fmt::format("command {} ({}{}{}{}) for {}: {}", index, op_name(command->op), label != nullptr ? " '" : "",
+                          label != nullptr ? label : "", label != nullptr ? "'" : "", device.uri(), why));
   }
 };
 
 // Checks a slice and, where the host reaches another device's buffer, turns it into host memory.
 Result<void> resolve(const Context& at, const char* field, hal_slice& slice) {
   if (is_slot(slice)) {
-    if (!at.recording) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' names slot {}; slots stand only in recordings", field, slot_number(slice))); }
-    if (slot_number(slice) >= kMostSlots) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' names slot {}; the highest is {}", field, slot_number(slice), kMostSlots - 1)); }
+    if (!at.recording) {
+      return at.bad(HAL_INVALID_ARGUMENT,
+                    fmt::format("'{}' names slot {}; slots stand only in recordings", field, slot_number(slice)));
+    }
+    if (slot_number(slice) >= kMostSlots) {
+      return at.bad(HAL_INVALID_ARGUMENT,
+                    fmt::format("'{}' names slot {}; the highest is {}", field, slot_number(slice), kMostSlots - 1));
+    }
     return {};
   }
   if (slice.buffer == nullptr) {
-    if (slice.offset == 0 && slice.length != 0) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' has neither a buffer nor a host address", field)); }
-    if (slice.offset + slice.length < slice.offset) { return at.bad(HAL_OUT_OF_RANGE, fmt::format("'{}' ends beyond the address space", field)); }
+    if (slice.offset == 0 && slice.length != 0) {
+      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' has neither a buffer nor a host address", field));
+    }
+    if (slice.offset + slice.length < slice.offset) {
+      return at.bad(HAL_OUT_OF_RANGE, fmt::format("'{}' ends beyond the address space", field));
+    }
     return {};
   }
   const Buffer& buffer = *cast(slice.buffer);
-  if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer that a free gave back to its pool", field)); }
+  if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer that a free gave back to its pool", field));
+  }
   if (slice.offset > buffer.memory.bytes || slice.length > buffer.memory.bytes - slice.offset) {
-    return at.bad(HAL_OUT_OF_RANGE, fmt::format("'{}' is bytes {} to {} of a buffer of {}", field, slice.offset, slice.offset + slice.length, buffer.memory.bytes));
+    return at.bad(HAL_OUT_OF_RANGE, fmt::format("'{}' is bytes {} to {} of a buffer of {}", field, slice.offset,
+                                                slice.offset + slice.length, buffer.memory.bytes));
   }
   if (buffer.device_impl != at.device.impl() && buffer.memory.host != nullptr) {
     slice = hal_host(static_cast<const char*>(buffer.memory.host) + slice.offset, slice.length);
@@ -58,7 +74,8 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice) {
 // Slices that only this device itself may touch: those of programs.
 Result<void> own(const Context& at, const char* field, const hal_slice& slice) {
   if (is_slot(slice) || slice.buffer == nullptr || slice.buffer->device_impl == at.device.impl()) { return {}; }
-  return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer of {}; copy it to this device first", field, cast(slice.buffer)->device->uri()));
+  return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer of {}; copy it to this device first", field,
+                                                  cast(slice.buffer)->device->uri()));
 }
 
 bool overlap(const hal_slice& a, const hal_slice& b) {
@@ -69,10 +86,12 @@ Result<void> check_fill(const Context& at, hal_command& command) {
   auto& fill = command.as.fill;
   HAL_CHECK(resolve(at, "to", fill.to));
   if (fill.pattern_bytes != 1 && fill.pattern_bytes != 2 && fill.pattern_bytes != 4 && fill.pattern_bytes != 8) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("pattern_bytes is {}; it must be 1, 2, 4 or 8", fill.pattern_bytes));
+    return at.bad(HAL_INVALID_ARGUMENT,
+                  fmt::format("pattern_bytes is {}; it must be 1, 2, 4 or 8", fill.pattern_bytes));
   }
   if (fill.to.length % fill.pattern_bytes != 0) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the length of {} bytes is no multiple of the pattern's {}", fill.to.length, fill.pattern_bytes));
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the length of {} bytes is no multiple of the pattern's {}",
+                                                    fill.to.length, fill.pattern_bytes));
   }
   if (fill.to.buffer != nullptr && !is_slot(fill.to)) { HAL_CHECK(own(at, "to", fill.to)); }
   if (fill.to.length == 0) { command.op = HAL_OP_BARRIER; }
@@ -82,12 +101,14 @@ Result<void> check_fill(const Context& at, hal_command& command) {
 Result<void> check_copy(const Context& at, hal_command& command) {
   auto& copy = command.as.copy;
   if (copy.to.length != copy.from.length) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'from' has {} bytes and 'to' has {}; they must be equal", copy.from.length, copy.to.length));
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'from' has {} bytes and 'to' has {}; they must be equal",
+                                                    copy.from.length, copy.to.length));
   }
   HAL_CHECK(resolve(at, "from", copy.from));
   HAL_CHECK(resolve(at, "to", copy.to));
   if (overlap(copy.from, copy.to)) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'from' at {} and 'to' at {} overlap ({} bytes each)", copy.from.offset, copy.to.offset, copy.to.length));
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'from' at {} and 'to' at {} overlap ({} bytes each)",
+                                                    copy.from.offset, copy.to.offset, copy.to.length));
   }
   if (copy.to.length == 0) { command.op = HAL_OP_BARRIER; }
   return {};
@@ -96,12 +117,18 @@ Result<void> check_copy(const Context& at, hal_command& command) {
 Result<void> check_grid(const Context& at, hal_command& command, const hal_signature& entry) {
   auto& run = command.as.run;
   if (entry.kind == HAL_GRAPH) {
-    if (run.has_grid != 0) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' is a tensor graph and takes no grid", entry.name)); }
+    if (run.has_grid != 0) {
+      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' is a tensor graph and takes no grid", entry.name));
+    }
     return {};
   }
-  if (run.has_grid == 0) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' is a kernel and needs a grid", entry.name)); }
+  if (run.has_grid == 0) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' is a kernel and needs a grid", entry.name));
+  }
   for (std::size_t axis = 0; axis < 3; ++axis) {
-    if (run.grid.groups[axis] == 0) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("grid.groups[{}] is 0; the least is 1", axis)); }
+    if (run.grid.groups[axis] == 0) {
+      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("grid.groups[{}] is 0; the least is 1", axis));
+    }
     if (run.grid.group_size[axis] == 0) { run.grid.group_size[axis] = std::max(entry.group_size[axis], 1U); }
   }
   return {};
@@ -112,22 +139,30 @@ Result<void> check_run(const Context& at, hal_command& command) {
   if (run.program == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'program' is NULL"); }
   const Program& program = *cast(run.program);
   if (program.device_impl != at.device.impl()) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'program' was loaded on {}; load the image on this device too", program.device->uri()));
+    return at.bad(HAL_INVALID_ARGUMENT,
+                  fmt::format("'program' was loaded on {}; load the image on this device too", program.device->uri()));
   }
   const auto& entries = program.signatures.views();
-  if (run.entry >= entries.size()) { return at.bad(HAL_OUT_OF_RANGE, fmt::format("'entry' is {}; the program has {}", run.entry, entries.size())); }
+  if (run.entry >= entries.size()) {
+    return at.bad(HAL_OUT_OF_RANGE, fmt::format("'entry' is {}; the program has {}", run.entry, entries.size()));
+  }
   if (command.op == HAL_OP_PREPARE) { return {}; }
   const hal_signature& entry = entries[run.entry];
   HAL_CHECK(check_grid(at, command, entry));
   if (run.arg_count != entry.param_count) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' takes {} arguments, got {}", entry.name, entry.param_count, run.arg_count));
+    return at.bad(HAL_INVALID_ARGUMENT,
+                  fmt::format("entry '{}' takes {} arguments, got {}", entry.name, entry.param_count, run.arg_count));
   }
   if (run.arg_count != 0 && run.args == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'args' is NULL"); }
   for (std::uint32_t i = 0; i < run.arg_count; ++i) {
     const hal_arg& arg = run.args[i];
-    if (Result<void> fits = check_arg(entry, i, arg); !fits) { return at.bad(fits.error().code(), std::string(fits.error().what())); }
+    if (Result<void> fits = check_arg(entry, i, arg); !fits) {
+      return at.bad(fits.error().code(), std::string(fits.error().what()));
+    }
     if (arg.kind != HAL_ARG_BUFFER) { continue; }
-    if (arg.value.slice.length == 0) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("argument {} ('{}') has no bytes", i, entry.params[i].name)); }
+    if (arg.value.slice.length == 0) {
+      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("argument {} ('{}') has no bytes", i, entry.params[i].name));
+    }
     HAL_CHECK(own(at, entry.params[i].name, arg.value.slice));
     hal_slice copy = arg.value.slice;  // arguments stay where they are: nothing to rewrite for our own buffers
     HAL_CHECK(resolve(at, entry.params[i].name, copy));
@@ -137,7 +172,9 @@ Result<void> check_run(const Context& at, hal_command& command) {
 
 Result<void> check_peer(const Context& at, hal_peer* peer, const hal_slice& local) {
   if (peer == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'peer' is NULL"); }
-  if (peer->device_impl != at.device.impl()) { return at.bad(HAL_INVALID_ARGUMENT, "'peer' was connected on another port"); }
+  if (peer->device_impl != at.device.impl()) {
+    return at.bad(HAL_INVALID_ARGUMENT, "'peer' was connected on another port");
+  }
   return own(at, "local", local);
 }
 
@@ -146,7 +183,8 @@ Result<void> check_transfer(const Context& at, hal_command& command) {
   HAL_CHECK(resolve(at, "local", transfer.local));
   HAL_CHECK(check_peer(at, transfer.peer, transfer.local));
   if (transfer.local.length > transfer.remote.length) {
-    return at.bad(HAL_OUT_OF_RANGE, fmt::format("'local' has {} bytes, the peer exported {}", transfer.local.length, transfer.remote.length));
+    return at.bad(HAL_OUT_OF_RANGE, fmt::format("'local' has {} bytes, the peer exported {}", transfer.local.length,
+                                                transfer.remote.length));
   }
   if (transfer.local.length == 0) { command.op = HAL_OP_BARRIER; }
   return {};
@@ -154,24 +192,35 @@ Result<void> check_transfer(const Context& at, hal_command& command) {
 
 // Checks one command in place. Everything that a driver is promised is established here, once.
 Result<void> check(const Context& at, hal_command& command) {
-  if (command.op >= HAL_OP_COUNT) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("op is {}; the highest is {}", command.op, HAL_OP_COUNT - 1)); }
+  if (command.op >= HAL_OP_COUNT) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("op is {}; the highest is {}", command.op, HAL_OP_COUNT - 1));
+  }
   if (command.reserved != 0) { return at.bad(HAL_INVALID_ARGUMENT, "reserved is not 0"); }
   const bool ours = command.op == HAL_OP_CALL || command.op == HAL_OP_FREE || command.op == HAL_OP_EXECUTE;
-  if (!ours && !at.device.executes(command.op)) { return at.bad(HAL_UNSUPPORTED, "the device does not do this operation"); }
+  if (!ours && !at.device.executes(command.op)) {
+    return at.bad(HAL_UNSUPPORTED, "the device does not do this operation");
+  }
   switch (command.op) {
-    case HAL_OP_FILL: return check_fill(at, command);
-    case HAL_OP_COPY: return check_copy(at, command);
+    case HAL_OP_FILL:
+      return check_fill(at, command);
+    case HAL_OP_COPY:
+      return check_copy(at, command);
     case HAL_OP_RUN:
-    case HAL_OP_PREPARE: return check_run(at, command);
+    case HAL_OP_PREPARE:
+      return check_run(at, command);
     case HAL_OP_PUT:
-    case HAL_OP_GET: return check_transfer(at, command);
+    case HAL_OP_GET:
+      return check_transfer(at, command);
     case HAL_OP_SEND:
     case HAL_OP_RECV:
       HAL_CHECK(resolve(at, "local", command.as.message.local));
       return check_peer(at, command.as.message.peer, command.as.message.local);
     case HAL_OP_TIMESTAMP:
       HAL_CHECK(resolve(at, "to", command.as.timestamp.to));
-      if (command.as.timestamp.to.length != 8) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'to' has {} bytes; a timestamp has 8", command.as.timestamp.to.length)); }
+      if (command.as.timestamp.to.length != 8) {
+        return at.bad(HAL_INVALID_ARGUMENT,
+                      fmt::format("'to' has {} bytes; a timestamp has 8", command.as.timestamp.to.length));
+      }
       return own(at, "to", command.as.timestamp.to);
     case HAL_OP_CIRCUIT:
       if (command.as.circuit.permutation == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'permutation' is NULL"); }
@@ -186,21 +235,34 @@ Result<void> check(const Context& at, hal_command& command) {
       HAL_CHECK(own(at, "buffer", whole));
       return resolve(at, "buffer", probe);
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
 template <class Visit>
 void each_slice(hal_command& command, Visit visit) {
   switch (command.op) {
-    case HAL_OP_FILL: visit(command.as.fill.to); break;
-    case HAL_OP_COPY: visit(command.as.copy.to); visit(command.as.copy.from); break;
+    case HAL_OP_FILL:
+      visit(command.as.fill.to);
+      break;
+    case HAL_OP_COPY:
+      visit(command.as.copy.to);
+      visit(command.as.copy.from);
+      break;
     case HAL_OP_PUT:
-    case HAL_OP_GET: visit(command.as.transfer.local); break;
+    case HAL_OP_GET:
+      visit(command.as.transfer.local);
+      break;
     case HAL_OP_SEND:
-    case HAL_OP_RECV: visit(command.as.message.local); break;
-    case HAL_OP_TIMESTAMP: visit(command.as.timestamp.to); break;
-    default: break;
+    case HAL_OP_RECV:
+      visit(command.as.message.local);
+      break;
+    case HAL_OP_TIMESTAMP:
+      visit(command.as.timestamp.to);
+      break;
+    default:
+      break;
   }
 }
 
@@ -211,17 +273,22 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
   if (recording.device.get() != &at.device) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the recording was made for {}", recording.device->uri()));
   }
-  const std::span<const hal_slice> slots(execute.as.execute.slots, execute.as.execute.slots != nullptr ? execute.as.execute.slot_count : 0);
+  const std::span<const hal_slice> slots(execute.as.execute.slots,
+                                         execute.as.execute.slots != nullptr ? execute.as.execute.slot_count : 0);
   if (slots.size() < recording.slot_count) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the recording has {} slots, got {}", recording.slot_count, slots.size()));
+    return at.bad(HAL_INVALID_ARGUMENT,
+                  fmt::format("the recording has {} slots, got {}", recording.slot_count, slots.size()));
   }
   const auto fill_in = [&](hal_slice& slice) -> Result<bool> {
     if (!is_slot(slice)) { return false; }
     const hal_slice& given = slots[slot_number(slice)];
-    if (is_slot(given)) { return at.bad(HAL_INVALID_ARGUMENT, fmt::format("slot {} is given a slot", slot_number(slice))); }
+    if (is_slot(given)) {
+      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("slot {} is given a slot", slot_number(slice)));
+    }
     if (slice.offset > given.length || slice.length > given.length - slice.offset) {
-      return at.bad(HAL_OUT_OF_RANGE, fmt::format("slot {} is given {} bytes, the recording uses bytes {} to {} of it", slot_number(slice), given.length,
-                                                  slice.offset, slice.offset + slice.length));
+      return at.bad(HAL_OUT_OF_RANGE,
+                    fmt::format("slot {} is given {} bytes, the recording uses bytes {} to {} of it",
+                                slot_number(slice), given.length, slice.offset, slice.offset + slice.length));
     }
     slice = {given.buffer, given.offset + slice.offset, slice.length};
     return true;
@@ -232,7 +299,11 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
     Result<void> fine;
     each_slice(command, [&](hal_slice& slice) {
       Result<bool> done = fill_in(slice);
-      if (!done) { fine = std::move(done).error(); } else { filled = filled || *done; }
+      if (!done) {
+        fine = std::move(done).error();
+      } else {
+        filled = filled || *done;
+      }
     });
     if (command.op == HAL_OP_RUN && recording.slot_count != 0 && command.as.run.arg_count != 0) {
       const std::size_t start = out.args.size();
@@ -240,7 +311,11 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
       for (std::size_t i = start; i < out.args.size(); ++i) {
         if (out.args[i].kind != HAL_ARG_BUFFER) { continue; }
         Result<bool> done = fill_in(out.args[i].value.slice);
-        if (!done) { fine = std::move(done).error(); } else { filled = filled || *done; }
+        if (!done) {
+          fine = std::move(done).error();
+        } else {
+          filled = filled || *done;
+        }
       }
       command.as.run.args = out.args.data() + start;
     }
@@ -258,7 +333,9 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
 std::size_t args_of(std::span<const hal_command> commands) {
   std::size_t total = 0;
   for (const hal_command& command : commands) {
-    if (command.op == HAL_OP_EXECUTE && command.as.execute.commands != nullptr) { total += cast(command.as.execute.commands)->args.size(); }
+    if (command.op == HAL_OP_EXECUTE && command.as.execute.commands != nullptr) {
+      total += cast(command.as.execute.commands)->args.size();
+    }
   }
   return total;
 }
@@ -267,7 +344,9 @@ std::size_t args_of(std::span<const hal_command> commands) {
 
 bool crosses_devices(const Device& device, const hal_command& command) {
   if (command.op != HAL_OP_COPY) { return false; }
-  const auto foreign = [&](const hal_slice& slice) { return slice.buffer != nullptr && !is_slot(slice) && slice.buffer->device_impl != device.impl(); };
+  const auto foreign = [&](const hal_slice& slice) {
+    return slice.buffer != nullptr && !is_slot(slice) && slice.buffer->device_impl != device.impl();
+  };
   return foreign(command.as.copy.from) || foreign(command.as.copy.to);
 }
 
@@ -281,13 +360,15 @@ Result<void> lower(Device& device, std::span<const hal_command> commands, Batch&
     } else {
       hal_command& command = out.commands.emplace_back(given);
       HAL_CHECK(check(at, command));
-      out.plain = out.plain && command.op != HAL_OP_CALL && command.op != HAL_OP_FREE && !crosses_devices(device, command);
+      out.plain =
+          out.plain && command.op != HAL_OP_CALL && command.op != HAL_OP_FREE && !crosses_devices(device, command);
     }
     ++at.index;
   }
   if (out.plain && args_of(commands) + 1 > 1) {
     // Slots may have brought a foreign buffer into a copy.
-    out.plain = std::none_of(out.commands.begin(), out.commands.end(), [&](const hal_command& command) { return crosses_devices(device, command); });
+    out.plain = std::none_of(out.commands.begin(), out.commands.end(),
+                             [&](const hal_command& command) { return crosses_devices(device, command); });
   }
   return {};
 }
@@ -312,8 +393,11 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
     made->owned.push_back(&object);
   };
   const auto note = [&](const hal_slice& slice) {
-    if (is_slot(slice)) { made->slot_count = std::max(made->slot_count, slot_number(slice) + 1); }
-    else if (slice.buffer != nullptr) { keep(slice.buffer->object); }
+    if (is_slot(slice)) {
+      made->slot_count = std::max(made->slot_count, slot_number(slice) + 1);
+    } else if (slice.buffer != nullptr) {
+      keep(slice.buffer->object);
+    }
   };
   Context at{device, 0, nullptr, true};
   for (const hal_command& given : commands) {
@@ -323,7 +407,8 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
     }
     hal_command& command = made->commands.emplace_back(given);
     HAL_CHECK(check(at, command));
-    hal_command named = given;  // as the user named them: check() may have turned a foreign buffer into its host address
+    hal_command named =
+        given;  // as the user named them: check() may have turned a foreign buffer into its host address
     each_slice(named, note);
     if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE) { keep(command.as.run.program->object); }
     if (command.op == HAL_OP_RUN) {
@@ -343,9 +428,12 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
 
 using namespace hal::core;
 
-extern "C" hal_error* hal_commands_create(hal_device* device, const hal_command* commands, std::uint32_t count, hal_commands** out) {
+extern "C" hal_error* hal_commands_create(hal_device* device, const hal_command* commands, std::uint32_t count,
+                                          hal_commands** out) {
   return guarded("hal_commands_create", {device, out}, [&]() -> hal::Result<void> {
-    if (commands == nullptr && count != 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_commands_create(): 'commands' is NULL"); }
+    if (commands == nullptr && count != 0) {
+      return hal::Error(HAL_INVALID_ARGUMENT, "hal_commands_create(): 'commands' is NULL");
+    }
     HAL_TRY(auto made, record(*cast(device), {commands, count}));
     *out = made.take();
     return {};

@@ -15,9 +15,9 @@ namespace hal::core {
 struct Commands : hal_commands {
   Ref<Device> device;
   std::vector<hal_command> commands;
-  std::vector<hal_arg> args;         // of all runs, in order
-  std::vector<hal_object*> owned;    // what the commands name, kept alive
-  std::uint32_t slot_count = 0;      // one more than the highest slot named
+  std::vector<hal_arg> args;       // of all runs, in order
+  std::vector<hal_object*> owned;  // what the commands name, kept alive
+  std::uint32_t slot_count = 0;    // one more than the highest slot named
 };
 
 inline Commands* cast(hal_commands* handle) { return static_cast<Commands*>(handle); }

@@ -41,17 +41,22 @@ void Timeline::retire() {
     instance_.remove_lane(*this);
     return;
   }
-  when(handed.load(), [self = Ref<Timeline>::share(this)](const hal_error*) mutable {
-    Instance& instance = self->instance_;
-    instance.engine().post([self = std::move(self)] { self->instance_.remove_lane(*self); });
-  }, Until::physical);
+  when(
+      handed.load(),
+      [self = Ref<Timeline>::share(this)](const hal_error*) mutable {
+        Instance& instance = self->instance_;
+        instance.engine().post([self = std::move(self)] { self->instance_.remove_lane(*self); });
+      },
+      Until::physical);
 }
 
 void Timeline::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Timeline*>(object);
   if (!self->waiters_.empty()) {
     // Nobody is left who could signal it: its waiters fail instead of hanging for ever.
-    self->fail(Error(HAL_CANCELLED, "timeline '" + self->label_ + "' was released while something waited for it", "core", "", 0).release());
+    self->fail(Error(HAL_CANCELLED, "timeline '" + self->label_ + "' was released while something waited for it",
+                     "core", "", 0)
+                   .release());
   }
   if (!Engine::on_core_thread()) {
     self->destroy();
@@ -69,7 +74,10 @@ void Timeline::destroy() {
 Ref<Timeline> Timeline::try_share(Timeline* timeline) {
   std::uint32_t owners = __atomic_load_n(&timeline->object.owners, __ATOMIC_RELAXED);
   while (owners != 0) {
-    if (__atomic_compare_exchange_n(&timeline->object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) { return Ref<Timeline>(timeline); }
+    if (__atomic_compare_exchange_n(&timeline->object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED)) {
+      return Ref<Timeline>(timeline);
+    }
   }
   return {};
 }
@@ -105,7 +113,9 @@ void Timeline::promise(std::uint64_t value, const Ref<Timeline>& source, std::ui
       value_.store(std::max(value_.load(std::memory_order_relaxed), promises_[done].value), std::memory_order_release);
       ++done;
     }
-    if (done > promises_.size() / 2) { promises_.erase(promises_.begin(), promises_.begin() + static_cast<std::ptrdiff_t>(done)); }
+    if (done > promises_.size() / 2) {
+      promises_.erase(promises_.begin(), promises_.begin() + static_cast<std::ptrdiff_t>(done));
+    }
     promises_.push_back({value, source, number, false});
     has_promises_.store(true, std::memory_order_release);
     somebody_waits = !waiters_.empty();
@@ -122,7 +132,9 @@ std::uint64_t Timeline::refresh() {
     const std::lock_guard lock(mutex_);
     std::erase_if(promises_, [&](Promise& promise) {
       if (promise.source->reached(promise.number)) {
-        if (failure_ == nullptr) { value_.store(std::max(value_.load(std::memory_order_relaxed), promise.value), std::memory_order_release); }
+        if (failure_ == nullptr) {
+          value_.store(std::max(value_.load(std::memory_order_relaxed), promise.value), std::memory_order_release);
+        }
       } else if (promise.source->lost(promise.number)) {
         if (broken == nullptr) { broken = promise.source->failure(); }
       } else {
@@ -225,7 +237,8 @@ std::uint64_t Timeline::when(std::uint64_t value, Reached then, Until until) {
 bool Timeline::forget(std::uint64_t ticket) {
   Reached dropped;
   const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) { return entry.second.ticket == ticket; });
+  const auto found =
+      std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) { return entry.second.ticket == ticket; });
   if (found == waiters_.end()) { return false; }
   dropped = std::move(found->second.then);
   waiters_.erase(found);
@@ -245,7 +258,8 @@ void Timeline::clip() {
 }
 
 void Timeline::take_reached(std::vector<Reached>& out) {
-  const std::uint64_t now = is_lane_ ? (lane_ != nullptr ? hal_lane_completed(lane_) : 0) : value_.load(std::memory_order_relaxed);
+  const std::uint64_t now =
+      is_lane_ ? (lane_ != nullptr ? hal_lane_completed(lane_) : 0) : value_.load(std::memory_order_relaxed);
   const auto end = waiters_.upper_bound(now);
   for (auto it = waiters_.begin(); it != end; ++it) { out.push_back(std::move(it->second.then)); }
   waiters_.erase(waiters_.begin(), end);
@@ -290,13 +304,14 @@ void Timeline::watch() {
     }
   }
   for (Promise& promise : asked) {
-    promise.source->when(promise.number, [self = Ref<Timeline>::share(this), value = promise.value](const hal_error* error) {
-      if (error == nullptr) {
-        self->advance(value);
-      } else {
-        self->fail(static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))));
-      }
-    });
+    promise.source->when(promise.number,
+                         [self = Ref<Timeline>::share(this), value = promise.value](const hal_error* error) {
+                           if (error == nullptr) {
+                             self->advance(value);
+                           } else {
+                             self->fail(static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))));
+                           }
+                         });
   }
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A 64-bit value that only grows, with sticky failure.
 //
-// There are two kinds. A lane's timeline stands at the lane's own completion counter; signalling it costs nothing. A plain
-// timeline holds a value that the host signals, and promises: "this value once that lane has completed that number". A
-// promise is only looked at when somebody asks, so a signal that nobody waits for costs one list entry.
+// There are two kinds. A lane's timeline stands at the lane's own completion counter; signalling it costs nothing. A
+// plain timeline holds a value that the host signals, and promises: "this value once that lane has completed that
+// number". A promise is only looked at when somebody asks, so a signal that nobody waits for costs one list entry.
 #pragma once
 
 #include <atomic>
@@ -26,13 +26,14 @@ class Device;
 class Instance;
 class Queue;
 
-// Called once, with no lock of the core held, on any thread; error is NULL or borrowed. Must be short and must not block.
+// Called once, with no lock of the core held, on any thread; error is NULL or borrowed. Must be short and must not
+// block.
 using Reached = std::move_only_function<void(const hal_error* error)>;
 
 class Timeline : public hal_timeline {
  public:
-  // What a waiter waits for. `logical` ends with the timeline's failure. `physical` (lanes only) ends when the device can
-  // no longer touch anything: failure by the core leaves what the lane has taken running.
+  // What a waiter waits for. `logical` ends with the timeline's failure. `physical` (lanes only) ends when the device
+  // can no longer touch anything: failure by the core leaves what the lane has taken running.
   enum class Until { logical, physical };
 
   static Ref<Timeline> plain(Instance& instance, std::uint64_t initial, const char* label);
@@ -52,7 +53,8 @@ class Timeline : public hal_timeline {
   // True once the value is reached, also on a timeline that failed later.
   bool reached(std::uint64_t value) {
     if (is_lane_) { return hal_lane_completed(lane_) >= value && value <= frozen_.load(std::memory_order_acquire); }
-    return value_.load(std::memory_order_acquire) >= value || (has_promises_.load(std::memory_order_acquire) && refresh() >= value);
+    return value_.load(std::memory_order_acquire) >= value ||
+           (has_promises_.load(std::memory_order_acquire) && refresh() >= value);
   }
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   // True if the value can not be reached any more.

@@ -2,4 +2,4 @@
 #include "core/trace.hpp"
 namespace hal::core {
 std::unique_ptr<Tracer> make_tracer() { return nullptr; }
-}
+}  // namespace hal::core

@@ -17,7 +17,8 @@ class Tracer {
  public:
   virtual ~Tracer() = default;
   // Called under the queue's lock, in queue order. Commands are as the driver gets them.
-  virtual void submitted(Timeline& lane, std::uint64_t first, std::span<const hal_command> commands, const hal_sync* sync) = 0;
+  virtual void submitted(Timeline& lane, std::uint64_t first, std::span<const hal_command> commands,
+                         const hal_sync* sync) = 0;
 };
 
 // NULL unless HALYARD_TRACE names a file.

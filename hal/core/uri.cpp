@@ -36,10 +36,11 @@ class Reader {
   bool done() const { return at_ == text_.size(); }
 
   Error expected(std::string_view what) const {
-    return Error(HAL_INVALID_ARGUMENT,
-                 fmt::format("device URI '{}' has no {} at position {}; the form is driver:index[/part][?key=value&...], "
-                             "for example \"host:0?mode=weak&seed=7\"",
-                             printable(text_), what, at_));
+    return Error(
+        HAL_INVALID_ARGUMENT,
+        fmt::format("device URI '{}' has no {} at position {}; the form is driver:index[/part][?key=value&...], "
+                    "for example \"host:0?mode=weak&seed=7\"",
+                    printable(text_), what, at_));
   }
 
  private:
@@ -51,7 +52,8 @@ class Reader {
 
 Result<Uri> parse_uri(std::string_view text) {
   if (text.size() > kLongest) {
-    return Error(HAL_INVALID_ARGUMENT, fmt::format("device URI has {} characters; at most {} are taken", text.size(), kLongest));
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("device URI has {} characters; at most {} are taken", text.size(), kLongest));
   }
   Reader in(text);
   Uri uri;

@@ -17,7 +17,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::string quoted(const Timeline& timeline) {
-  return timeline.is_lane() ? fmt::format("queue '{}' on {}", timeline.label(), timeline.device()->uri()) : fmt::format("timeline '{}'", timeline.label());
+  return timeline.is_lane() ? fmt::format("queue '{}' on {}", timeline.label(), timeline.device()->uri())
+                            : fmt::format("timeline '{}'", timeline.label());
 }
 
 // Follows one unreached point to whoever is to signal it, and on to what that waits for, until it ends or meets itself.
@@ -57,14 +58,16 @@ class Explanation {
       }
     }
     if (blocker.number == 0 || number < blocker.number) {
-      text += fmt::format("; the device has begun or will begin {} of {} and has completed {}: slow work, or a hang", next, lane.handed.load(), hal_lane_completed(lane.lane()));
+      text += fmt::format("; the device has begun or will begin {} of {} and has completed {}: slow work, or a hang",
+                          next, lane.handed.load(), hal_lane_completed(lane.lane()));
     } else if (blocker.in_host_call) {
       text += fmt::format("; {} is a host call that has not returned", next);
     } else if (blocker.timeline) {
       text += fmt::format("; {} is held back: ", next);
       point(*blocker.timeline, blocker.value);
     } else {
-      text += fmt::format("; {} is about to begin, the lane has completed {} of {}", next, hal_lane_completed(lane.lane()), lane.handed.load());
+      text += fmt::format("; {} is about to begin, the lane has completed {} of {}", next,
+                          hal_lane_completed(lane.lane()), lane.handed.load());
     }
   }
 
@@ -135,11 +138,18 @@ Result<void> sleep(std::span<const hal_point> points, Clock::time_point deadline
   return {};
 }
 
-Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::uint64_t timeout_ns, std::uint32_t* which) {
-  if (mode != HAL_WAIT_ALL && mode != HAL_WAIT_ANY) { return Error(HAL_INVALID_ARGUMENT, fmt::format("hal_wait(): mode is {}", static_cast<int>(mode))); }
-  if (timeout_ns == HAL_FOREVER) { return Error(HAL_INVALID_ARGUMENT, "hal_wait(): every wait needs a deadline; HAL_FOREVER is none"); }
+Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::uint64_t timeout_ns,
+                  std::uint32_t* which) {
+  if (mode != HAL_WAIT_ALL && mode != HAL_WAIT_ANY) {
+    return Error(HAL_INVALID_ARGUMENT, fmt::format("hal_wait(): mode is {}", static_cast<int>(mode)));
+  }
+  if (timeout_ns == HAL_FOREVER) {
+    return Error(HAL_INVALID_ARGUMENT, "hal_wait(): every wait needs a deadline; HAL_FOREVER is none");
+  }
   if (points.empty()) {
-    if (mode == HAL_WAIT_ANY) { return Error(HAL_INVALID_ARGUMENT, "hal_wait(): any of no points can never be reached"); }
+    if (mode == HAL_WAIT_ANY) {
+      return Error(HAL_INVALID_ARGUMENT, "hal_wait(): any of no points can never be reached");
+    }
     return {};
   }
   const Clock::time_point start = Clock::now();
@@ -189,9 +199,13 @@ std::string explain(Timeline& timeline, std::uint64_t value) {
 
 using namespace hal::core;
 
-extern "C" hal_error* hal_timeline_create(hal_instance* instance, std::uint64_t initial, const char* label, hal_timeline** out) {
+extern "C" hal_error* hal_timeline_create(hal_instance* instance, std::uint64_t initial, const char* label,
+                                          hal_timeline** out) {
   return guarded("hal_timeline_create", {instance, out}, [&]() -> hal::Result<void> {
-    if (initial == UINT64_MAX) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_create(): initial is UINT64_MAX; nothing could be signalled above it"); }
+    if (initial == UINT64_MAX) {
+      return hal::Error(HAL_INVALID_ARGUMENT,
+                        "hal_timeline_create(): initial is UINT64_MAX; nothing could be signalled above it");
+    }
     *out = Timeline::plain(*cast(instance), initial, label).take();
     return {};
   });
@@ -209,10 +223,16 @@ extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* 
 extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t value) {
   return guarded("hal_timeline_signal", {timeline}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
-    if (self.is_lane()) { return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("queue '{}' owns this timeline; only its work moves it", self.label())); }
+    if (self.is_lane()) {
+      return hal::Error(HAL_INVALID_ARGUMENT,
+                        fmt::format("queue '{}' owns this timeline; only its work moves it", self.label()));
+    }
     if (self.failed()) { return {}; }
     const std::uint64_t now = self.value();
-    if (value <= now) { return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it", self.label(), now, value)); }
+    if (value <= now) {
+      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it",
+                                                          self.label(), now, value));
+    }
     self.advance(value);
     return {};
   });
@@ -223,11 +243,15 @@ extern "C" void hal_timeline_fail(hal_timeline* timeline, hal_error* cause) {
     hal_release(cause);
     return;
   }
-  cast(timeline)->fail(cause != nullptr ? cause : hal::Error(HAL_CANCELLED, "timeline failed by the host without a cause").release());
+  cast(timeline)->fail(
+      cause != nullptr ? cause : hal::Error(HAL_CANCELLED, "timeline failed by the host without a cause").release());
 }
 
-extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint64_t value, hal_reached_function function, void* user) {
-  if (function == nullptr) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_on_reached(): 'function' is NULL").release(); }
+extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint64_t value,
+                                              hal_reached_function function, void* user) {
+  if (function == nullptr) {
+    return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_on_reached(): 'function' is NULL").release();
+  }
   return guarded("hal_timeline_on_reached", {timeline}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
     self.when(value, [instance = Ref<Instance>::share(&self.instance()), function, user](const hal_error* error) {
@@ -241,7 +265,10 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   });
 }
 
-extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal_wait_mode mode, std::uint64_t timeout_ns, std::uint32_t* which) {
-  if (points == nullptr && count != 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL").release(); }
+extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal_wait_mode mode,
+                               std::uint64_t timeout_ns, std::uint32_t* which) {
+  if (points == nullptr && count != 0) {
+    return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL").release();
+  }
   return guarded("hal_wait", {}, [&] { return wait({points, count}, mode, timeout_ns, which); });
 }

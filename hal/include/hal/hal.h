@@ -206,9 +206,13 @@ typedef enum hal_op {
   HAL_OP_COUNT = 14
 } hal_op;
 
-/** A host function of HAL_OP_CALL. May call any function of this header except waits on its own queue. Returns NULL or
-    an error, which fails the queue; ownership passes to the core. */
-typedef hal_error* (*hal_host_function)(void* user);
+/**
+ * A host function of HAL_OP_CALL. Called exactly once after a successful submit: with `failure` NULL in queue order, or with
+ * the queue's failure (borrowed) if it will never be its turn, so that it can release what `user` holds. May call any
+ * function of this header except waits for its own queue's later work. Returns NULL or an error, which fails the queue and
+ * whose ownership passes; the result is ignored (and released) if `failure` was given.
+ */
+typedef hal_error* (*hal_host_function)(void* user, const hal_error* failure);
 
 /** One piece of work, as a value. The queue copies it (arguments too) at submission, so it may be reused at once. */
 typedef struct hal_command {

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// One target, named by a URI that every call and tool takes back.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hal/program.hpp"
+#include "hal/queue.hpp"
+
+namespace hal {
+
+using DeviceInfo = hal_device_info;
+
+class Device : public Handle<hal_device> {
+ public:
+  using Handle::Handle;
+
+  DeviceInfo info() const { return hal_device_describe(get()); }
+  std::string uri() const { return info().uri; }
+  bool is_emulated() const { return info().is_emulated != 0; }
+
+  // Yes, no or emulated, with the reason.
+  Verdict supports(const char* feature) const { return hal_device_supports(get(), feature); }
+  Result<std::uint64_t> number(const char* name) const {
+    std::uint64_t out = 0;
+    HAL_CHECK(check(hal_device_number(get(), name, &out)));
+    return out;
+  }
+  Verdict check_image(const Image& image) const {
+    const hal_image c = image.c();
+    return hal_device_check(get(), &c);
+  }
+
+  // Errors: INVALID_IMAGE with field and offset or line, INCOMPATIBLE, UNSUPPORTED.
+  Result<Program> load(const Image& image) const {
+    const hal_image c = image.c();
+    hal_program* program = nullptr;
+    HAL_CHECK(check(hal_program_load(get(), &c, &program)));
+    return Program(program);
+  }
+  Result<Queue> queue(const std::string& label = "queue") const {
+    hal_queue* queue = nullptr;
+    HAL_CHECK(check(hal_queue_create(get(), label.c_str(), &queue)));
+    return Queue(queue);
+  }
+  // Errors: INVALID_ARGUMENT  0 bytes; OUT_OF_DEVICE_MEMORY  with sizes.
+  Result<Buffer> buffer(std::uint64_t bytes) const {
+    hal_buffer* buffer = nullptr;
+    HAL_CHECK(check(hal_buffer_create(get(), bytes, &buffer)));
+    return Buffer(buffer);
+  }
+  Result<Pool> pool(std::uint64_t limit_bytes = 0) const {
+    hal_pool* pool = nullptr;
+    HAL_CHECK(check(hal_pool_create(get(), limit_bytes, &pool)));
+    return Pool(pool);
+  }
+  Result<Commands> record(std::span<const Command> commands) const {
+    hal_commands* recorded = nullptr;
+    HAL_CHECK(
+        check(hal_commands_create(get(), commands.data(), static_cast<std::uint32_t>(commands.size()), &recorded)));
+    return Commands(recorded);
+  }
+
+  // Fabric ports: how others reach this one, and reaching others.
+  Result<std::vector<std::byte>> address() const {
+    const void* bytes = nullptr;
+    std::uint64_t size = 0;
+    HAL_CHECK(check(hal_device_address(get(), &bytes, &size)));
+    const auto* first = static_cast<const std::byte*>(bytes);
+    return std::vector<std::byte>(first, first + size);
+  }
+  Result<Peer> connect(std::span<const std::byte> address, std::uint32_t rank) const {
+    hal_peer* peer = nullptr;
+    HAL_CHECK(check(hal_peer_connect(get(), address.data(), address.size(), rank, &peer)));
+    return Peer(peer);
+  }
+
+  // The device's own account of itself, as JSON.
+  Result<std::string> report() const {
+    char* text = nullptr;
+    HAL_CHECK(check(hal_device_report(get(), &text)));
+    std::string out(text);
+    hal_free_text(text);
+    return out;
+  }
+};
+
+}  // namespace hal

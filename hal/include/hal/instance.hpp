@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads drivers, lists devices, and explains every one that it could not use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hal/device.hpp"
+#include "hal/timeline.hpp"
+
+namespace hal {
+
+class Instance : public Handle<hal_instance> {
+ public:
+  using Handle::Handle;
+
+  // `drivers` is a ':'-separated list of names or paths; empty loads all that are found.
+  static Result<Instance> create(const std::string& drivers = "") {
+    hal_instance_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.drivers = drivers.empty() ? nullptr : drivers.c_str();
+    return create(desc);
+  }
+  static Result<Instance> create(const hal_instance_desc& desc) {
+    hal_instance* instance = nullptr;
+    HAL_CHECK(check(hal_instance_create(&desc, &instance)));
+    return Instance(instance);
+  }
+
+  std::vector<DeviceInfo> devices() const {
+    std::vector<DeviceInfo> out(hal_instance_device_count(get()));
+    for (std::uint32_t i = 0; i < out.size(); ++i) { hal_release(hal_instance_device(get(), i, &out[i])); }
+    return out;
+  }
+  // Every driver that was tried and what came of it, one line each.
+  std::string report() const { return hal_instance_report(get()); }
+
+  // Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, BUSY; each says what there is.
+  Result<Device> open(const std::string& uri) const {
+    hal_device* device = nullptr;
+    HAL_CHECK(check(hal_device_open(get(), uri.c_str(), &device)));
+    return Device(device);
+  }
+  Result<Timeline> timeline(std::uint64_t initial = 0, const std::string& label = "timeline") const {
+    hal_timeline* timeline = nullptr;
+    HAL_CHECK(check(hal_timeline_create(get(), initial, label.c_str(), &timeline)));
+    return Timeline(timeline);
+  }
+};
+
+}  // namespace hal

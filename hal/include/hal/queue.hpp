@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// An in-order queue and its verbs. Every verb makes one hal_command, submits it, and returns its Point; submit() takes
+// several at once. None of them blocks.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "hal/buffer.hpp"
+#include "hal/peer.hpp"
+#include "hal/program.hpp"
+#include "hal/sync.hpp"
+
+namespace hal {
+
+using Command = hal_command;
+
+// The commands that the verbs make, for batches and recordings.
+namespace command {
+
+inline Command copy(Slice from, Slice to, const char* label = nullptr) {
+  Command c{HAL_OP_COPY, 0, label, {}};
+  c.as.copy = {to, from};
+  return c;
+}
+template <class T>
+  requires std::is_trivially_copyable_v<T>
+Command fill(Slice to, T pattern, const char* label = nullptr) {
+  static_assert(sizeof(T) == 1 || sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8,
+                "a pattern has 1, 2, 4 or 8 bytes");
+  Command c{HAL_OP_FILL, 0, label, {}};
+  c.as.fill = {to, 0, sizeof(T)};
+  std::memcpy(&c.as.fill.pattern, &pattern, sizeof pattern);
+  return c;
+}
+// `args` must live until the command is submitted or recorded.
+inline Command run(const Entry& entry, std::span<const Arg> args, std::optional<Grid> grid = {},
+                   const char* label = nullptr) {
+  Command c{HAL_OP_RUN, 0, label, {}};
+  c.as.run = {entry.program(),           args.data(),   entry.index(), static_cast<std::uint32_t>(args.size()),
+              grid ? *grid : hal_grid{}, grid ? 1U : 0U};
+  return c;
+}
+inline Command prepare(const Entry& entry) {
+  Command c{HAL_OP_PREPARE, 0, nullptr, {}};
+  c.as.run = {entry.program(), nullptr, entry.index(), 0, hal_grid{}, 0};
+  return c;
+}
+// `slots` must live until the command is submitted.
+inline Command execute(const Commands& commands, std::span<const Slice> slots = {}) {
+  Command c{HAL_OP_EXECUTE, 0, nullptr, {}};
+  c.as.execute = {commands.get(), slots.data(), slots.size()};
+  return c;
+}
+inline Command transfer(hal_op op, const Peer& peer, Slice local, Remote remote) {
+  Command c{static_cast<std::uint32_t>(op), 0, nullptr, {}};
+  c.as.transfer = {peer.get(), local, remote};
+  return c;
+}
+inline Command put(Slice local, const Peer& peer, Remote remote) { return transfer(HAL_OP_PUT, peer, local, remote); }
+inline Command get(const Peer& peer, Remote remote, Slice local) { return transfer(HAL_OP_GET, peer, local, remote); }
+inline Command message(hal_op op, const Peer& peer, Slice local, std::uint64_t tag) {
+  Command c{static_cast<std::uint32_t>(op), 0, nullptr, {}};
+  c.as.message = {peer.get(), local, tag};
+  return c;
+}
+inline Command send(Slice local, const Peer& peer, std::uint64_t tag) { return message(HAL_OP_SEND, peer, local, tag); }
+inline Command recv(const Peer& peer, std::uint64_t tag, Slice local) { return message(HAL_OP_RECV, peer, local, tag); }
+inline Command timestamp(Slice to) {
+  Command c{HAL_OP_TIMESTAMP, 0, nullptr, {}};
+  c.as.timestamp = {to};
+  return c;
+}
+inline Command circuit(const char* permutation) {
+  Command c{HAL_OP_CIRCUIT, 0, nullptr, {}};
+  c.as.circuit = {permutation};
+  return c;
+}
+inline Command free(const Buffer& buffer) {
+  Command c{HAL_OP_FREE, 0, nullptr, {}};
+  c.as.free = {buffer.get()};
+  return c;
+}
+inline Command barrier() { return Command{HAL_OP_BARRIER, 0, nullptr, {}}; }
+
+}  // namespace command
+
+class Queue : public Handle<hal_queue> {
+ public:
+  using Handle::Handle;
+
+  // Errors of every verb: as hal_queue_submit().
+  Result<Point> submit(std::span<const Command> commands, const Sync& sync = {}) {
+    const hal_site site{sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
+    const std::span<const Point> waits =
+        sync.waits.size() != 0 ? std::span<const Point>(sync.waits.begin(), sync.waits.size()) : sync.more_waits;
+    const hal_sync order{waits.data(), sync.signals.begin(), static_cast<std::uint32_t>(waits.size()),
+                         static_cast<std::uint32_t>(sync.signals.size()), &site};
+    Point point{};
+    HAL_CHECK(
+        check(hal_queue_submit(get(), commands.data(), static_cast<std::uint32_t>(commands.size()), &order, &point)));
+    return point;
+  }
+
+  Result<Point> barrier(const Sync& sync = {}) { return one(command::barrier(), sync); }
+  Result<Point> copy(Slice from, Slice to, const Sync& sync = {}) { return one(command::copy(from, to), sync); }
+  template <class T>
+  Result<Point> fill(Slice to, T pattern, const Sync& sync = {}) {
+    return one(command::fill(to, pattern), sync);
+  }
+  // A kernel needs a grid; a tensor graph takes none.
+  Result<Point> run(const Entry& entry, std::initializer_list<Arg> args, std::optional<Grid> grid = {},
+                    const Sync& sync = {}) {
+    return one(command::run(entry, {args.begin(), args.size()}, grid), sync);
+  }
+  Result<Point> run(const Entry& entry, std::span<const Arg> args, std::optional<Grid> grid = {},
+                    const Sync& sync = {}) {
+    return one(command::run(entry, args, grid), sync);
+  }
+  Result<Point> prepare(const Entry& entry, const Sync& sync = {}) { return one(command::prepare(entry), sync); }
+  Result<Point> execute(const Commands& commands, std::span<const Slice> slots = {}, const Sync& sync = {}) {
+    return one(command::execute(commands, slots), sync);
+  }
+  Result<Point> put(Slice local, const Peer& peer, Remote remote, const Sync& sync = {}) {
+    return one(command::put(local, peer, remote), sync);
+  }
+  Result<Point> get_remote(const Peer& peer, Remote remote, Slice local, const Sync& sync = {}) {
+    return one(command::get(peer, remote, local), sync);
+  }
+  Result<Point> send(Slice local, const Peer& peer, std::uint64_t tag, const Sync& sync = {}) {
+    return one(command::send(local, peer, tag), sync);
+  }
+  Result<Point> recv(const Peer& peer, std::uint64_t tag, Slice local, const Sync& sync = {}) {
+    return one(command::recv(peer, tag, local), sync);
+  }
+  Result<Point> timestamp(Slice to, const Sync& sync = {}) { return one(command::timestamp(to), sync); }
+  Result<Point> circuit(const char* permutation, const Sync& sync = {}) {
+    return one(command::circuit(permutation), sync);
+  }
+  // The buffer's memory goes back to its pool at the point; the handle may only be released afterwards.
+  Result<Point> free(const Buffer& buffer, const Sync& sync = {}) { return one(command::free(buffer), sync); }
+
+  // A host function in queue order, on a thread of the core. An error that it returns fails the queue.
+  Result<Point> call(std::function<Result<void>()> function, const Sync& sync = {}) {
+    using Function = std::function<Result<void>()>;
+    auto kept = std::make_unique<Function>(std::move(function));
+    Command c{HAL_OP_CALL, 0, nullptr, {}};
+    c.as.call = {[](void* user, const hal_error* failure) -> hal_error* {
+                   const std::unique_ptr<Function> mine(static_cast<Function*>(user));
+                   if (failure != nullptr) { return nullptr; }
+                   Result<void> result = (*mine)();
+                   return result ? nullptr : std::move(result).error().release();
+                 },
+                 kept.get()};
+    Result<Point> point = one(c, sync);
+    if (point) { (void)kept.release(); }  // the core calls it exactly once
+    return point;
+  }
+
+  // A buffer that work ordered after the point may use.
+  Result<Buffer> alloc(const Pool& pool, std::uint64_t bytes, Point* ready = nullptr) {
+    hal_buffer* buffer = nullptr;
+    HAL_CHECK(check(hal_queue_alloc(get(), pool.get(), bytes, nullptr, &buffer, ready)));
+    return Buffer(buffer);
+  }
+
+  Result<void> finish(std::chrono::nanoseconds timeout, const Sync& sync = {}) {
+    HAL_TRY(const Point point, barrier(sync));
+    return wait(point, timeout);
+  }
+  Result<void> flush() { return check(hal_queue_flush(get())); }
+  void cancel() { hal_queue_cancel(get()); }
+
+ private:
+  Result<Point> one(const Command& command, const Sync& sync) { return submit({&command, 1}, sync); }
+};
+
+}  // namespace hal

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// When work may begin and what it tells whom: points, and the waits and signals of a submission.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <initializer_list>
+#include <source_location>
+#include <span>
+
+#include "hal/result.hpp"
+
+namespace hal {
+
+// A timeline and a value. It does not own the timeline: keep the Queue or Timeline while you use its points.
+using Point = hal_point;
+
+// Everything has a default, so verbs are called without one. The default argument records the caller's own line, which
+// every error about the submission shows.
+//   queue.copy(a, b, {.waits = {point}});
+struct Sync {
+  std::initializer_list<Point> waits{};
+  std::initializer_list<Point> signals{};
+  std::span<const Point> more_waits{};  // for lists known only at run time; used when `waits` is empty
+  std::source_location where = std::source_location::current();
+};
+
+// Waits for every point. Errors: DEADLINE_EXCEEDED with the missing point and what it waits for, or a point's failure.
+inline Result<void> wait_all(std::span<const Point> points, std::chrono::nanoseconds timeout) {
+  return check(hal_wait(points.data(), static_cast<std::uint32_t>(points.size()), HAL_WAIT_ALL,
+                        static_cast<std::uint64_t>(timeout.count()), nullptr));
+}
+
+// Waits for one of the points and returns its index.
+inline Result<std::uint32_t> wait_any(std::span<const Point> points, std::chrono::nanoseconds timeout) {
+  std::uint32_t which = 0;
+  HAL_CHECK(check(hal_wait(points.data(), static_cast<std::uint32_t>(points.size()), HAL_WAIT_ANY,
+                           static_cast<std::uint64_t>(timeout.count()), &which)));
+  return which;
+}
+
+inline Result<void> wait(Point point, std::chrono::nanoseconds timeout) { return wait_all({&point, 1}, timeout); }
+
+}  // namespace hal
