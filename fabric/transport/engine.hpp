@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// The progress engine: one thread that owns an endpoint, posts operations, reads completions, watches peers and
+// deadlines, and sleeps when there is nothing to do. It spins briefly, then yields, then parks: more ranks than cores
+// must run well.
+#pragma once
+
+#include "fabric/transport/address.hpp"
+#include "fabric/transport/endpoint.hpp"
+#include "fabric/transport/liveness.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace hal::fabric {
+
+// Tags are 48 bits wide; the rest of libfabric's 64 say who sends.
+inline constexpr std::uint64_t kMaxTag = (std::uint64_t{1} << 48) - 1;
+
+struct OperationResult {
+  std::uint64_t bytes = 0;  // recv: of the message
+  std::uint64_t stamp = 0;  // recv: what the sender gave
+};
+
+// One transfer. `keep` holds the local memory: the provider may touch it after the operation was given up, because a
+// transfer to a silent peer cannot be called back.
+struct Operation {
+  EndpointRequest::Kind kind = EndpointRequest::Kind::put;
+  std::uint32_t peer = 0;  // rank
+  std::shared_ptr<void> keep;
+  void* data = nullptr;
+  std::size_t bytes = 0;
+  RemoteRegion remote;  // put, get
+  std::uint64_t remote_offset = 0;
+  std::uint64_t tag = 0;    // send, recv
+  std::uint64_t stamp = 0;  // send
+  // Called once, on the engine's thread.
+  std::function<void(Result<OperationResult>)> done;
+};
+
+class Engine {
+ public:
+  using Clock = std::chrono::steady_clock;
+  struct Options {
+    std::uint32_t rank = 0;
+    std::string providers = "tcp;ofi_rxm,net";
+    std::chrono::milliseconds deadline{60'000};  // of each operation
+    Liveness::Options liveness;
+  };
+
+  // Errors: as Endpoint::open() and Liveness::open().
+  static Result<std::unique_ptr<Engine>> start(const Options& options);
+  // Operations that are left fail with CANCELLED.
+  ~Engine();
+
+  // -- from any thread --
+  const std::string& address() const noexcept { return address_; }
+  const std::string& provider() const noexcept { return endpoint_->provider(); }
+
+  // Waits until the peer answers. Errors: INVALID_ARGUMENT  the address is malformed, of another provider, or names
+  // another rank; BUSY  this rank is connected already; PEER_LOST  nobody answers within the timeout.
+  Result<void> connect(std::string_view address, std::uint32_t rank, std::chrono::milliseconds timeout);
+  // Fails what is left of it with CANCELLED.
+  void disconnect(std::uint32_t rank);
+
+  // Lets peers put into and get from this memory until the handle goes. The bytes may still be written for a moment
+  // after that by a transfer that had begun, so the owner keeps the address range mapped for the engine's life.
+  struct Exposed {
+    RemoteRegion region;
+    std::shared_ptr<void> handle;
+  };
+  Result<Exposed> expose(void* data, std::size_t bytes);
+
+  // Somebody else (the launcher) says that a rank is gone. Unknown ranks are remembered.
+  void peer_gone(std::uint32_t rank, const std::string& why);
+
+  // Runs a function on the engine's thread, in order of the calls.
+  void run(std::function<void()> work);
+  // The same, and waits for it. Not from the engine's own thread.
+  void run_and_wait(const std::function<void()>& work);
+
+  // -- on the engine's thread --
+  void begin(Operation operation);
+
+ private:
+  struct Peer {
+    PortAddress address;
+    fi_addr_t endpoint = FI_ADDR_UNSPEC;
+    std::string gone;  // why; empty while it is well
+  };
+  struct Pending;
+
+  Engine() = default;
+  void loop();
+  bool take_work();
+  bool take_completions();
+  bool post_waiting();
+  void watch_clock(Clock::time_point now);
+  void park(Clock::time_point now);
+  void wake();
+  std::int64_t post(Pending& pending);
+  void complete(Pending* pending, const EndpointCompletion& completion);
+  void finish(Pending* pending, Result<OperationResult> result);
+  void give_up(Pending* pending, std::unexpected<Failure> why);
+  void mark_gone(std::uint32_t rank, const std::string& why);
+  std::string describe(const Operation& operation) const;
+  std::string last_answer(const Operation& operation) const;
+
+  Options options_;
+  std::unique_ptr<Endpoint> endpoint_;
+  std::unique_ptr<Liveness> liveness_;
+  std::string address_;
+  Descriptor epoll_;
+  Descriptor doorbell_;
+  std::thread thread_;
+
+  std::mutex work_mutex_;
+  std::vector<std::function<void()>> work_;
+  std::atomic<bool> parked_ = false;
+  std::atomic<bool> stop_ = false;
+
+  // The rest belongs to the engine's thread.
+  std::map<std::uint32_t, Peer> peers_;
+  std::map<std::uint32_t, std::string> gone_;  // told before, or without, a connection
+  std::map<Pending*, std::unique_ptr<Pending>> pending_;
+  std::vector<Pending*> waiting_;  // the provider said "again", in order
+  std::set<std::pair<Clock::time_point, Pending*>> deadlines_;
+};
+
+}  // namespace hal::fabric
