@@ -79,6 +79,7 @@ function(hal_fuzz name)
     add_executable(${name} ${arg_SOURCE})
     target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    file(WRITE "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${name}.corpus" "${arg_CORPUS}")  # for ./dev fuzz
   else()
     add_executable(${name} ${arg_SOURCE} "${PROJECT_SOURCE_DIR}/cmake/fuzz_replay.cpp")
     add_test(NAME ${name}_corpus COMMAND ${name} "${arg_CORPUS}")

@@ -190,6 +190,11 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
       break;
     }
   }
+  // Whoever came to wait before this work reached the lane could not tell the driver then.
+  if (ops.notify != nullptr && taken != 0 &&
+      __atomic_load_n(&timeline_->lane()->wake_at, __ATOMIC_RELAXED) <= first + taken - 1) {
+    ops.notify(device_->driver_self(), timeline_->lane());
+  }
   return taken;
 }
 
@@ -229,7 +234,7 @@ Result<std::uint64_t> Queue::submit_plain(Batch& batch, const hal_sync& sync) {
     }
     timeline_->assigned.store(last, std::memory_order_release);
     recorder_.note(first, static_cast<std::uint32_t>(batch.commands.size()), batch.commands.front(), sync.where);
-    if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, first, batch.commands, &sync); }
+    if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, batch.commands, sync); }
     if (straight) { taken = hand_over(first, batch.commands); }
     if (taken < batch.commands.size()) {
       auto pending = std::make_shared<Pending>();
@@ -373,7 +378,7 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
       const std::vector<hal_point> waits = unreached(now, last);
       timeline_->assigned.store(last, std::memory_order_release);
       recorder_.note(last, 1, command, sync.where);
-      if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, {&command, 1}, &sync); }
+      if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, {&command, 1}, sync); }
       hold_back(std::move(pending), waits);
       ++at;
     } else if (command.op == HAL_OP_FREE) {

@@ -10,7 +10,6 @@ namespace {
 constexpr std::array kSettings{
     Setting{"HALYARD_DRIVERS", "':'-separated driver names or paths to load; all that are found if unset"},
     Setting{"HALYARD_DRIVER_PATH", "':'-separated folders with halyard-*.so; the folder beside libhal.so if unset"},
-    Setting{"HALYARD_LAYERS", "':'-separated layers round every driver"},
     Setting{"HALYARD_EMULATED", "0 hides emulated devices"},
     Setting{"HALYARD_LOG", "error, warning (default), info or debug"},
     Setting{"HALYARD_TRACE", "file that gets a Perfetto trace (Chrome JSON) when the instance ends"},

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
 
 #include "hal/driver.h"
 
@@ -16,9 +15,9 @@ class Timeline;
 class Tracer {
  public:
   virtual ~Tracer() = default;
-  // Called under the queue's lock, in queue order. Commands are as the driver gets them.
-  virtual void submitted(Timeline& lane, std::uint64_t first, std::span<const hal_command> commands,
-                         const hal_sync* sync) = 0;
+  // Called under the queue's lock, in queue order, with the commands as the driver will get them. `number` is the last.
+  virtual void submitted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands,
+                         const hal_sync& sync) = 0;
 };
 
 // NULL unless HALYARD_TRACE names a file.

@@ -243,7 +243,6 @@ typedef struct hal_instance_desc {
   uint32_t struct_size;     /* sizeof(hal_instance_desc) */
   uint32_t pending_limit;   /* submissions a queue may hold back before WOULD_BLOCK; 0 = 65,536 */
   const char* drivers;      /* ':'-separated driver names or paths; NULL: HALYARD_DRIVERS, else all that are found */
-  const char* layers;       /* ':'-separated layers round every driver; NULL: HALYARD_LAYERS, else none */
   hal_log_function log;     /* NULL: warnings and errors go to standard error */
   void* log_user;
 } hal_instance_desc;
@@ -253,7 +252,6 @@ typedef struct hal_instance_desc {
  *
  * A driver or device that cannot be used is not an error: it is listed by hal_instance_report() with the reason.
  * Errors   INVALID_ARGUMENT  struct_size is not one this library knows
- *          NOT_FOUND         a layer's name is unknown
  */
 HAL_NODISCARD HAL_API hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out);
 
