@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <halyard_catch.hpp>
+
+#include "hal/hal.hpp"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Fixture {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Queue queue = device.queue("q").value();
+};
+
+std::uintptr_t address(const hal::Buffer& buffer) { return reinterpret_cast<std::uintptr_t>(buffer.host().data()); }
+
+}  // namespace
+
+TEST_CASE("memory: zero bytes are refused and so is more than there is, with the numbers") {
+  Fixture f;
+  CHECK(f.device.buffer(0).error().code() == HAL_INVALID_ARGUMENT);
+  const auto huge = f.device.buffer(std::uint64_t{1} << 60);
+  REQUIRE_FALSE(huge);
+  CHECK((huge.error().code() == HAL_OUT_OF_DEVICE_MEMORY || huge.error().code() == HAL_OUT_OF_HOST_MEMORY));
+  CHECK(huge.error().text().find("1152921504606846976") != std::string_view::npos);
+}
+
+TEST_CASE("pool: freed memory comes back for the next buffer of its size") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  std::uintptr_t first = 0;
+  {
+    hal::Buffer buffer = f.queue.alloc(pool, 1000).value();
+    first = address(buffer);
+    f.queue.free(buffer).value();
+  }
+  hal::Buffer again = f.queue.alloc(pool, 990).value();  // same class, same queue: at once, protected by order
+  CHECK(address(again) == first);
+  CHECK(pool.stats().hits == 1);
+}
+
+TEST_CASE("pool: another queue does not get memory that a gated free still holds") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Queue other = f.device.queue("other").value();
+  hal::Buffer held = f.queue.alloc(pool, 4096).value();
+  const hal::Point freed = f.queue.free(held, {.waits = {gate.at(1)}}).value();
+  hal::Buffer elsewhere = other.alloc(pool, 4096).value();
+  CHECK(address(elsewhere) != address(held));
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(freed, 20s));
+  CHECK(f.queue.fill(held, std::uint8_t{1}).error().code() == HAL_INVALID_ARGUMENT);  // used after free
+}
+
+TEST_CASE("pool: a limit is kept and says what is in use") {
+  Fixture f;
+  hal::Pool pool = f.device.pool(8192).value();
+  hal::Buffer a = f.queue.alloc(pool, 4096).value();
+  hal::Buffer b = f.queue.alloc(pool, 4096).value();
+  const auto third = f.queue.alloc(pool, 4096);
+  REQUIRE_FALSE(third);
+  CHECK(third.error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  CHECK(third.error().what().find("8192") != std::string_view::npos);
+  CHECK(pool.stats().used_bytes == 8192);
+}
+
+TEST_CASE("pool: trimming gives the cache back") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  { hal::Buffer a = f.queue.alloc(pool, 1 << 20).value(); }
+  REQUIRE(f.queue.finish(20s));
+  CHECK(pool.stats().cached_bytes >= 1U << 20U);
+  pool.trim();
+  CHECK(pool.stats().cached_bytes == 0);
+}
+
+TEST_CASE("slices: ranges are checked, overlap is refused, nothing is fine") {
+  Fixture f;
+  hal::Buffer buffer = f.device.buffer(100).value();
+  CHECK(f.queue.fill(buffer.slice(96, 8), std::uint32_t{1}).error().code() == HAL_OUT_OF_RANGE);
+  CHECK(f.queue.fill(buffer.slice(UINT64_MAX, 8), std::uint32_t{1}).error().code() == HAL_OUT_OF_RANGE);
+  CHECK(f.queue.fill(buffer.slice(0, 3), std::uint16_t{1}).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.copy(buffer.slice(0, 50), buffer.slice(49, 50)).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.copy(buffer.slice(0, 50), buffer.slice(50, 49)).error().code() == HAL_INVALID_ARGUMENT);
+  REQUIRE(hal::wait(f.queue.copy(buffer.slice(0, 0), buffer.slice(50, 0)).value(), 20s));
+  REQUIRE(hal::wait(f.queue.copy(buffer.slice(0, 50), buffer.slice(50, 50)).value(), 20s));
+  hal::Command bad{99, 0, "odd one", {}};
+  const auto refused = f.queue.submit({&bad, 1});
+  CHECK(refused.error().what().find("'odd one'") != std::string_view::npos);
+}
+
+TEST_CASE("copy: bytes cross between two devices") {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device a = instance.open("host:0").value(), b = instance.open("host:0?mode=weak&seed=1").value();
+  hal::Queue queue = a.queue().value();
+  hal::Buffer from = a.buffer(256).value(), to = b.buffer(256).value();
+  queue.fill(from, std::uint32_t{0x01020304}).value();
+  REQUIRE(hal::wait(queue.copy(from, to).value(), 20s));
+  CHECK(std::memcmp(from.host().data(), to.host().data(), 256) == 0);
+}

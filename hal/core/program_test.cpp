@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs, arguments and recordings on the host device, with a graph built here.
+#include <array>
+#include <halyard_catch.hpp>
+
+#include "hal/graph.hpp"
+#include "hal/hal.hpp"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+std::vector<std::byte> add_graph() {
+  hal::GraphBuilder b("add");
+  const auto x = b.input("x", hal::DType::f32, {4});
+  const auto y = b.input("y", hal::DType::f32, {4});
+  b.output("sum", b.map({x, y}, hal::graph::arg(0) + hal::graph::arg(1)));
+  return b.finish().value();
+}
+
+struct Fixture {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Queue queue = device.queue("q").value();
+  std::vector<std::byte> bytes = add_graph();
+  hal::Program program = device.load({"hal.graph", bytes}).value();
+  hal::Entry add = program.entry("add").value();
+  hal::Buffer x = device.buffer(16).value(), y = device.buffer(16).value(), sum = device.buffer(16).value();
+};
+
+}  // namespace
+
+TEST_CASE("program: a graph runs with its own signature") {
+  Fixture f;
+  REQUIRE(f.add.signature().param_count == 3);
+  CHECK(f.add.signature().kind == HAL_GRAPH);
+  const std::array<float, 4> x{1, 2, 3, 4}, y{10, 20, 30, 40};
+  std::array<float, 4> sum{};
+  f.queue.copy(hal::host(x), f.x).value();
+  f.queue.copy(hal::host(y), f.y).value();
+  f.queue.run(f.add, {f.x, f.y, f.sum}).value();
+  REQUIRE(hal::wait(f.queue.copy(f.sum, hal::host(sum)).value(), 20s));
+  CHECK(sum == std::array<float, 4>{11, 22, 33, 44});
+}
+
+TEST_CASE("program: wrong arguments are refused before anything runs") {
+  Fixture f;
+  CHECK(f.queue.run(f.add, {f.x, f.y}).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.run(f.add, {f.x, f.y, 3.0F}).error().what().find("'sum'") != std::string_view::npos);
+  CHECK(f.queue.run(f.add, {f.x, f.y, f.sum.slice(0, 12)}).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.run(f.add, {f.x, f.y, f.sum}, hal::Grid(1)).error().what().find("takes no grid") !=
+        std::string_view::npos);
+  CHECK(f.program.entry("subtract").error().what().find("add") != std::string_view::npos);
+  CHECK(f.device.load({"no.such.format", f.bytes}).error().code() == HAL_INVALID_IMAGE);
+  CHECK(f.device.load({"hal.graph", std::span(f.bytes).first(20)}).error().code() == HAL_INVALID_IMAGE);
+}
+
+TEST_CASE("commands: a recording is replayed with other buffers in its slots") {
+  Fixture f;
+  const std::array<hal::Arg, 3> args{hal::slot(0, 0, 16), hal::slot(1, 0, 16), hal::slot(2, 0, 16)};
+  const std::array commands{hal::command::fill(hal::slot(0, 0, 16), 2.0F), hal::command::run(f.add, args),
+                            hal::command::copy(hal::slot(2, 0, 16), hal::slot(2, 16, 16))};
+  hal::Commands recording = f.device.record(commands).value();
+  std::array<float, 8> out{};
+  for (int round = 1; round <= 50; ++round) {
+    hal::Buffer y = f.device.buffer(16).value(), result = f.device.buffer(32).value();
+    f.queue.fill(y, static_cast<float>(round)).value();
+    const std::array<hal::Slice, 3> slots{f.x, y, result};
+    f.queue.execute(recording, slots).value();
+    REQUIRE(hal::wait(f.queue.copy(result, hal::host(out)).value(), 20s));
+    CHECK(out[0] == static_cast<float>(round) + 2);
+    CHECK(out[7] == static_cast<float>(round) + 2);
+  }
+  const std::array<hal::Slice, 2> few{f.x, f.y};
+  CHECK(f.queue.execute(recording, few).error().code() == HAL_INVALID_ARGUMENT);
+  const std::array<hal::Slice, 3> small{f.x, f.y, f.sum};
+  CHECK(f.queue.execute(recording, small).error().code() == HAL_OUT_OF_RANGE);
+}
+
+TEST_CASE("commands: what cannot be recorded is refused when recorded") {
+  Fixture f;
+  const std::array nested{hal::command::free(f.x)};
+  CHECK(f.device.record(nested).error().code() == HAL_INVALID_ARGUMENT);
+  const std::array wide{hal::command::fill(hal::slot(300, 0, 16), 1.0F)};
+  CHECK(f.device.record(wide).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.fill(hal::slot(0, 0, 16), 1.0F).error().code() == HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("program: releasing a program and a recording right after submission is safe") {
+  Fixture f;
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Point done{};
+  {
+    hal::Program doomed = f.device.load({"hal.graph", f.bytes}).value();
+    hal::Entry add = doomed.entry("add").value();
+    const std::array<hal::Arg, 3> args{f.x, f.y, f.sum};
+    const std::array commands{hal::command::run(add, args)};
+    hal::Commands recording = f.device.record(commands).value();
+    f.queue.fill(f.x, 1.0F, {.waits = {gate.at(1)}}).value();
+    f.queue.fill(f.y, 2.0F).value();
+    done = f.queue.execute(recording).value();
+  }
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(done, 20s));
+  float out = 0;
+  std::memcpy(&out, f.sum.host().data(), 4);
+  CHECK(out == 3.0F);
+}
