@@ -19,7 +19,7 @@ enum class DType : std::uint8_t {
   i8 = 9,
   i4 = 10,
   u8 = 11,
-  boolean = 12,  // one byte, 0 or 1; any other byte reads as true
+  boolean = 12,  // one byte, 0 or 1; other bytes have no meaning
   u32 = 13,
   u64 = 14,
 };

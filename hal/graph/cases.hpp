@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small graphs that between them use every primitive, instruction, attribute and type of today: what a driver must
+// compute like the reference. Tests of drivers, the conformance suite and the fuzz corpus all draw from here.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/view.hpp"
+
+namespace hal::graph {
+
+struct Case {
+  std::string name;  // "contract.batched.bf16": primitive first
+  std::vector<std::byte> bytes;
+  std::vector<std::vector<std::byte>> inputs;
+  bool fails_out_of_range = false;  // the run must end in OUT_OF_RANGE instead of results
+};
+
+/// Always the same cases with the same bytes.
+std::vector<Case> graph_cases();
+
+/// What the reference makes of a case; compare each with its output's tensor type.
+Result<std::vector<std::vector<std::byte>>> expected_outputs(const Case& test);
+
+}  // namespace hal::graph

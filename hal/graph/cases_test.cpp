@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph/cases.hpp"
+
+#include <halyard_catch.hpp>
+#include <set>
+
+#include "graph/compare.hpp"
+#include "graph/print.hpp"
+#include "graph/signature.hpp"
+#include "graph/test_tensors.hpp"
+
+namespace {
+
+using namespace hal::graph;
+using hal::DType;
+
+}  // namespace
+
+TEST_CASE("cases: names are unique, graphs verify, and the reference runs each or says why not") {
+  std::set<std::string> names;
+  std::set<Op> ops;
+  std::set<Opcode> opcodes;
+  for (const Case& test : graph_cases()) {
+    CAPTURE(test.name);
+    CHECK(names.insert(test.name).second);
+    const auto view = View::verify(test.bytes);
+    REQUIRE(view);
+    for (const Node& node : view->nodes()) {
+      ops.insert(node.op);
+      if (node.op != Op::map) { continue; }
+      for (const Instruction& at : node.as<MapAttributes>().code) { opcodes.insert(at.opcode); }
+    }
+    CHECK_FALSE(print(*view).empty());
+    const auto outputs = expected_outputs(test);
+    if (test.fails_out_of_range) {
+      REQUIRE_FALSE(outputs);
+      CHECK(outputs.error().code() == HAL_OUT_OF_RANGE);
+      continue;
+    }
+    REQUIRE(outputs);
+    REQUIRE(outputs->size() == view->outputs().size());
+    for (std::size_t i = 0; i < outputs->size(); ++i) { CHECK((*outputs)[i].size() == view->outputs()[i].bytes); }
+  }
+  CHECK(ops.size() == 10);
+  CHECK(opcodes.size() == 33);
+  CHECK(names.size() >= 250);
+}
+
+TEST_CASE("cases: the same bytes every time") {
+  const auto first = graph_cases();
+  const auto second = graph_cases();
+  REQUIRE(first.size() == second.size());
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    CHECK((first[i].bytes == second[i].bytes && first[i].inputs == second[i].inputs));
+  }
+}
+
+TEST_CASE("compare: tolerance, NaN, infinities and lengths") {
+  const auto f32 = [](std::vector<float> values) { return testing::bytes_of(values); };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
+  CHECK(compare(DType::f32, f32({1, nan, inf, -inf, 0}), f32({1.00005F, nan, inf, -inf, -0.0F})));
+  const Comparison wrong = compare(DType::f32, f32({1, 2, 3, inf}), f32({1, 2.5F, nan, -inf}));
+  CHECK(wrong.mismatches == 3);
+  CHECK(wrong.first == 1);
+  CHECK(wrong.found == 2);
+  CHECK(wrong.expected == 2.5);
+  CHECK(wrong.text() == "3 of 4 differ, first [1]: found 2, expected 2.5");
+  CHECK_FALSE(compare(DType::f32, f32({1, 2}), f32({1})));
+  CHECK_FALSE(compare(DType::i32, testing::bytes_of<std::int32_t>({1}), testing::bytes_of<std::int32_t>({2})));
+}
+
+TEST_CASE("signature: inputs, then outputs, as the C API describes them") {
+  GraphBuilder b("entry");
+  const auto x = b.input("x", DType::bf16, {2, 3});
+  const auto n = b.input("n", DType::i32, {});
+  b.output("y", b.convert(x, DType::f32));
+  b.output("m", n);
+  const auto bytes = b.finish().value();
+  const Signature signature(View::verify(bytes).value());
+  const hal_signature& c = signature.describe();
+  CHECK(std::string(c.name) == "entry");
+  CHECK(c.kind == HAL_GRAPH);
+  REQUIRE(c.param_count == 4);
+  CHECK(std::string(c.params[0].name) == "x");
+  CHECK(c.params[0].direction == HAL_IN);
+  CHECK(c.params[0].dtype == HAL_BF16);
+  CHECK(c.params[0].bytes == 12);
+  CHECK(c.params[0].rank == 2);
+  CHECK(c.params[0].dims[1] == 3);
+  CHECK(c.params[1].rank == 0);
+  CHECK(c.params[1].bytes == 4);
+  CHECK(std::string(c.params[2].name) == "y");
+  CHECK(c.params[2].direction == HAL_OUT);
+  CHECK(c.params[3].dtype == HAL_I32);
+}
+
+TEST_CASE("dtype: values are those of the C API") {
+  CHECK(static_cast<int>(DType::f64) == HAL_F64);
+  CHECK(static_cast<int>(DType::f32) == HAL_F32);
+  CHECK(static_cast<int>(DType::f16) == HAL_F16);
+  CHECK(static_cast<int>(DType::bf16) == HAL_BF16);
+  CHECK(static_cast<int>(DType::f8e4m3) == HAL_F8E4M3);
+  CHECK(static_cast<int>(DType::f8e5m2) == HAL_F8E5M2);
+  CHECK(static_cast<int>(DType::i64) == HAL_I64);
+  CHECK(static_cast<int>(DType::i32) == HAL_I32);
+  CHECK(static_cast<int>(DType::i8) == HAL_I8);
+  CHECK(static_cast<int>(DType::i4) == HAL_I4);
+  CHECK(static_cast<int>(DType::u8) == HAL_U8);
+  CHECK(static_cast<int>(DType::boolean) == HAL_BOOL);
+  CHECK(static_cast<int>(DType::u32) == HAL_U32);
+  CHECK(static_cast<int>(DType::u64) == HAL_U64);
+}
