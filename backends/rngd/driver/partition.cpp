@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Partitions and their event counters.
+#include <chrono>
+#include <cstring>
+#include <new>
+
+#include "driver/internal.hpp"
+
+using namespace rngd;
+using namespace rngd::driver;
+
+rngd_status rngd_partition_create(rngd_device* device, uint32_t first_pe, uint32_t pe_count, rngd_partition** out,
+                                  rngd_error* error) {
+  if ((pe_count != 1 && pe_count != 2 && pe_count != 4) || first_pe % pe_count != 0 ||
+      first_pe >= device->info.pe_count || pe_count > device->info.pe_count - first_pe) {
+    return fail(error, RNGD_INVALID_ARGUMENT,
+                "PEs %u to %u: a partition is 1, 2 or 4 PEs of %u, aligned to their number", first_pe,
+                first_pe + pe_count - 1, device->info.pe_count);
+  }
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::create_partition);
+  entry.body.partition.first_pe = static_cast<std::uint8_t>(first_pe);
+  entry.body.partition.pe_count = static_cast<std::uint8_t>(pe_count);
+  std::uint32_t context = 0;
+  if (const rngd_status status = device->admin(entry, &context, error, "CREATE_PARTITION"); status != RNGD_OK) {
+    if (status == RNGD_BUSY) {
+      const std::uint32_t taken = rngd_device_occupied(device);
+      fail(error, status, "PEs %u to %u: PEs are taken by another partition (taken: mask 0x%02x)", first_pe,
+           first_pe + pe_count - 1, taken);
+      if (error != nullptr) { error->device_status = static_cast<std::uint16_t>(rqi::Status::pe_busy); }
+    }
+    return status;
+  }
+  auto* partition = new (std::nothrow) rngd_partition;
+  if (partition == nullptr) { return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the partition object"); }
+  partition->device = device;
+  partition->context = static_cast<std::uint16_t>(context);
+  const auto field = [&](std::size_t offset) {
+    return device->bus.read64(device->bus.context, rqi::kBarRegisters,
+                              rqi::kPartitionStatus + context * sizeof(rqi::PartitionRecord) + offset);
+  };
+  partition->info = {first_pe, pe_count, field(offsetof(rqi::PartitionRecord, window_bytes)), 0, 0};
+  partition->heap.reset(field(offsetof(rqi::PartitionRecord, window_base)), partition->info.memory_bytes);
+  partition->events_taken.resize(rqi::kSemaphoresPerContext / 64);
+  ++device->partitions;
+  *out = partition;
+  return RNGD_OK;
+}
+
+rngd_status rngd_partition_destroy(rngd_partition* partition, rngd_error* error) {
+  {
+    const std::scoped_lock lock(partition->mutex);
+    if (!partition->queues.empty() || partition->programs != 0) {
+      return fail(error, RNGD_BUSY, "the partition still has %zu queue(s) and %u program(s)", partition->queues.size(),
+                  partition->programs);
+    }
+  }
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::destroy_partition);
+  entry.body.partition.context = partition->context;
+  entry.body.partition.flags = 1;
+  const rngd_status status = partition->device->admin(entry, nullptr, error, "DESTROY_PARTITION");
+  if (status != RNGD_OK && status != RNGD_DEVICE_LOST) { return status; }
+  --partition->device->partitions;
+  delete partition;
+  return RNGD_OK;
+}
+
+void rngd_partition_get_info(rngd_partition* partition, rngd_partition_info* out) {
+  const std::scoped_lock lock(partition->mutex);
+  *out = partition->info;
+  out->memory_used = partition->heap.used();
+  out->memory_largest_free = partition->heap.largest();
+}
+
+rngd_status rngd_partition_reset(rngd_partition* partition, rngd_error* error) {
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::reset);
+  entry.body.reset.level = static_cast<std::uint8_t>(rqi::ResetLevel::partition);
+  entry.body.reset.context = partition->context;
+  if (const rngd_status status = partition->device->admin(entry, nullptr, error, "RESET partition");
+      status != RNGD_OK) {
+    return status;
+  }
+  std::vector<rngd_queue*> queues;
+  {
+    const std::scoped_lock lock(partition->mutex);
+    queues = partition->queues;
+  }
+  for (rngd_queue* queue : queues) {
+    if (const rngd_status status = rngd_queue_reset(queue, error); status != RNGD_OK) { return status; }
+  }
+  return RNGD_OK;
+}
+
+rngd_status rngd_event_create(rngd_partition* partition, rngd_event** out, rngd_error* error) {
+  const std::scoped_lock lock(partition->mutex);
+  for (std::size_t word = 0; word < partition->events_taken.size(); ++word) {
+    if (partition->events_taken[word] == ~0ull) { continue; }
+    const auto bit = static_cast<std::size_t>(__builtin_ctzll(~partition->events_taken[word]));
+    auto* event = new (std::nothrow) rngd_event;
+    if (event == nullptr) { return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the event object"); }
+    partition->events_taken[word] |= 1ull << bit;
+    event->partition = partition;
+    event->index = static_cast<std::uint16_t>(word * 64 + bit);
+    event->offset = rqi::semaphore_offset(partition->context, event->index);
+    const rngd_bus& bus = partition->device->bus;
+    bus.write64(bus.context, rqi::kBarFirmware, event->offset, 0);
+    *out = event;
+    return RNGD_OK;
+  }
+  return fail(error, RNGD_OUT_OF_RESOURCES, "all %u event counters of the partition are in use",
+              rqi::kSemaphoresPerContext);
+}
+
+void rngd_event_destroy(rngd_event* event) {
+  {
+    const std::scoped_lock lock(event->partition->mutex);
+    event->partition->events_taken[event->index / 64] &= ~(1ull << event->index % 64);
+  }
+  delete event;
+}
+
+uint64_t rngd_event_value(rngd_event* event) {
+  const rngd_bus& bus = event->partition->device->bus;
+  return bus.read64(bus.context, rqi::kBarFirmware, event->offset);
+}
+
+rngd_status rngd_event_signal(rngd_event* event, uint64_t value, rngd_error* error) {
+  rngd_device* device = event->partition->device;
+  if (device->lost.load()) { return fail(error, RNGD_DEVICE_LOST, "the device was reset"); }
+  const std::uint64_t present = rngd_event_value(event);
+  if (value <= present) {
+    return fail(error, RNGD_INVALID_ARGUMENT, "signal of %llu, but the counter is at %llu and must grow",
+                static_cast<unsigned long long>(value), static_cast<unsigned long long>(present));
+  }
+  device->bus.write64(device->bus.context, rqi::kBarFirmware, event->offset, value);
+  const std::scoped_lock lock(device->event_mutex);  // hosts that wait for this counter
+  ++device->event_count;
+  device->event_signal.notify_all();
+  return RNGD_OK;
+}
+
+rngd_status rngd_event_wait(rngd_event* event, uint64_t value, uint64_t timeout_ns) {
+  rngd_device* device = event->partition->device;
+  const rngd_bus& bus = device->bus;
+  if (rngd_event_value(event) >= value) { return RNGD_OK; }
+  const std::uint32_t context = event->partition->context;
+  const auto watch = [&](bool on) {
+    const std::scoped_lock lock(device->event_mutex);
+    std::uint32_t& watchers = device->semaphore_watchers[context];
+    if ((on ? watchers++ : --watchers) != 0) { return; }
+    std::uint32_t mask = 0;
+    for (std::uint32_t c = 0; c < rqi::kContexts; ++c) { mask |= device->semaphore_watchers[c] != 0 ? 1u << c : 0; }
+    bus.write32(bus.context, rqi::kBarRegisters, rqi::kSemaphoreInterrupts, mask);
+  };
+  watch(true);
+  const auto start = std::chrono::steady_clock::now();
+  rngd_status status = RNGD_OK;
+  while (rngd_event_value(event) < value) {
+    std::uint64_t seen = 0;
+    {
+      const std::scoped_lock lock(device->event_mutex);
+      seen = device->event_count;
+    }
+    if (bus.pump != nullptr && bus.pump(bus.context) != 0) { continue; }
+    if (rngd_event_value(event) >= value) { break; }
+    if (device->lost.load()) {
+      status = RNGD_DEVICE_LOST;
+      break;
+    }
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (static_cast<std::uint64_t>(std::chrono::nanoseconds(waited).count()) >= timeout_ns) {
+      status = RNGD_TIMEOUT;
+      break;
+    }
+    bus.kick(bus.context);
+    device->wait_event(seen);
+  }
+  watch(false);
+  return status;
+}

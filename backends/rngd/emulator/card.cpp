@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// The in-process bus: puts a device core on a worker thread, lets waiting threads do its work instead, delivers
+// interrupts outside every lock, and parks when there is nothing to do.
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "emulator/core.hpp"
+#include "emulator/emulated_card.h"
+
+namespace rngd::emulator {
+namespace {
+
+class Card {
+ public:
+  Card(const CoreOptions& options, bool threaded) : core_(options) {
+    if (threaded && core_.ok()) {
+      worker_ = std::thread([this] { work(); });
+    }
+  }
+  ~Card() {
+    stop_.store(true);
+    wake();
+    if (worker_.joinable()) { worker_.join(); }
+  }
+  Card(const Card&) = delete;
+  Card& operator=(const Card&) = delete;
+
+  bool ok() const { return core_.ok(); }
+
+  std::uint64_t read(std::uint32_t bar, std::uint64_t offset, unsigned bytes) {
+    // What pollers read must not wait behind a program that runs.
+    if (bar == rqi::kBarRegisters && offset == rqi::offset_of(rqi::Reg::device_time_ns)) { return core_.time_ns(); }
+    if (bar == rqi::kBarFirmware && is_semaphore(offset)) { return core_.semaphore((offset - rqi::kSemaphores) / 8); }
+    const std::scoped_lock lock(mutex_);
+    return core_.read(bar, offset, bytes);
+  }
+
+  void write(std::uint32_t bar, std::uint64_t offset, std::uint64_t value) {
+    if (is_doorbell(bar, offset)) {
+      core_.ring_doorbell(offset - rqi::kDoorbells, static_cast<std::uint32_t>(value));
+      return kick();
+    }
+    if (bar == rqi::kBarFirmware && is_semaphore(offset)) {
+      core_.set_semaphore((offset - rqi::kSemaphores) / 8, value);
+      return kick();
+    }
+    const std::scoped_lock lock(mutex_);
+    core_.write(bar, offset, value);
+  }
+
+  void post(std::uint32_t bar, std::uint64_t offset, std::uint32_t value) {
+    if (is_doorbell(bar, offset)) {
+      core_.ring_doorbell(offset - rqi::kDoorbells, value);
+    } else {
+      write(bar, offset, value);
+    }
+  }
+
+  // The worker parks on epoch_: whoever raises it before asking whether the worker is parked cannot be missed.
+  void kick() {
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    if (parked_.load(std::memory_order_seq_cst)) { wake(); }
+  }
+
+  bool pump() {
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock.owns_lock() && turn(lock);
+  }
+
+  int map(void* address, std::uint64_t bytes, std::uint64_t* iova) { return core_.iommu().map(address, bytes, *iova); }
+  int unmap(std::uint64_t iova, std::uint64_t bytes) {
+    const std::scoped_lock lock(mutex_);  // waits for the access in progress
+    const int result = core_.iommu().unmap(iova, bytes);
+    if (result == 0) { core_.forget_host(iova, bytes); }
+    return result;
+  }
+  void* map_bar(std::uint32_t bar, std::uint64_t offset, std::uint64_t bytes) {
+    if (bar != rqi::kBarHbm) { return nullptr; }
+    const std::scoped_lock lock(mutex_);
+    return core_.aperture(offset, bytes);
+  }
+
+  int set_interrupt(std::uint32_t vector, rngd_bus_interrupt handler, void* user) {
+    if (vector >= vectors_.size()) { return -EINVAL; }
+    Vector& slot = vectors_[vector];
+    const std::scoped_lock lock(vectors_mutex_);
+    auto next = handler != nullptr ? std::make_unique<Handler>(Handler{handler, user}) : nullptr;
+    slot.handler.store(next.get(), std::memory_order_seq_cst);
+    while (slot.running.load(std::memory_order_seq_cst) != 0) { std::this_thread::yield(); }
+    slot.owned = std::move(next);
+    return 0;
+  }
+
+ private:
+  struct Handler {
+    rngd_bus_interrupt call;
+    void* user;
+  };
+  struct Vector {
+    std::atomic<Handler*> handler{nullptr};
+    std::atomic<std::uint32_t> running{0};
+    std::unique_ptr<Handler> owned;
+  };
+  static constexpr unsigned kBudget = 64;  // commands per turn: bounds how long register accesses wait
+  static constexpr unsigned kIdleTurns = 64;
+
+  static bool is_doorbell(std::uint32_t bar, std::uint64_t offset) {
+    return bar == rqi::kBarRegisters && offset >= rqi::kDoorbells && offset < rqi::kBar0Bytes;
+  }
+  static bool is_semaphore(std::uint64_t offset) { return offset >= rqi::kSemaphores && offset < rqi::kBar2Bytes; }
+
+  bool turn(std::unique_lock<std::mutex>& lock) {
+    const bool progress = core_.run(kBudget);
+    std::uint64_t raised = core_.take_interrupts();
+    lock.unlock();
+    for (; raised != 0; raised &= raised - 1) { deliver(static_cast<std::size_t>(__builtin_ctzll(raised))); }
+    return progress;
+  }
+
+  void deliver(std::size_t vector) {
+    Vector& slot = vectors_[vector];
+    slot.running.fetch_add(1, std::memory_order_seq_cst);
+    if (const Handler* handler = slot.handler.load(std::memory_order_seq_cst); handler != nullptr) {
+      handler->call(handler->user, static_cast<std::uint32_t>(vector));
+    }
+    slot.running.fetch_sub(1, std::memory_order_seq_cst);
+  }
+
+  void work() {
+    unsigned idle = 0;
+    while (!stop_.load(std::memory_order_relaxed)) {
+      const std::uint32_t seen = epoch_.load(std::memory_order_seq_cst);
+      std::unique_lock lock(mutex_);
+      if (turn(lock)) {
+        idle = 0;
+        continue;
+      }
+      if (++idle < kIdleTurns) {
+        std::this_thread::yield();
+        continue;
+      }
+      parked_.store(true, std::memory_order_seq_cst);
+      if (!stop_.load()) {
+        syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&epoch_), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+      }
+      parked_.store(false, std::memory_order_seq_cst);
+      idle = 0;
+    }
+  }
+
+  void wake() {
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&epoch_), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+  }
+
+  Core core_;
+  std::mutex mutex_;  // the core
+  std::mutex vectors_mutex_;
+  std::array<Vector, rqi::kVectors> vectors_;
+  std::atomic<std::uint32_t> epoch_{0};
+  std::atomic<bool> parked_{false}, stop_{false};
+  std::thread worker_;
+  static_assert(sizeof(std::atomic<std::uint32_t>) == 4, "the futex word");
+};
+
+Card& card(void* context) { return *static_cast<Card*>(context); }
+
+}  // namespace
+}  // namespace rngd::emulator
+
+int rngd_emulated_card_create(const rngd_emulated_card_options* options, rngd_bus* bus) {
+  using namespace rngd::emulator;
+  if (bus == nullptr) { return -EINVAL; }
+  CoreOptions core;
+  if (options != nullptr) {
+    if (options->hbm_bytes != 0) { core.hbm_bytes = options->hbm_bytes; }
+    core.index = options->index;
+    core.accept_old_ir = options->accept_old_ir != 0;
+    if (options->reserved != 0) { return -EINVAL; }
+  }
+  if (core.hbm_bytes < 1ull << 30 || core.hbm_bytes > 1ull << 40) { return -EINVAL; }
+  Card* made = nullptr;
+  try {
+    made = new Card(core, options == nullptr || options->stepped == 0);
+  } catch (...) { return -ENOMEM; }
+  if (!made->ok()) {
+    delete made;
+    return -ENOMEM;
+  }
+  *bus = {};
+  bus->struct_size = sizeof *bus;
+  bus->version = RNGD_BUS_VERSION;
+  bus->context = made;
+  bus->read32 = [](void* c, uint32_t bar, uint64_t offset) {
+    return static_cast<uint32_t>(card(c).read(bar, offset, 4));
+  };
+  bus->read64 = [](void* c, uint32_t bar, uint64_t offset) { return card(c).read(bar, offset, 8); };
+  bus->write32 = [](void* c, uint32_t bar, uint64_t offset, uint32_t value) { card(c).write(bar, offset, value); };
+  bus->write64 = [](void* c, uint32_t bar, uint64_t offset, uint64_t value) { card(c).write(bar, offset, value); };
+  bus->post32 = [](void* c, uint32_t bar, uint64_t offset, uint32_t value) { card(c).post(bar, offset, value); };
+  bus->kick = [](void* c) { card(c).kick(); };
+  bus->map_host = [](void* c, void* address, uint64_t bytes, uint64_t* iova) {
+    try {
+      return card(c).map(address, bytes, iova);
+    } catch (...) { return -ENOMEM; }
+  };
+  bus->unmap_host = [](void* c, uint64_t iova, uint64_t bytes) { return card(c).unmap(iova, bytes); };
+  bus->map_bar = [](void* c, uint32_t bar, uint64_t offset, uint64_t bytes) {
+    return card(c).map_bar(bar, offset, bytes);
+  };
+  bus->unmap_bar = [](void*, uint32_t, uint64_t, uint64_t) {};
+  bus->set_interrupt = [](void* c, uint32_t vector, rngd_bus_interrupt handler, void* user) {
+    try {
+      return card(c).set_interrupt(vector, handler, user);
+    } catch (...) { return -ENOMEM; }
+  };
+  bus->pump = [](void* c) { return card(c).pump() ? 1 : 0; };
+  bus->release = [](void* c) { delete &card(c); };
+  return 0;
+}
