@@ -79,7 +79,8 @@ enum CUresult : int {
 #define HALYARD_CUDA_RESULTS(X)                                                                                       \
   X(CUDA_SUCCESS)                                                                                                     \
   X(CUDA_ERROR_INVALID_VALUE)                                                                                         \
-  X(CUDA_ERROR_OUT_OF_MEMORY) X(CUDA_ERROR_NOT_INITIALIZED) X(CUDA_ERROR_DEINITIALIZED) X(CUDA_ERROR_STUB_LIBRARY)    \
+  X(CUDA_ERROR_OUT_OF_MEMORY)                                                                                         \
+  X(CUDA_ERROR_NOT_INITIALIZED) X(CUDA_ERROR_DEINITIALIZED) X(CUDA_ERROR_STUB_LIBRARY)                                \
       X(CUDA_ERROR_DEVICE_UNAVAILABLE) X(CUDA_ERROR_NO_DEVICE) X(CUDA_ERROR_INVALID_DEVICE)                           \
           X(CUDA_ERROR_INVALID_IMAGE) X(CUDA_ERROR_INVALID_CONTEXT) X(CUDA_ERROR_NO_BINARY_FOR_GPU)                   \
               X(CUDA_ERROR_ECC_UNCORRECTABLE) X(CUDA_ERROR_INVALID_PTX) X(CUDA_ERROR_NVLINK_UNCORRECTABLE)            \
@@ -103,7 +104,8 @@ enum CUresult : int {
 #define HALYARD_CUDA_ATTRIBUTES(X)                                                                                     \
   X(MAX_THREADS_PER_BLOCK, 1)                                                                                          \
   X(MAX_BLOCK_DIM_X, 2)                                                                                                \
-  X(MAX_BLOCK_DIM_Y, 3) X(MAX_BLOCK_DIM_Z, 4) X(MAX_GRID_DIM_X, 5) X(MAX_GRID_DIM_Y, 6) X(MAX_GRID_DIM_Z, 7) X(        \
+  X(MAX_BLOCK_DIM_Y, 3)                                                                                                \
+  X(MAX_BLOCK_DIM_Z, 4) X(MAX_GRID_DIM_X, 5) X(MAX_GRID_DIM_Y, 6) X(MAX_GRID_DIM_Z, 7) X(                              \
       MAX_SHARED_MEMORY_PER_BLOCK, 8) X(TOTAL_CONSTANT_MEMORY, 9) X(WARP_SIZE, 10) X(MAX_PITCH, 11)                    \
       X(MAX_REGISTERS_PER_BLOCK, 12) X(CLOCK_RATE, 13) X(GPU_OVERLAP, 15) X(MULTIPROCESSOR_COUNT, 16) X(               \
           KERNEL_EXEC_TIMEOUT, 17) X(INTEGRATED, 18) X(CAN_MAP_HOST_MEMORY, 19) X(COMPUTE_MODE, 20)                    \
