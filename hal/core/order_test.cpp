@@ -44,7 +44,7 @@ TEST_CASE("order: work behind a gate does not begin, other queues go on, and ope
   Fixture f;
   hal::Timeline gate = f.instance.timeline(0, "gate").value();
   hal::Queue other = f.device.queue("other").value();
-  f.queue.fill(f.at(0), std::uint32_t{0}).value();
+  REQUIRE(hal::wait(f.queue.fill(f.at(0), std::uint32_t{0}).value(), kSoon));
   const Point held = f.queue.fill(f.at(0), std::uint32_t{5}, {.waits = {gate.at(1)}}).value();
   const Point after = f.queue.fill(f.at(1), std::uint32_t{6}).value();
   REQUIRE(hal::wait(other.fill(f.at(2), std::uint32_t{9}).value(), kSoon));
