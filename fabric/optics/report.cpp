@@ -41,12 +41,13 @@ Femtojoules Report::energy() const noexcept {
 std::string to_json(const Report& report) {
   std::string out;
   auto to = std::back_inserter(out);
-  fmt::format_to(to,
-                 "{{\"emulated\": true, \"what\": \"emulated optical plane; times and energy are modelled\", "
-                 "\"topology\": {}, \"seed\": {}, \"permutation\": {}, \"reconfigurations\": {}, "
-                 "\"modelled_seconds\": {:.12f}, \"bytes\": {}, \"joules\": {:.15f}, \"circuits\": [",
-                 quoted(report.topology), report.seed, quoted(report.permutation), report.reconfigurations,
-                 to_seconds(report.now), report.bytes(), to_joules(report.energy()));
+  fmt::format_to(
+      to,
+      "{{\"emulated\": true, \"what\": \"emulated optical plane; times and energy are modelled\", "
+      "\"port\": {}, \"provider\": {}, \"topology\": {}, \"seed\": {}, \"permutation\": {}, \"reconfigurations\": {}, "
+      "\"modelled_seconds\": {:.12f}, \"bytes\": {}, \"joules\": {:.15f}, \"circuits\": [",
+      quoted(report.port), quoted(report.provider), quoted(report.topology), report.seed, quoted(report.permutation),
+      report.reconfigurations, to_seconds(report.now), report.bytes(), to_joules(report.energy()));
   const char* separator = "";
   for (const CircuitReport& c : report.circuits) {
     fmt::format_to(

@@ -26,6 +26,8 @@ struct CircuitReport {
 
 struct Report {
   std::string topology;
+  std::string port;  // whose report it is, and what carries its bytes; may be empty
+  std::string provider;
   std::string permutation;
   Picoseconds now{0};
   std::uint64_t seed = 0;

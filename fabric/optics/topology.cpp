@@ -128,17 +128,11 @@ class Reader {
            each(root, "ocs", kMaxModules, [this](const Json& o) { return ocs(o); }) &&
            each(root, "fibres", 2 * kMaxModules, [this](const Json& f) { return fibre(f); }) && some_modules(root) &&
            permutations(root) && initial(root) &&
-           each(root, "faults", kMaxModules, [this](const Json& f) { return fault(f); }) && sort_faults();
+           each(root, "faults", kMaxModules, [this](const Json& f) { return fault(f); });
   }
 
   bool some_modules(const Json& root) {
     return !plane_.modules.empty() || wrong(root.at, "a plane needs at least one module");
-  }
-
-  bool sort_faults() {
-    std::stable_sort(plane_.faults.begin(), plane_.faults.end(),
-                     [](const Fault& a, const Fault& b) { return a.at < b.at; });
-    return true;
   }
 
   bool profiles(const Json& root) {
@@ -351,7 +345,9 @@ class Reader {
     if (!is(*what, Json::Kind::string, "what") || !is(*where, Json::Kind::string, "id")) { return false; }
     auto resolved = resolve_fault(plane_, what->string, where->string, read.at);
     if (!resolved) { return wrong(where->at, "{}", resolved.error().what); }
-    plane_.faults.push_back(*resolved);
+    const auto later = std::upper_bound(plane_.faults.begin(), plane_.faults.end(), read.at,
+                                        [](Picoseconds t, const Fault& f) { return t < f.at; });
+    plane_.faults.insert(later, *resolved);
     return true;
   }
 

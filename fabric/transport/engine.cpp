@@ -79,22 +79,25 @@ Result<std::unique_ptr<Engine>> Engine::start(const Options& options) {
   return self;
 }
 
-Engine::~Engine() {
-  if (thread_.joinable()) {
-    run([this] {
-      for (bool again = true; again;) {
-        again = false;
-        for (auto& [pending, owned] : pending_) {
-          if (pending->given_up) { continue; }
-          give_up(pending, fail(HAL_CANCELLED, "{}: the fabric port was closed", describe(pending->operation)));
-          again = true;  // the map may have changed
-          break;
-        }
+void Engine::stop() {
+  if (!thread_.joinable()) { return; }
+  run([this] {
+    for (bool again = true; again;) {
+      again = false;
+      for (auto& [pending, owned] : pending_) {
+        if (pending->given_up) { continue; }
+        give_up(pending, fail(HAL_CANCELLED, "{}: the fabric port was closed", describe(pending->operation)));
+        again = true;  // the map may have changed
+        break;
       }
-      stop_ = true;
-    });
-    thread_.join();
-  }
+    }
+    stop_ = true;
+  });
+  thread_.join();
+}
+
+Engine::~Engine() {
+  stop();
   for (auto& [pending, owned] : pending_) {
     if (pending->local != nullptr) { ::fi_close(&pending->local->fid); }
   }
@@ -315,6 +318,10 @@ void Engine::complete(Pending* pending, const EndpointCompletion& completion) {
     return;
   }
   const Operation& o = pending->operation;
+  if (completion.error == FI_ECANCELED) {
+    finish(pending, fail(HAL_CANCELLED, "{} was called back", describe(o)));
+    return;
+  }
   if (completion.error == FI_ETRUNC || completion.error == FI_EMSGSIZE) {
     finish(pending, fail(HAL_OUT_OF_RANGE, "{}: the message is longer than that", describe(o)));
     return;
@@ -343,6 +350,22 @@ void Engine::give_up(Pending* pending, std::unexpected<Failure> why) {
   if (pending->operation.kind == EndpointRequest::Kind::recv) { endpoint_->cancel(&pending->context); }
   const auto done = std::exchange(pending->operation.done, nullptr);
   done(std::move(why));
+}
+
+void Engine::call_back(const void* owner) {
+  std::vector<Pending*> theirs;
+  for (auto& [pending, owned] : pending_) {
+    const Operation& o = pending->operation;
+    if (o.owner == owner && o.kind == EndpointRequest::Kind::recv && !pending->given_up) { theirs.push_back(pending); }
+  }
+  for (Pending* pending : theirs) {
+    if (!pending_.contains(pending) || pending->given_up) { continue; }
+    if (pending->posted) {
+      endpoint_->cancel(&pending->context);
+    } else {
+      finish(pending, fail(HAL_CANCELLED, "{} was called back", describe(pending->operation)));
+    }
+  }
 }
 
 bool Engine::take_work() {

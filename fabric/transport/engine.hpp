@@ -40,8 +40,9 @@ struct Operation {
   std::size_t bytes = 0;
   RemoteRegion remote;  // put, get
   std::uint64_t remote_offset = 0;
-  std::uint64_t tag = 0;    // send, recv
-  std::uint64_t stamp = 0;  // send
+  std::uint64_t tag = 0;        // send, recv
+  std::uint64_t stamp = 0;      // send
+  const void* owner = nullptr;  // for call_back()
   // Called once, on the engine's thread.
   std::function<void(Result<OperationResult>)> done;
 };
@@ -58,8 +59,9 @@ class Engine {
 
   // Errors: as Endpoint::open() and Liveness::open().
   static Result<std::unique_ptr<Engine>> start(const Options& options);
-  // Operations that are left fail with CANCELLED.
   ~Engine();
+  // Ends the thread; operations that are left fail with CANCELLED. Work that others still add is dropped.
+  void stop();
 
   // -- from any thread --
   const std::string& address() const noexcept { return address_; }
@@ -89,6 +91,8 @@ class Engine {
 
   // -- on the engine's thread --
   void begin(Operation operation);
+  // Receives of this owner that no message has reached end with CANCELLED; the others take their course.
+  void call_back(const void* owner);
 
  private:
   struct Peer {

@@ -195,6 +195,22 @@ TEST_CASE("transport: closing a port ends what is left", "[fabric]") {
   CHECK(recv.get().error().code == HAL_CANCELLED);
 }
 
+TEST_CASE("transport: a receive can be called back, and only its owner's", "[fabric]") {
+  const std::string provider = GENERATE("tcp;ofi_rxm", "net");
+  Engine::Options options;
+  options.providers = provider;
+  Pair pair(options);
+  const int mine = 0;
+  Operation first = message(Kind::recv, 1, 1);
+  first.owner = &mine;
+  auto called_back = begin(*pair.a, first, bytes(8));
+  auto other = begin(*pair.a, message(Kind::recv, 1, 2), bytes(8));
+  pair.a->run([&] { pair.a->call_back(&mine); });
+  CHECK(called_back.get().error().code == HAL_CANCELLED);
+  REQUIRE(begin(*pair.b, message(Kind::send, 0, 2), bytes(8)).get());
+  CHECK(other.get());
+}
+
 TEST_CASE("transport: disconnecting ends what is left with that peer", "[fabric]") {
   Pair pair;
   auto recv = begin(*pair.a, message(Kind::recv, 1, 1), bytes(8));

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver_kit/errors.hpp"
+#include "fabric/port/port.hpp"
+
+namespace hal::fabric {
+namespace {
+
+const hal_driver_ops kOps = [] {
+  hal_driver_ops ops{};
+  ops.struct_size = sizeof ops;
+  ops.abi_major = HAL_DRIVER_ABI_MAJOR;
+  ops.abi_minor = HAL_DRIVER_ABI_MINOR;
+  ops.name = kOrigin;
+  ops.destroy = [](hal_driver* self) { delete static_cast<Driver*>(self); };
+  ops.device_count = device_count;
+  ops.device_describe = device_describe;
+  ops.device_open = device_open;
+  ops.device_close = device_close;
+  ops.supports = supports;
+  ops.memory_allocate = memory_allocate;
+  ops.memory_free = memory_free;
+  ops.lane_create = lane_create;
+  ops.lane_destroy = lane_destroy;
+  ops.submit = submit;
+  ops.program_check = program_check;
+  ops.program_load = program_load;
+  ops.program_unload = program_unload;
+  ops.number = number;
+  ops.lane_cancel = lane_cancel;
+  ops.report = report;
+  ops.memory_export = memory_export;
+  ops.address = address;
+  ops.peer_connect = peer_connect;
+  ops.peer_close = peer_close;
+  return ops;
+}();
+
+}  // namespace
+
+// Cheap: a topology file is read if one is named; libfabric is not opened.
+Discovery discover(const Driver& driver) {
+  Discovery found;
+  auto world = read_world([&](const char* name) { return driver.setting(name); });
+  if (!world) {
+    found.reason = world.error().what;
+    return found;
+  }
+  found.world = *std::move(world);
+  if (const char* path = driver.setting("HALYARD_FABRIC_TOPOLOGY"); path != nullptr && *path != 0) {
+    found.topology = path;
+    const auto topology = load_topology(found.topology);
+    if (!topology) {
+      found.reason = topology.error().what;
+      return found;
+    }
+    found.ports = topology->ports.size();
+    if (found.ports < 2) { found.reason = fmt::format("{} describes one port; a fabric needs two", found.topology); }
+  } else {
+    found.ports = found.world.size > 1 ? found.world.size : 2;
+  }
+  if (found.world.size > found.ports) {
+    found.reason =
+        fmt::format("{} ranks were launched, and {} has {} ports", found.world.size, found.topology, found.ports);
+  }
+  return found;
+}
+
+}  // namespace hal::fabric
+
+extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
+  using namespace hal::fabric;
+  if (hal_error* error = hal::kit::check_abi(host, kOrigin)) { return error; }
+  return hal::kit::guarded(kOrigin, [&]() -> hal_error* {
+    auto driver = std::make_unique<Driver>();
+    driver->ops = &kOps;
+    driver->host = host;
+    driver->discovery = discover(*driver);
+    const Discovery& found = driver->discovery;
+    // The launched rank's own port, or all ports of the plane.
+    const std::size_t devices = found.world.size > 1 || !found.reason.empty() ? 1 : found.ports;
+    for (std::uint32_t i = 0; i < devices; ++i) {
+      driver->uris.push_back(fmt::format("{}:{}", kOrigin, i));
+      driver->names.push_back(fmt::format("Emulated photonic port {} of {}", driver->rank_of(i), found.ports));
+    }
+    *out = driver.release();
+    return nullptr;
+  });
+}
