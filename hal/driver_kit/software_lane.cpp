@@ -100,7 +100,7 @@ std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* comma
     // One slot stays unused: it is that of `done`, where release_to() reads.
     full = number - done > mask_ || !capture(slot, commands[taken]);
     if (full) { break; }
-    held_ns_ += slot.cost;
+    held_ns_ += slot.cost.ns;
   }
   // Sequentially consistent with the worker's store to its state: either it sees the tail or we see that it is asleep.
   tail_.store(first + taken - 1, std::memory_order_seq_cst);
@@ -145,7 +145,7 @@ bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
   slot.command = command;
   slot.captured_end = captures_.position();
   slot.heap = heap;
-  slot.cost = command.op == HAL_OP_BARRIER ? 5 : executor_->cost(command);
+  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
   if (to != nullptr) {
     std::memcpy(to, from, size);
     if (command.op == HAL_OP_RUN) {
@@ -179,13 +179,13 @@ void SoftwareLane::drain(std::uint64_t limit) {
     std::uint64_t unpublished_ns = 0;
     while (done < end) {
       Slot& slot = slots_[(done + 1) & mask_];
-      const bool light = slot.cost < kLightNs;
+      const bool light = slot.cost.ns < kLightNs && !slot.cost.open_ended;
       if (!light && done > published) { publish(published = done); }
       if (halted_.load(std::memory_order_acquire)) { return; }
       options_.perturb.delay(done, kBefore);
       if (slot.command.op != HAL_OP_BARRIER && !execute(done + 1, slot)) { return; }
       ++done;
-      unpublished_ns += slot.cost;
+      unpublished_ns += slot.cost.ns;
       if ((unpublished_ns >= kLightNs || done - published >= kGroup) &&
           options_.perturb.pick(done, kGrouping, 3) == 0) {
         publish(published = done);

@@ -24,6 +24,16 @@
 
 namespace hal::kit {
 
+// A guess at how long a command takes. A wrong one costs time, never order.
+struct CommandCost {
+  std::uint32_t ns = 0;
+  // Runs code that may take any time, or wait for something: what was done before is published before it begins.
+  bool open_ended = false;
+};
+
+// Clamped to what CommandCost holds.
+inline std::uint32_t nanoseconds(double ns) { return ns < 4e9 ? static_cast<std::uint32_t>(ns) : 4'000'000'000U; }
+
 // What a driver gives to a lane: how one command is done. Called by one thread at a time, not always the same one.
 class CommandExecutor {
  public:
@@ -35,9 +45,8 @@ class CommandExecutor {
   // Does the command, to the end. nullptr, or the error that fails the lane. Never sees a barrier. May throw.
   virtual hal_error* execute(const hal_command& command) = 0;
 
-  // About how many nanoseconds it will take; called inside submit(), so it must be quick. Decides when the worker is
-  // woken and what is published together; a wrong guess costs time, never order.
-  virtual std::uint32_t cost(const hal_command& command) const = 0;
+  // Called inside submit(), so it must be quick. Decides when the worker is woken and what is published together.
+  virtual CommandCost cost(const hal_command& command) const = 0;
 };
 
 struct LaneOptions {
@@ -77,7 +86,7 @@ class SoftwareLane final : public hal_lane {
     hal_command command;
     std::uint64_t captured_end;  // position in captures_ that is free once this command is done
     std::byte* heap;             // what did not fit into captures_
-    std::uint32_t cost;
+    CommandCost cost;
     bool lost;  // there was no memory for its arguments
   };
   enum class Worker : std::uint32_t { awake, napping, asleep };

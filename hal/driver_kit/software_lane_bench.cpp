@@ -18,7 +18,7 @@ namespace {
 class Nothing final : public hal::kit::CommandExecutor {
  public:
   hal_error* execute(const hal_command&) override { return nullptr; }
-  std::uint32_t cost(const hal_command&) const override { return 20; }
+  hal::kit::CommandCost cost(const hal_command&) const override { return {20, false}; }
 };
 
 // The core's place: a waiter sleeps on one word.

@@ -66,8 +66,8 @@ class Logger final : public CommandExecutor {
     g_log->inside = false;
     return error;
   }
-  std::uint32_t cost(const hal_command& command) const override {
-    return command.op == HAL_OP_FILL && command.as.fill.pattern == kGate ? 1'000'000 : g_cost;
+  hal::kit::CommandCost cost(const hal_command& command) const override {
+    return {g_cost, command.op == HAL_OP_FILL && command.as.fill.pattern == kGate};
   }
 };
 

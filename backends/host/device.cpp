@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+#include <string_view>
+
+#include "driver_kit/errors.hpp"
+#include "driver_kit/params.hpp"
+#include "host.hpp"
+
+namespace hal::host {
+
+hal_device_info Driver::describe() const {
+  hal_device_info info{};
+  info.uri = "host:0";
+  info.name = name.c_str();
+  info.driver = kOrigin;
+  info.vendor = vendor.c_str();
+  info.reason = "";
+  info.memory_bytes = memory_bytes;
+  info.usable = 1;
+  return info;
+}
+
+std::uint32_t device_count(hal_driver*) { return 1; }
+
+void device_describe(hal_driver* self, std::uint32_t, hal_device_info* out) {
+  *out = static_cast<Driver*>(self)->describe();
+}
+
+hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_device_traits* out) {
+  return kit::guarded(kOrigin, [&]() -> Result<void> {
+    if (*request->part != 0) {
+      return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                        std::string("the host has no part '") + request->part + "'; open host:0");
+    }
+    HAL_TRY(auto params, kit::Params::parse(kOrigin, request->params));
+    HAL_TRY(const std::size_t mode, params.choice("mode", {"eager", "weak", "minimal"}));
+    HAL_TRY(const std::uint64_t seed, params.number("seed", 1));
+    HAL_CHECK(params.done());
+
+    auto device = std::make_unique<Device>();
+    device->driver = static_cast<Driver*>(self);
+    device->mode = static_cast<Mode>(mode);
+    if (device->mode == Mode::weak) { device->perturb = kit::Perturb(seed); }
+    *out = {};
+    for (const std::uint32_t op : {HAL_OP_BARRIER, HAL_OP_FILL, HAL_OP_COPY, HAL_OP_RUN, HAL_OP_PREPARE}) {
+      out->ops |= 1U << op;
+    }
+    if (device->mode != Mode::minimal) { out->ops |= 1U << HAL_OP_TIMESTAMP; }
+    out->memory_bytes = device->driver->memory_bytes;
+    out->info = device->driver->describe();
+    out->impl = device.release();
+    return {};
+  });
+}
+
+void device_close(hal_driver*, void* device) { delete &device_of(device); }
+
+hal_verdict supports(hal_driver*, void* device, const char* feature) {
+  const std::string_view name = feature;
+  const bool minimal = device_of(device).mode == Mode::minimal;
+  if (name == "kernel") { return kit::yes("functions of the image format host.functions"); }
+  if (name == "graph") { return kit::yes("tensor graphs in f32, bf16, i32, and u8, i8 and bool as stored values"); }
+  if (name == "fabric") { return kit::no("the host is no fabric port; open a photonic device"); }
+  if (name == "partition") { return kit::no("the host has no parts"); }
+  if (name == "timestamp") {
+    return minimal ? kit::no("mode=minimal declares nothing optional") : kit::yes("the monotonic clock");
+  }
+  if (name == "host-visible") {
+    return minimal ? kit::no("mode=minimal shows no host addresses") : kit::yes("buffers are host memory");
+  }
+  if (name.starts_with("dtype.")) {
+    for (const std::string_view known : {"f32", "bf16", "i32", "i8", "u8", "bool"}) {
+      if (name.substr(6) == known) { return kit::yes("in tensor graphs"); }
+    }
+    for (const std::string_view known : {"f64", "f16", "f8e4m3", "f8e5m2", "i64", "i4", "u32", "u64"}) {
+      if (name.substr(6) == known) { return kit::no("not an element type of this device's tensor graphs yet"); }
+    }
+  }
+  if (name.starts_with("image.")) {
+    for (const std::string_view known : {"host.functions", "hal.graph"}) {
+      if (name.substr(6) == known) { return kit::yes("loads here"); }
+    }
+    return kit::no("the host loads host.functions and hal.graph");
+  }
+  return kit::unknown_feature();
+}
+
+std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t* out) {
+  const Device& self = device_of(device);
+  if (self.mode == Mode::minimal) { return 0; }
+  const std::string_view asked = name;
+  if (asked == "memory.alignment") {
+    *out = kAlignment;
+  } else if (asked == "memory.used") {
+    *out = self.used_bytes.load(std::memory_order_relaxed);
+  } else if (asked == "group.size") {
+    *out = UINT32_MAX;  // a function loops over its items itself
+  } else if (asked == "cpu.cores") {
+    *out = self.driver->cores;
+  } else {
+    return 0;
+  }
+  return 1;
+}
+
+}  // namespace hal::host

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels as functions of this process.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+#include <numeric>
+#include <string_view>
+#include <vector>
+
+#include "driver_kit/errors.hpp"
+#include "hal/host_kernel.h"
+#include "host.hpp"
+#include "program.hpp"
+
+namespace hal::host {
+
+namespace {
+
+constexpr std::uint64_t kMostEntries = 65'536;
+constexpr std::uint32_t kGroupNs = 64;  // a guess: nothing is known about a function
+
+Error invalid(hal_code code, const std::string& what) { return kit::error(kOrigin, code, what); }
+
+Result<hal_host_functions> read(std::span<const std::byte> image) {
+  hal_host_functions table{};
+  if (image.size() != sizeof(table)) {
+    return invalid(HAL_INVALID_IMAGE,
+                   fmt::format("a host.functions image has {} bytes, this one {}; pass sizeof(hal_host_functions)",
+                               sizeof(table), image.size()));
+  }
+  std::memcpy(&table, image.data(), sizeof(table));
+  if (table.magic != HAL_HOST_FUNCTIONS_MAGIC) {
+    return invalid(HAL_INVALID_IMAGE,
+                   fmt::format("magic at offset 0 is {:#x}, expected {:#x}", table.magic, HAL_HOST_FUNCTIONS_MAGIC));
+  }
+  if (table.version != HAL_HOST_FUNCTIONS_VERSION) {
+    return invalid(HAL_INCOMPATIBLE, fmt::format("version at offset 4 is {}, this driver reads {}", table.version,
+                                                 HAL_HOST_FUNCTIONS_VERSION));
+  }
+  if (table.entry_count == 0 || table.entry_count > kMostEntries) {
+    return invalid(HAL_INVALID_IMAGE,
+                   fmt::format("entry_count at offset 8 is {}, expected 1 to {}", table.entry_count, kMostEntries));
+  }
+  if (table.entries == nullptr) { return invalid(HAL_INVALID_IMAGE, "entries at offset 16 is NULL"); }
+  for (std::uint64_t i = 0; i < table.entry_count; ++i) {
+    const hal_host_entry& entry = table.entries[i];
+    if (entry.name == nullptr || *entry.name == 0) {
+      return invalid(HAL_INVALID_IMAGE, fmt::format("entry {} has no name", i));
+    }
+    if (entry.function == nullptr) {
+      return invalid(HAL_INVALID_IMAGE, fmt::format("entry {} ('{}') has no function", i, entry.name));
+    }
+  }
+  return table;
+}
+
+struct Kernel {
+  hal_host_kernel function = nullptr;
+  std::uint64_t shared_bytes = 0;
+};
+
+class Functions final : public Program {
+ public:
+  std::vector<Kernel> kernels;
+
+  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
+    const auto& run = command.as.run;
+    const Kernel& kernel = kernels[run.entry];
+    std::array<void*, 64> few;
+    std::vector<void*> many;
+    void** args = few.data();
+    if (run.arg_count > few.size()) {
+      many.resize(run.arg_count);
+      args = many.data();
+    }
+    for (std::uint32_t i = 0; i < run.arg_count; ++i) {
+      const hal_arg& arg = run.args[i];
+      // A copy of the scalar that this launch owns: the lane captured it.
+      args[i] = arg.kind == HAL_ARG_BUFFER ? static_cast<void*>(address_of(arg.value.slice))
+                                           : const_cast<unsigned char*>(arg.value.scalar);
+    }
+    hal_host_group group{};
+    std::uint64_t count = 1;
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+      group.group_count[axis] = run.grid.groups[axis];
+      group.group_size[axis] = run.grid.group_size[axis];
+      if (__builtin_mul_overflow(count, run.grid.groups[axis], &count)) {
+        return invalid(HAL_INVALID_ARGUMENT, "the grid has more than 2^64 groups");
+      }
+    }
+    const std::uint64_t shared = kernel.shared_bytes + run.grid.shared_bytes;
+    if (shared > UINT32_MAX) {
+      return invalid(HAL_INVALID_ARGUMENT,
+                     fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
+    }
+    group.shared_bytes = static_cast<std::uint32_t>(shared);
+    group.shared = shared == 0 ? nullptr : scratch.get(shared);
+
+    // Groups may run in any order. Usually they run in theirs; mode weak steps through them by a stride without a
+    // common divisor, from anywhere.
+    std::uint64_t stride = 1;
+    std::uint64_t at = 0;
+    if (perturb.on() && count > 1) {
+      stride = perturb.pick(count, 31, count) | 1U;
+      while (std::gcd(stride, count) != 1) { ++stride; }
+      stride %= count;
+      at = perturb.pick(count, 32, count);
+    }
+    for (std::uint64_t left = count; left > 0; --left) {
+      group.group[0] = static_cast<std::uint32_t>(at % group.group_count[0]);
+      group.group[1] = static_cast<std::uint32_t>(at / group.group_count[0] % group.group_count[1]);
+      group.group[2] = static_cast<std::uint32_t>(at / group.group_count[0] / group.group_count[1]);
+      kernel.function(&group, args);
+      at = at >= count - stride ? at - (count - stride) : at + stride;
+    }
+    return {};
+  }
+
+  Result<void> prepare(const hal_command&) override { return {}; }
+
+  kit::CommandCost cost(const hal_command& command) const override {
+    const hal_grid& grid = command.as.run.grid;
+    const double groups = static_cast<double>(grid.groups[0]) * grid.groups[1] * grid.groups[2];
+    return {kit::nanoseconds(groups * kGroupNs), true};
+  }
+};
+
+}  // namespace
+
+Result<void> check_functions(std::span<const std::byte> image) {
+  HAL_TRY([[maybe_unused]] const auto table, read(image));
+  return {};
+}
+
+Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
+                                                std::span<const hal_signature> signatures) {
+  HAL_TRY(const hal_host_functions table, read(image));
+  const std::span<const hal_host_entry> entries(table.entries, table.entry_count);
+  auto program = std::make_unique<Functions>();
+  for (const hal_signature& signature : signatures) {
+    Kernel kernel;
+    kernel.shared_bytes = signature.shared_bytes;
+    std::string names;
+    for (const hal_host_entry& entry : entries) {
+      if (std::string_view(entry.name) == signature.name) { kernel.function = entry.function; }
+      names += names.empty() ? entry.name : std::string(", ") + entry.name;
+    }
+    if (kernel.function == nullptr) {
+      return invalid(HAL_INVALID_IMAGE,
+                     fmt::format("the manifest has an entry '{}' and the image no such function; it has: {}",
+                                 signature.name, names));
+    }
+    program->kernels.push_back(kernel);
+  }
+  return std::unique_ptr<Program>(std::move(program));
+}
+
+}  // namespace hal::host

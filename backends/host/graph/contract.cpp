@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+// An einsum as matrix products, one for each batch: through oneDNN where it is large enough and of a type that oneDNN
+// sums as we must, else through our own loops. Operands that are not plain matrices are copied into ones first.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include "driver_kit/errors.hpp"
+#include "graph/contraction.hpp"
+#include "graph/element.hpp"
+#include "graph/lines.hpp"
+#include "graph/loops.hpp"
+#include "graph/matrix_product.hpp"
+#include "graph/onednn.hpp"
+#include "graph/step.hpp"
+#include "host.hpp"
+
+namespace hal::host {
+
+namespace {
+
+using graph::Contraction;
+using graph::Loop;
+using Stride = std::int64_t Loop::*;
+
+// Below this many multiply-adds the library's call costs more than the work.
+constexpr std::int64_t kLibraryFrom = 1 << 15;
+// From here on the product is shared by all cores.
+constexpr std::int64_t kThreadsFrom = 1 << 24;
+
+std::int64_t round_up(std::int64_t bytes) { return (bytes + 63) & ~std::int64_t{63}; }
+
+struct Sizes {
+  std::int64_t batch = 1, m = 1, n = 1, k = 1;
+
+  // False if a copy of an operand could pass what memory can have.
+  bool from(const Contraction& c) {
+    constexpr std::int64_t kMost = std::int64_t{1} << 46;
+    const auto measure = [](const std::vector<Loop>& loops, std::int64_t& out) {
+      for (const Loop& loop : loops) {
+        if (__builtin_mul_overflow(out, loop.size, &out) || out > kMost) { return false; }
+      }
+      return true;
+    };
+    std::int64_t product = 0;
+    return measure(c.batch, batch) && measure(c.m, m) && measure(c.n, n) && measure(c.k, k) &&
+           !__builtin_mul_overflow(m, k, &product) && product <= kMost && !__builtin_mul_overflow(k, n, &product) &&
+           product <= kMost && !__builtin_mul_overflow(m, n, &product) && product <= kMost;
+  }
+
+  // Saturates: only compared and used for guesses.
+  double multiply_adds() const {
+    return static_cast<double>(batch) * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  }
+};
+
+// Walks a matrix given by row loops and column loops, beside a dense row-major copy of it: operands 0 and 1.
+Loops matrix_loops(const std::vector<Loop>& rows, const std::vector<Loop>& columns, Stride stride) {
+  std::vector<std::int64_t> sizes;
+  std::vector<std::vector<std::int64_t>> strides(2);
+  for (const auto* group : {&rows, &columns}) {
+    for (const Loop& loop : *group) {
+      sizes.push_back(loop.size);
+      strides[0].push_back(loop.*stride);
+    }
+  }
+  strides[1].resize(sizes.size());
+  std::int64_t dense = 1;
+  for (std::size_t d = sizes.size(); d-- > 0; dense *= sizes[d]) { strides[1][d] = dense; }
+  return {sizes, strides};
+}
+
+Loops batch_loops(const std::vector<Loop>& batch) {
+  std::vector<std::int64_t> sizes;
+  std::vector<std::vector<std::int64_t>> strides(3);
+  for (const Loop& loop : batch) {
+    sizes.push_back(loop.size);
+    strides[0].push_back(loop.left);
+    strides[1].push_back(loop.right);
+    strides[2].push_back(loop.out);
+  }
+  return {sizes, strides};
+}
+
+// Calls body(left, right, out) with the element offsets of each batch.
+template <class Body>
+void each_batch(const Loops& loops, Body&& body) {
+  loops.each_line([&](const auto& at) {
+    for (std::int64_t i = 0; i < loops.inner(); ++i) {
+      body(at[0] + i * loops.inner_stride(0), at[1] + i * loops.inner_stride(1), at[2] + i * loops.inner_stride(2));
+    }
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------- our loops
+
+template <class Held>
+class LoopContract final : public Step {
+ public:
+  LoopContract(const graph::View& view, const graph::Node& node, const Contraction& c, const Sizes& sizes)
+      : node_(node),
+        in_type_(view.tensor(node.inputs[0]).dtype),
+        out_type_(view.tensor(node.output).dtype),
+        sizes_(sizes),
+        batch_(batch_loops(c.batch)),
+        left_(matrix_loops(c.m, c.k, &Loop::left)),
+        right_(matrix_loops(c.k, c.n, &Loop::right)),
+        out_(matrix_loops(c.m, c.n, &Loop::out)) {}
+
+  std::uint64_t scratch_bytes() const override {
+    return static_cast<std::uint64_t>(left_bytes() + right_bytes() + round_up(sizes_.m * sizes_.n * kHeld));
+  }
+  double cost_ns() const override { return sizes_.multiply_adds() / 10; }
+
+  Result<void> run(const RunContext& context) const override {
+    auto* left = reinterpret_cast<Held*>(context.scratch);
+    auto* right = reinterpret_cast<Held*>(context.scratch + left_bytes());
+    auto* out = reinterpret_cast<Held*>(context.scratch + left_bytes() + right_bytes());
+    each_batch(batch_, [&](std::int64_t left_at, std::int64_t right_at, std::int64_t out_at) {
+      unpack(left_, context.tensors[node_.inputs[0]], left_at, left);
+      unpack(right_, context.tensors[node_.inputs[1]], right_at, right);
+      multiply(left, right, out, sizes_.m, sizes_.n, sizes_.k);
+      store(out, context.tensors[node_.output], out_at);
+    });
+    return {};
+  }
+
+ private:
+  static constexpr std::int64_t kHeld = sizeof(Held);
+  std::int64_t left_bytes() const { return round_up(sizes_.m * sizes_.k * kHeld); }
+  std::int64_t right_bytes() const { return round_up(sizes_.k * sizes_.n * kHeld); }
+
+  void unpack(const Loops& loops, const std::byte* data, std::int64_t offset, Held* out) const {
+    loops.each_line([&](const auto& at) {
+      const auto count = static_cast<std::size_t>(loops.inner());
+      if constexpr (std::is_same_v<Held, float>) {
+        load_line(in_type_, data, offset + at[0], loops.inner_stride(0), count, out + at[1]);
+      } else if constexpr (std::is_same_v<Held, std::uint32_t>) {
+        load_line(in_type_, data, offset + at[0], loops.inner_stride(0), count,
+                  reinterpret_cast<std::int32_t*>(out + at[1]));
+      } else {
+        for (std::int64_t i = 0; i < loops.inner(); ++i) {
+          out[at[1] + i] = graph::load_element(in_type_, data, offset + at[0] + i * loops.inner_stride(0));
+        }
+      }
+    });
+  }
+
+  void store(const Held* from, std::byte* data, std::int64_t offset) const {
+    out_.each_line([&](const auto& at) {
+      const bool dense = out_.inner_stride(0) == 1;
+      const std::int64_t step = dense ? out_.inner() : 1;
+      for (std::int64_t i = 0; i < out_.inner(); i += step) {
+        const std::int64_t to = offset + at[0] + i * out_.inner_stride(0);
+        const Held* line = from + at[1] + i;
+        if constexpr (std::is_same_v<Held, float>) {
+          store_line(out_type_, data, to, static_cast<std::size_t>(step), line);
+        } else if constexpr (std::is_same_v<Held, std::uint32_t>) {
+          store_line(out_type_, data, to, static_cast<std::size_t>(step), reinterpret_cast<const std::int32_t*>(line));
+        } else {
+          for (std::int64_t j = 0; j < step; ++j) { graph::store_element(out_type_, data, to + j, line[j]); }
+        }
+      }
+    });
+  }
+
+  const graph::Node& node_;
+  DType in_type_, out_type_;
+  Sizes sizes_;
+  Loops batch_, left_, right_, out_;
+};
+
+// ------------------------------------------------------------------------------------------------------------ library
+
+// A matrix as the library takes it: strides of rows and columns, one of them 1.
+struct Plain {
+  std::int64_t rows = 0, columns = 0;
+};
+
+// Sets `out` if the loops are such a matrix as they stand.
+bool is_plain(const std::vector<Loop>& rows, const std::vector<Loop>& columns, Stride stride, Plain& out) {
+  if (rows.size() > 1 || columns.size() > 1) { return false; }
+  const Loop r = rows.empty() ? Loop{} : rows[0];
+  const Loop c = columns.empty() ? Loop{} : columns[0];
+  // A dimension of size 1 may have any stride: the one that makes the matrix dense.
+  out.columns = columns.empty() ? 1 : c.*stride;
+  out.rows = rows.empty() ? std::max<std::int64_t>(1, c.size * out.columns) : r.*stride;
+  return (out.columns == 1 && out.rows >= c.size) || (out.rows == 1 && out.columns >= r.size);
+}
+
+class LibraryContract final : public Step {
+ public:
+  // nullptr if the library cannot do it.
+  static std::unique_ptr<Step> make(const graph::View& view, const graph::Node& node, Contraction c, Sizes sizes) {
+    const halyard_onednn* library = onednn();
+    if (library == nullptr) { return nullptr; }
+    auto step = std::make_unique<LibraryContract>(view, node);
+    step->library_ = library;
+    // The library wants dense columns in its result. If rows are dense instead, the transposed product has them.
+    Plain out;
+    bool out_plain = is_plain(c.m, c.n, &Loop::out, out);
+    step->swapped_ = out_plain && out.columns != 1;
+    if (step->swapped_) {
+      std::swap(c.m, c.n);
+      std::swap(sizes.m, sizes.n);
+      for (auto* group : {&c.batch, &c.m, &c.n, &c.k}) {
+        for (Loop& loop : *group) { std::swap(loop.left, loop.right); }
+      }
+      out_plain = is_plain(c.m, c.n, &Loop::out, out);
+    }
+    Plain left, right;
+    step->pack_left_ = !is_plain(c.m, c.k, &Loop::left, left);
+    step->pack_right_ = !is_plain(c.k, c.n, &Loop::right, right);
+    step->pack_out_ = !out_plain || out.columns != 1;
+    if (step->pack_left_) { left = {sizes.k, 1}; }
+    if (step->pack_right_) { right = {sizes.n, 1}; }
+    if (step->pack_out_) { out = {sizes.n, 1}; }
+
+    const bool packs = step->pack_left_ || step->pack_right_ || step->pack_out_;
+    step->one_call_ = !packs && c.batch.size() <= 1;
+    halyard_matmul shape{};
+    shape.in_bf16 = view.tensor(node.inputs[0]).dtype == DType::bf16 ? 1 : 0;
+    shape.out_bf16 = view.tensor(node.output).dtype == DType::bf16 ? 1 : 0;
+    shape.batch = step->one_call_ ? sizes.batch : 1;
+    shape.m = sizes.m;
+    shape.n = sizes.n;
+    shape.k = sizes.k;
+    const Loop batch = c.batch.empty() ? Loop{} : c.batch[0];
+    const auto set = [](std::int64_t(&to)[3], std::int64_t of_batch, const Plain& plain) {
+      to[0] = of_batch;
+      to[1] = plain.rows;
+      to[2] = plain.columns;
+    };
+    set(shape.left, batch.left, left);
+    set(shape.right, batch.right, right);
+    set(shape.out, batch.out, out);
+    char why[256];
+    step->product_ = library->create(&shape, &step->library_scratch_, why, sizeof(why));
+    if (step->product_ == nullptr) { return nullptr; }
+
+    step->sizes_ = sizes;
+    step->batch_ = batch_loops(c.batch);
+    step->left_ = matrix_loops(c.m, c.k, &Loop::left);
+    step->right_ = matrix_loops(c.k, c.n, &Loop::right);
+    step->out_ = matrix_loops(c.m, c.n, &Loop::out);
+    step->threads_ =
+        sizes.multiply_adds() >= kThreadsFrom ? static_cast<int>(std::max(1U, std::thread::hardware_concurrency())) : 1;
+    return step;
+  }
+
+  LibraryContract(const graph::View& view, const graph::Node& node)
+      : node_(node),
+        in_size_(static_cast<std::int64_t>(size_of(view.tensor(node.inputs[0]).dtype))),
+        out_size_(static_cast<std::int64_t>(size_of(view.tensor(node.output).dtype))) {}
+  ~LibraryContract() override {
+    if (product_ != nullptr) { library_->destroy(product_); }
+  }
+
+  std::uint64_t scratch_bytes() const override {
+    return library_bytes() +
+           static_cast<std::uint64_t>(left_bytes() + right_bytes() + (pack_out_ ? sizes_.m * sizes_.n * out_size_ : 0));
+  }
+  double cost_ns() const override { return 500 + sizes_.multiply_adds() / 100; }
+
+  Result<void> run(const RunContext& context) const override {
+    std::byte* const left_copy = context.scratch + library_bytes();
+    std::byte* const right_copy = left_copy + left_bytes();
+    std::byte* const out_copy = right_copy + right_bytes();
+    const std::byte* const left = context.tensors[node_.inputs[swapped_ ? 1 : 0]];
+    const std::byte* const right = context.tensors[node_.inputs[swapped_ ? 0 : 1]];
+    std::byte* const out = context.tensors[node_.output];
+    int status = 0;
+    if (one_call_) {
+      status = library_->run(product_, left, right, out, context.scratch, threads_);
+    } else {
+      each_batch(batch_, [&](std::int64_t left_at, std::int64_t right_at, std::int64_t out_at) {
+        if (status != 0) { return; }
+        const std::byte* a = left + left_at * in_size_;
+        const std::byte* b = right + right_at * in_size_;
+        std::byte* c = out + out_at * out_size_;
+        if (pack_left_) { a = pack(left_, a, left_copy); }
+        if (pack_right_) { b = pack(right_, b, right_copy); }
+        status = library_->run(product_, a, b, pack_out_ ? out_copy : c, context.scratch, threads_);
+        if (pack_out_) {
+          out_.each_line([&](const auto& at) {
+            move_line(static_cast<std::size_t>(out_size_), out_copy + at[1] * out_size_, out_.inner_stride(1),
+                      c + at[0] * out_size_, out_.inner_stride(0), static_cast<std::size_t>(out_.inner()));
+          });
+        }
+      });
+    }
+    if (status != 0) { return kit::error(kOrigin, HAL_EXECUTION_FAILED, "oneDNN failed a matrix product"); }
+    return {};
+  }
+
+ private:
+  std::uint64_t library_bytes() const { return (library_scratch_ + 63U) & ~std::uint64_t{63}; }
+  std::int64_t left_bytes() const { return pack_left_ ? round_up(sizes_.m * sizes_.k * in_size_) : 0; }
+  std::int64_t right_bytes() const { return pack_right_ ? round_up(sizes_.k * sizes_.n * in_size_) : 0; }
+
+  const std::byte* pack(const Loops& loops, const std::byte* from, std::byte* to) const {
+    loops.each_line([&](const auto& at) {
+      move_line(static_cast<std::size_t>(in_size_), from + at[0] * in_size_, loops.inner_stride(0),
+                to + at[1] * in_size_, loops.inner_stride(1), static_cast<std::size_t>(loops.inner()));
+    });
+    return to;
+  }
+
+  const graph::Node& node_;
+  std::int64_t in_size_, out_size_;
+  const halyard_onednn* library_ = nullptr;
+  void* product_ = nullptr;
+  std::uint64_t library_scratch_ = 0;
+  bool swapped_ = false, pack_left_ = false, pack_right_ = false, pack_out_ = false, one_call_ = false;
+  int threads_ = 1;
+  Sizes sizes_;
+  Loops batch_ = batch_loops({});
+  Loops left_ = batch_, right_ = batch_, out_ = batch_;
+};
+
+}  // namespace
+
+StepResult make_contract(const graph::View& view, std::size_t i) {
+  const graph::Node& node = view.nodes()[i];
+  const Contraction c = classify_contraction(view, node);
+  Sizes sizes;
+  if (!sizes.from(c)) {
+    return kit::error(kOrigin, HAL_UNSUPPORTED,
+                      fmt::format("{} has operands of more than 2^46 elements", view.node_label(i)));
+  }
+  if (!is_floating(view.tensor(node.inputs[0]).dtype)) {
+    return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, node, c, sizes));
+  }
+  if (node.as<graph::ContractAttributes>().accumulate == DType::f64) {
+    return StepResult(std::make_unique<LoopContract<double>>(view, node, c, sizes));
+  }
+  if (sizes.multiply_adds() >= kLibraryFrom) {
+    if (auto step = LibraryContract::make(view, node, c, sizes)) { return StepResult(std::move(step)); }
+  }
+  return StepResult(std::make_unique<LoopContract<float>>(view, node, c, sizes));
+}
+
+}  // namespace hal::host

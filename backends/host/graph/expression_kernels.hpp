@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scalar instructions of map over runs of elements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hal/graph_types.hpp"
+
+namespace hal::host {
+
+// out[i] = opcode(a[i], b[i], c[i]) for as many operands as the opcode takes; the others may be null. `out` may be any
+// of the operands, but not overlap one in part.
+void apply(graph::Opcode opcode, const float* a, const float* b, const float* c, float* out, std::size_t count);
+void apply(graph::Opcode opcode, const std::int32_t* a, const std::int32_t* b, const std::int32_t* c, std::int32_t* out,
+           std::size_t count);
+
+}  // namespace hal::host

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tensor graph, prepared: verified bytes of our own, a plan for the intermediates, one step for each node.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "driver_kit/errors.hpp"
+#include "graph/lines.hpp"
+#include "graph/plan.hpp"
+#include "graph/step.hpp"
+#include "graph/view.hpp"
+#include "host.hpp"
+#include "program.hpp"
+
+namespace hal::host {
+
+namespace {
+
+using graph::Op;
+using graph::Role;
+
+StepResult make_step(const graph::View& view, std::size_t i) {
+  switch (view.nodes()[i].op) {
+    case Op::contract:
+      return make_contract(view, i);
+    case Op::map:
+      return make_map(view, i);
+    case Op::reduce:
+      return make_reduce(view, i);
+    case Op::view:
+      return make_view(view, i);
+    case Op::gather:
+      return make_gather(view, i);
+    case Op::scatter:
+      return make_scatter(view, i);
+    case Op::pad:
+      return make_pad(view, i);
+    case Op::concat:
+      return make_concat(view, i);
+    case Op::convert:
+      return make_convert(view, i);
+    case Op::constant:
+      return StepResult(std::unique_ptr<Step>());  // its bytes lie in the image
+  }
+  return kit::error(kOrigin, HAL_UNSUPPORTED,
+                    fmt::format("{} is an operation that the host does not know", view.node_label(i)));
+}
+
+Result<void> check_types(const graph::View& view) {
+  for (std::size_t t = 0; t < view.parameter_count(); ++t) {
+    const graph::Tensor& tensor = view.tensor(t);
+    if (is_supported(tensor.dtype)) { continue; }
+    return kit::error(kOrigin, HAL_UNSUPPORTED,
+                      fmt::format("parameter {} (\"{}\") has type {}; the host has f32, bf16, i32, i8, u8 and bool", t,
+                                  tensor.name, dtype_name(tensor.dtype)));
+  }
+  for (std::size_t i = 0; i < view.nodes().size(); ++i) {
+    const graph::Tensor& out = view.tensor(view.nodes()[i].output);
+    if (is_supported(out.dtype)) { continue; }
+    return kit::error(kOrigin, HAL_UNSUPPORTED,
+                      fmt::format("{} has type {}; the host has f32, bf16, i32, i8, u8 and bool", view.node_label(i),
+                                  dtype_name(out.dtype)));
+  }
+  return {};
+}
+
+struct FreeAligned {
+  void operator()(std::byte* bytes) const { ::operator delete[](bytes, std::align_val_t{64}); }
+};
+
+class GraphProgram final : public Program {
+ public:
+  using Bytes = std::unique_ptr<std::byte, FreeAligned>;
+
+  GraphProgram(Bytes bytes, graph::View view, graph::Plan plan)
+      : bytes_(std::move(bytes)), view_(std::move(view)), plan_(std::move(plan)) {}
+
+  Result<void> make_steps() {
+    for (std::size_t i = 0; i < view_.nodes().size(); ++i) {
+      HAL_TRY(auto step, make_step(view_, i));
+      if (step == nullptr) { continue; }
+      step_bytes_ = std::max(step_bytes_, step->scratch_bytes());
+      cost_ns_ += 100 + step->cost_ns();
+      steps_.push_back(std::move(step));
+    }
+    // Arguments that do not lie as their type demands are worked on in copies behind everything else.
+    for (std::size_t t = 0; t < view_.parameter_count(); ++t) { copy_bytes_ += padded(view_.tensor(t).bytes); }
+    return {};
+  }
+
+  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
+    const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
+    const bool copies = std::any_of(args.begin(), args.end(), [&](const hal_arg& arg) {
+      return !lies_well(static_cast<std::size_t>(&arg - args.data()), address_of(arg.value.slice));
+    });
+    const std::uint64_t arena_bytes = padded(plan_.arena_bytes);
+    std::byte* const arena = scratch.get(arena_bytes + padded(step_bytes_) + (copies ? copy_bytes_ : 0) + 64);
+    std::byte* copy = arena + arena_bytes + padded(step_bytes_);
+
+    std::vector<std::byte*> tensors(view_.tensors().size());
+    for (std::size_t t = 0; t < tensors.size(); ++t) {
+      const graph::Tensor& tensor = view_.tensor(t);
+      if (t < args.size()) {
+        std::byte* given = address_of(args[t].value.slice);
+        if (lies_well(t, given)) {
+          tensors[t] = given;
+        } else {
+          if (tensor.role == Role::input) { std::memcpy(copy, given, tensor.bytes); }
+          tensors[t] = copy;
+          copy += padded(tensor.bytes);
+        }
+      } else if (tensor.role == Role::constant) {
+        tensors[t] = const_cast<std::byte*>(tensor.data.data());
+      } else if (plan_.offsets[t] != graph::kNotInArena) {
+        tensors[t] = arena + plan_.offsets[t];
+      }
+    }
+    const RunContext context{tensors, arena + arena_bytes};
+    for (const auto& step : steps_) { HAL_CHECK(step->run(context)); }
+    for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
+      std::byte* given = address_of(args[t].value.slice);
+      if (tensors[t] != given) { std::memcpy(given, tensors[t], view_.tensor(t).bytes); }
+    }
+    return {};
+  }
+
+  // The library and its code are made when the program is loaded; what is left is to have touched the constants.
+  Result<void> prepare(const hal_command&) override { return {}; }
+
+  kit::CommandCost cost(const hal_command&) const override { return {kit::nanoseconds(cost_ns_), false}; }
+
+ private:
+  static std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
+
+  bool lies_well(std::size_t t, const std::byte* at) const {
+    return reinterpret_cast<std::uintptr_t>(at) % size_of(view_.tensor(t).dtype) == 0;
+  }
+
+  Bytes bytes_;  // view_ reads constants in place
+  graph::View view_;
+  graph::Plan plan_;
+  std::vector<std::unique_ptr<Step>> steps_;
+  std::uint64_t step_bytes_ = 0, copy_bytes_ = 0;
+  double cost_ns_ = 0;
+};
+
+}  // namespace
+
+Result<void> check_graph(std::span<const std::byte> image) {
+  HAL_TRY(const graph::View view, graph::View::verify(image));
+  return check_types(view);
+}
+
+Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image) {
+  // A copy first, and the copy is what is verified: the caller's bytes may change under our hands.
+  GraphProgram::Bytes bytes(new (std::align_val_t{64}) std::byte[image.size()]);
+  std::memcpy(bytes.get(), image.data(), image.size());
+  HAL_TRY(graph::View view, graph::View::verify({bytes.get(), image.size()}));
+  HAL_CHECK(check_types(view));
+  HAL_TRY(graph::Plan plan, graph::plan_memory(view));
+  auto program = std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(plan));
+  HAL_CHECK(program->make_steps());
+  return std::unique_ptr<Program>(std::move(program));
+}
+
+}  // namespace hal::host

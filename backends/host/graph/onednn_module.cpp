@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph/onednn_module.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+
+namespace {
+
+// Immutable once made: memory objects carry addresses and are made for each run.
+struct Product {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::memory::desc left, right, out, scratch;
+  dnnl::matmul matmul;
+};
+
+dnnl::memory::desc describe(bool bf16, std::int64_t batch, std::int64_t rows, std::int64_t columns,
+                            const std::int64_t (&strides)[3]) {
+  const auto type = bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+  if (batch == 1) { return {{rows, columns}, type, dnnl::memory::dims{strides[1], strides[2]}}; }
+  // A batch stride of 0 is one operand for all: the library's own broadcasting.
+  const std::int64_t own = strides[0] == 0 ? 1 : batch;
+  const std::int64_t step = strides[0] == 0 ? rows * columns : strides[0];
+  return {{own, rows, columns}, type, dnnl::memory::dims{step, strides[1], strides[2]}};
+}
+
+void* create(const halyard_matmul* shape, std::uint64_t* scratch_bytes, char* why, std::uint64_t why_size) {
+  try {
+    auto product = std::make_unique<Product>();
+    product->left = describe(shape->in_bf16 != 0, shape->batch, shape->m, shape->k, shape->left);
+    product->right = describe(shape->in_bf16 != 0, shape->batch, shape->k, shape->n, shape->right);
+    product->out = describe(shape->out_bf16 != 0, shape->batch, shape->m, shape->n, shape->out);
+    dnnl::primitive_attr attributes;
+    // The library's own scratchpad belongs to the thread that made the primitive; ours belongs to the run.
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const dnnl::matmul::primitive_desc how({product->left, product->right, product->out}, attributes, product->engine);
+    product->scratch = how.scratchpad_desc();
+    *scratch_bytes = product->scratch.get_size();
+    product->matmul = dnnl::matmul(how);
+    return product.release();
+  } catch (const std::exception& error) {
+    std::strncpy(why, error.what(), why_size - 1);
+    why[why_size - 1] = 0;
+    return nullptr;
+  }
+}
+
+int run(const void* opaque, const void* left, const void* right, void* out, void* scratch, int threads) {
+  const auto& product = *static_cast<const Product*>(opaque);
+  // The number of threads is a setting of the calling thread, which may be the user's: left as it was found.
+  const int before = omp_get_max_threads();
+  if (threads != before) { omp_set_num_threads(threads); }
+  int status = 0;
+  try {
+    dnnl::stream stream(product.engine);
+    const auto memory = [&](const dnnl::memory::desc& what, const void* at) {
+      return dnnl::memory(what, product.engine, const_cast<void*>(at));
+    };
+    product.matmul.execute(stream, {{DNNL_ARG_SRC, memory(product.left, left)},
+                                    {DNNL_ARG_WEIGHTS, memory(product.right, right)},
+                                    {DNNL_ARG_DST, memory(product.out, out)},
+                                    {DNNL_ARG_SCRATCHPAD, memory(product.scratch, scratch)}});
+    stream.wait();
+  } catch (const std::exception&) { status = 1; }
+  if (threads != before) { omp_set_num_threads(before); }
+  return status;
+}
+
+const halyard_onednn kOneDnn = {create, run, [](void* product) { delete static_cast<Product*>(product); }};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const halyard_onednn* halyard_onednn_v1() { return &kOneDnn; }

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums, products and extremes along axes. Floating sums and products are held in double, so their error does not grow
+// with the length; integers wrap at 32 bits, which is what any wider accumulator stores as well.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "graph/element.hpp"
+#include "graph/lines.hpp"
+#include "graph/loops.hpp"
+#include "graph/simd.hpp"
+#include "graph/step.hpp"
+
+namespace hal::host {
+
+namespace {
+
+using graph::ReduceOp;
+using Wrapping = std::uint32_t;
+
+constexpr std::size_t kBlock = 1024;
+
+template <class Held>
+Held identity(ReduceOp op) {
+  constexpr bool kReal = std::is_same_v<Held, double>;
+  switch (op) {
+    case ReduceOp::sum:
+      return 0;
+    case ReduceOp::prod:
+      return 1;
+    case ReduceOp::max:
+      return kReal ? static_cast<Held>(-std::numeric_limits<double>::infinity())
+                   : static_cast<Held>(std::numeric_limits<std::int32_t>::min());
+    case ReduceOp::min:
+      return kReal ? static_cast<Held>(std::numeric_limits<double>::infinity())
+                   : static_cast<Held>(std::numeric_limits<std::int32_t>::max());
+  }
+  return 0;
+}
+
+// NaN stays. Wrapping values hold the bits of an i32.
+template <class Held>
+[[gnu::always_inline]] inline Held combine(ReduceOp op, Held a, Held b) {
+  if (op == ReduceOp::sum) { return a + b; }
+  if (op == ReduceOp::prod) { return a * b; }
+  if constexpr (std::is_same_v<Held, double>) {
+    if (op == ReduceOp::max) { return !(a <= b) && b == b ? a : b; }
+    return !(a >= b) && b == b ? a : b;
+  } else {
+    const auto x = static_cast<std::int32_t>(a), y = static_cast<std::int32_t>(b);
+    return op == ReduceOp::max ? (x > y ? a : b) : (x < y ? a : b);
+  }
+}
+
+// Eight chains side by side: one alone waits for each addition.
+template <ReduceOp op, class Held, class T>
+[[gnu::always_inline]] inline Held fold(const T* line, std::size_t count) {
+  constexpr std::size_t kChains = 8;
+  Held chains[kChains];
+  std::fill_n(chains, kChains, identity<Held>(op));
+  std::size_t i = 0;
+  for (; i + kChains <= count; i += kChains) {
+    for (std::size_t k = 0; k < kChains; ++k) { chains[k] = combine(op, chains[k], static_cast<Held>(line[i + k])); }
+  }
+  for (; i < count; ++i) { chains[0] = combine(op, chains[0], static_cast<Held>(line[i])); }
+  for (std::size_t k = 1; k < kChains; ++k) { chains[0] = combine(op, chains[0], chains[k]); }
+  return chains[0];
+}
+
+template <ReduceOp op, class Held, class T>
+[[gnu::always_inline]] inline void merge(const T* line, std::size_t count, Held* held) {
+  for (std::size_t i = 0; i < count; ++i) { held[i] = combine(op, held[i], static_cast<Held>(line[i])); }
+}
+
+template <class Held, class T>
+[[gnu::always_inline]] inline Held fold_any(ReduceOp op, const T* line, std::size_t count) {
+  switch (op) {
+    case ReduceOp::sum:
+      return fold<ReduceOp::sum, Held>(line, count);
+    case ReduceOp::prod:
+      return fold<ReduceOp::prod, Held>(line, count);
+    case ReduceOp::max:
+      return fold<ReduceOp::max, Held>(line, count);
+    case ReduceOp::min:
+      return fold<ReduceOp::min, Held>(line, count);
+  }
+  return {};
+}
+
+template <class Held, class T>
+[[gnu::always_inline]] inline void merge_any(ReduceOp op, const T* line, std::size_t count, Held* held) {
+  switch (op) {
+    case ReduceOp::sum:
+      return merge<ReduceOp::sum>(line, count, held);
+    case ReduceOp::prod:
+      return merge<ReduceOp::prod>(line, count, held);
+    case ReduceOp::max:
+      return merge<ReduceOp::max>(line, count, held);
+    case ReduceOp::min:
+      return merge<ReduceOp::min>(line, count, held);
+  }
+}
+
+}  // namespace
+
+HAL_HOST_CLONES double fold_line(ReduceOp op, const float* line, std::size_t count) {
+  return fold_any<double>(op, line, count);
+}
+HAL_HOST_CLONES Wrapping fold_line(ReduceOp op, const std::int32_t* line, std::size_t count) {
+  return fold_any<Wrapping>(op, line, count);
+}
+HAL_HOST_CLONES void merge_line(ReduceOp op, const float* line, std::size_t count, double* held) {
+  merge_any(op, line, count, held);
+}
+HAL_HOST_CLONES void merge_line(ReduceOp op, const std::int32_t* line, std::size_t count, Wrapping* held) {
+  merge_any(op, line, count, held);
+}
+
+namespace {
+
+// Operand 0 is the input, operand 1 the output as the input's loops see it: stride 0 along reduced axes.
+Loops loops_of(const graph::Tensor& x, const graph::ReduceAttributes& a) {
+  graph::Shape kept(x.shape().begin(), x.shape().end());
+  for (std::size_t d = 0; d < x.rank; ++d) {
+    if (((a.axes >> d) & 1U) != 0) { kept[d] = 1; }
+  }
+  const graph::Extents strides[] = {graph::row_major_strides(x.shape()), *graph::broadcast_strides(kept, x.shape())};
+  return {x.shape(), strides};
+}
+
+template <class T, class Held>
+class ReduceStep final : public Step {
+ public:
+  ReduceStep(const graph::View& view, const graph::Node& node)
+      : in_(view.tensor(node.inputs[0])),
+        out_(view.tensor(node.output)),
+        in_number_(node.inputs[0]),
+        out_number_(node.output),
+        op_(node.as<graph::ReduceAttributes>().op),
+        loops_(loops_of(in_, node.as<graph::ReduceAttributes>())) {}
+
+  std::uint64_t scratch_bytes() const override {
+    return static_cast<std::uint64_t>(out_.elements) * sizeof(Held) + kBlock * sizeof(T);
+  }
+  double cost_ns() const override { return static_cast<double>(in_.elements) * 0.5; }
+
+  Result<void> run(const RunContext& context) const override {
+    auto* held = reinterpret_cast<Held*>(context.scratch);
+    const auto outputs = static_cast<std::size_t>(out_.elements);
+    T* line = reinterpret_cast<T*>(held + outputs);
+    std::fill_n(held, outputs, identity<Held>(op_));
+    const std::int64_t out_stride = loops_.inner_stride(1);
+    loops_.each_line([&](const auto& at) {
+      for (std::int64_t done = 0; done < loops_.inner();) {
+        const auto count = std::min(std::int64_t{kBlock}, loops_.inner() - done);
+        const auto n = static_cast<std::size_t>(count);
+        load_line(in_.dtype, context.tensors[in_number_], at[0] + done, loops_.inner_stride(0), n, line);
+        // The input is dense and row-major, and so is what is kept of it: its innermost stride is 0 or 1.
+        Held* target = held + at[1] + done * out_stride;
+        if (out_stride == 0) {
+          *target = combine(op_, *target, fold_line(op_, line, n));
+        } else {
+          merge_line(op_, line, n, target);
+        }
+        done += count;
+      }
+    });
+    for (std::size_t i = 0; i < outputs; ++i) {
+      if constexpr (std::is_same_v<Held, double>) {
+        graph::store_element(out_.dtype, context.tensors[out_number_], static_cast<std::int64_t>(i), held[i]);
+      } else {
+        graph::store_wrapped(out_.dtype, context.tensors[out_number_], static_cast<std::int64_t>(i),
+                             static_cast<std::int32_t>(held[i]));
+      }
+    }
+    return {};
+  }
+
+ private:
+  const graph::Tensor& in_;
+  const graph::Tensor& out_;
+  std::uint32_t in_number_, out_number_;
+  ReduceOp op_;
+  Loops loops_;
+};
+
+}  // namespace
+
+StepResult make_reduce(const graph::View& view, std::size_t i) {
+  const graph::Node& node = view.nodes()[i];
+  if (is_floating(view.tensor(node.inputs[0]).dtype)) {
+    return StepResult(std::make_unique<ReduceStep<float, double>>(view, node));
+  }
+  return StepResult(std::make_unique<ReduceStep<std::int32_t, Wrapping>>(view, node));
+}
+
+}  // namespace hal::host

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+// Graphs on the host against the reference evaluator.
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <halyard_catch.hpp>
+#include <string>
+#include <vector>
+
+#include "driver_kit/harness.hpp"
+#include "graph/element.hpp"
+#include "graph/reference.hpp"
+#include "graph/signature.hpp"
+#include "graph/view.hpp"
+#include "hal/graph.hpp"
+
+using hal::DType;
+using hal::GraphBuilder;
+using hal::graph::arg;
+using hal::graph::Expr;
+using hal::graph::ReduceOp;
+using hal::graph::Shape;
+using hal::graph::Value;
+using hal::kit::Harness;
+using Bytes = std::vector<std::byte>;
+
+namespace {
+
+// Replayable numbers in [low, high).
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  double real(double low, double high) {
+    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+    return low + (high - low) * static_cast<double>(state_ >> 11U) * 0x1p-53;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+struct Run {
+  std::vector<Bytes> ours, expected;
+  hal_code code = HAL_OK;
+  std::string text;
+};
+
+// Builds, loads and runs a graph on random inputs, also with every argument one byte off its alignment.
+Run run(const std::function<void(GraphBuilder&)>& build, double low, double high, bool misaligned = false,
+        const char* mode = "") {
+  GraphBuilder builder("test");
+  build(builder);
+  const auto bytes = builder.finish().value();
+  const auto view = hal::graph::View::verify(bytes).value();
+  Random random(bytes.size());
+  std::vector<Bytes> inputs;
+  for (const auto& tensor : view.inputs()) {
+    Bytes& input = inputs.emplace_back(tensor.bytes);
+    for (std::int64_t i = 0; i < tensor.elements; ++i) {
+      hal::graph::store_element(tensor.dtype, input.data(), i, random.real(low, high));
+    }
+  }
+  Run out;
+  if (auto expected =
+          hal::graph::evaluate_reference(view, std::vector<std::span<const std::byte>>(inputs.begin(), inputs.end()))) {
+    out.expected = *expected;
+  }
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0, mode);
+  const hal::graph::Signature signature(view);
+  const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
+  hal_program* program = device->load(image, {&signature.describe(), 1});
+  Harness::Lane lane(*device);
+  std::vector<hal_arg> args;
+  const std::uint64_t shift = misaligned ? 1 : 0;
+  for (std::size_t t = 0; t < view.parameter_count(); ++t) {
+    const std::uint64_t size = view.tensor(t).bytes;
+    hal_arg& arg = args.emplace_back();
+    arg.kind = HAL_ARG_BUFFER;
+    arg.value.slice = {device->allocate(size + shift), shift, size};
+    if (t < inputs.size()) {
+      hal_command copy{};
+      copy.op = HAL_OP_COPY;
+      copy.as.copy = {arg.value.slice, hal_host(inputs[t].data(), size)};
+      lane.submit({copy});
+    }
+  }
+  hal_command command{};
+  command.op = HAL_OP_RUN;
+  command.as.run.program = program;
+  command.as.run.args = args.data();
+  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
+  lane.submit({command});
+  for (std::size_t t = inputs.size(); t < args.size(); ++t) {
+    Bytes& result = out.ours.emplace_back(view.tensor(t).bytes);
+    hal_command copy{};
+    copy.op = HAL_OP_COPY;
+    copy.as.copy = {hal_host(result.data(), result.size()), args[t].value.slice};
+    lane.submit({copy});
+  }
+  if (!lane.wait(lane.submitted())) {
+    out.code = hal_error_describe(lane.failure()).code;
+    out.text = hal_error_text(lane.failure());
+  }
+  return out;
+}
+
+// The largest |ours - expected| / (1 + |expected|) over all outputs; infinity where only one is NaN.
+double worst(const Run& run, DType type) {
+  REQUIRE(run.text == "");
+  REQUIRE(run.ours.size() == run.expected.size());
+  double most = 0;
+  for (std::size_t o = 0; o < run.ours.size(); ++o) {
+    REQUIRE(run.ours[o].size() == run.expected[o].size());
+    const auto count = static_cast<std::int64_t>(run.ours[o].size() * 8 / hal::dtype_bits(type));
+    for (std::int64_t i = 0; i < count; ++i) {
+      const double ours = hal::graph::load_element(type, run.ours[o].data(), i);
+      const double expected = hal::graph::load_element(type, run.expected[o].data(), i);
+      if (ours == expected || (std::isnan(ours) && std::isnan(expected))) { continue; }
+      const double error = std::fabs(ours - expected) / (1 + std::fabs(expected));
+      most = std::max(most, std::isnan(error) ? HUGE_VAL : error);
+    }
+  }
+  return most;
+}
+
+void expect_exact(const Run& run) {
+  REQUIRE(run.text == "");
+  CHECK(run.ours == run.expected);
+}
+
+constexpr double kF32 = 0x1p-22, kBf16 = 0x1p-7;
+
+}  // namespace
+
+TEST_CASE("host graph: contractions of every shape agree with the reference") {
+  struct Case {
+    const char* einsum;
+    Shape left, right;
+  };
+  const Case cases[] = {{"mk,kn->mn", {3, 5}, {5, 7}},
+                        {"mk,kn->mn", {64, 96}, {96, 48}},
+                        {"km,kn->mn", {96, 64}, {96, 48}},
+                        {"mk,nk->mn", {64, 96}, {48, 96}},
+                        {"mk,kn->nm", {64, 96}, {96, 48}},
+                        {"bmk,bkn->bmn", {3, 40, 50}, {3, 50, 60}},
+                        {"bmk,bkn->mbn", {3, 40, 50}, {3, 50, 60}},
+                        {"abmk,bakn->abmn", {2, 3, 20, 30}, {3, 2, 30, 40}},
+                        {"mabk,kba->m", {64, 8, 9, 10}, {10, 9, 8}},
+                        {"i,j->ij", {200}, {300}},
+                        {"i,i->", {70000}, {70000}},
+                        {"ij,kj->", {30, 40}, {50, 40}},
+                        {"mak,kbn->mabn", {16, 4, 64}, {64, 5, 12}},
+                        {"mk,k->m", {500, 300}, {300}},
+                        {"a,b->", {5}, {6}},
+                        {"bi,bi->b", {300, 200}, {300, 200}},
+                        {"mk,kn->mn", {1, 40000}, {40000, 1}}};
+  for (const Case& one : cases) {
+    for (const DType type : {DType::f32, DType::bf16, DType::i32}) {
+      INFO(one.einsum << " " << std::string(hal::dtype_name(type)));
+      const auto build = [&](GraphBuilder& b) {
+        b.output("out", b.contract(one.einsum, b.input("l", type, one.left), b.input("r", type, one.right)));
+      };
+      const double range = type == DType::i32 ? 1e9 : 1;
+      const Run result = run(build, -range, range);
+      if (type == DType::i32) {
+        expect_exact(result);
+      } else {
+        CHECK(worst(result, type) < (type == DType::f32 ? 1e-4 : kBf16));
+      }
+    }
+  }
+}
+
+TEST_CASE("host graph: bf16 operands summed into f32, and f64 accumulation") {
+  const auto wide = [](GraphBuilder& b) {
+    b.output("out", b.contract("mk,kn->mn", b.input("l", DType::bf16, {64, 64}), b.input("r", DType::bf16, {64, 64}),
+                               DType::f32));
+  };
+  CHECK(worst(run(wide, -1, 1), DType::f32) < 1e-5);
+}
+
+TEST_CASE("host graph: every floating instruction, over blocks, broadcasts and odd lengths") {
+  using hal::graph::Opcode;
+  for (int op = static_cast<int>(Opcode::add); op <= static_cast<int>(Opcode::mod); ++op) {
+    const auto opcode = static_cast<Opcode>(op);
+    const bool unary = (opcode >= Opcode::neg && opcode <= Opcode::round) || opcode == Opcode::logical_not;
+    for (const DType type : {DType::f32, DType::bf16}) {
+      INFO("opcode " << op << " " << std::string(hal::dtype_name(type)));
+      const auto build = [&](GraphBuilder& b) {
+        const Value x = b.input("x", type, {7, 33, 5}), y = b.input("y", type, {33, 1}),
+                    z = b.input("z", type, {7, 1, 5});
+        const Expr expr = unary                      ? Expr(opcode, {arg(0)})
+                          : opcode == Opcode::select ? Expr(opcode, {arg(0) < arg(1), arg(1), arg(2)})
+                                                     : Expr(opcode, {arg(0), arg(1)});
+        b.output("out", b.map({x, y, z}, expr + 0.0 * arg(2)));
+      };
+      // pow, log and square roots of negative numbers are NaN on both sides.
+      CHECK(worst(run(build, -3, 3), type) < (type == DType::f32 ? kF32 : kBf16));
+    }
+  }
+}
+
+TEST_CASE("host graph: exp over its whole range") {
+  const auto build = [](GraphBuilder& b) { b.output("out", b.map({b.input("x", DType::f32, {100000})}, exp(arg(0)))); };
+  const Run result = run(build, -120, 95);
+  REQUIRE(result.text == "");
+  double most = 0;
+  for (std::size_t i = 0; i < 100000; ++i) {
+    float ours = 0, expected = 0;
+    std::memcpy(&ours, result.ours[0].data() + i * 4, 4);
+    std::memcpy(&expected, result.expected[0].data() + i * 4, 4);
+    if (ours == expected) { continue; }
+    REQUIRE(std::isfinite(expected));
+    REQUIRE(std::isfinite(ours));
+    const float ulp = std::nextafter(expected, HUGE_VALF) - expected;
+    most = std::max(most, static_cast<double>(std::fabs(ours - expected) / ulp));
+  }
+  CHECK(most <= 2);
+}
+
+TEST_CASE("host graph: special values come through a map as they must") {
+  const float inf = HUGE_VALF, nan = std::nanf("");
+  const std::vector<float> x{inf, -inf, nan, 0.0F, -0.0F, 1.0F, nan, 2.0F},
+      y{1.0F, nan, 1.0F, -0.0F, 0.0F, nan, nan, 2.0F};
+  for (const Expr& expr :
+       {min(arg(0), arg(1)), max(arg(0), arg(1)), exp(arg(0)), logical_and(arg(0), arg(1)), abs(arg(0)),
+        hal::graph::round(arg(0)), logical_not(arg(0)), equal(arg(0), arg(1)), not_equal(arg(0), arg(1))}) {
+    const auto build = [&](GraphBuilder& b) { b.output("out", b.map({b.constant({8}, x), b.constant({8}, y)}, expr)); };
+    CHECK(worst(run(build, 0, 1), DType::f32) < kF32);
+  }
+}
+
+TEST_CASE("host graph: every integer instruction is exact and wraps") {
+  using hal::graph::Opcode;
+  for (int op = static_cast<int>(Opcode::add); op <= static_cast<int>(Opcode::mod); ++op) {
+    const auto opcode = static_cast<Opcode>(op);
+    if ((opcode >= Opcode::exp && opcode <= Opcode::round) || opcode == Opcode::pow) { continue; }
+    const bool unary = opcode == Opcode::neg || opcode == Opcode::abs || opcode == Opcode::logical_not;
+    INFO("opcode " << op);
+    for (const double range : {2147483648.0, 3.0}) {
+      const auto build = [&](GraphBuilder& b) {
+        const Value x = b.input("x", DType::i32, {9, 77}), y = b.input("y", DType::i32, {77});
+        const Expr expr = unary                      ? Expr(opcode, {arg(0)})
+                          : opcode == Opcode::select ? Expr(opcode, {arg(0) < arg(1), arg(1), arg(0)})
+                                                     : Expr(opcode, {arg(0), arg(1)});
+        b.output("out", b.map({x, y}, expr));
+      };
+      expect_exact(run(build, -range, range));
+    }
+  }
+}
+
+TEST_CASE("host graph: reductions along any axes") {
+  for (const ReduceOp op : {ReduceOp::sum, ReduceOp::max, ReduceOp::min, ReduceOp::prod}) {
+    for (const auto& axes : {std::vector<std::uint32_t>{0}, {1}, {2}, {0, 2}, {1, 2}, {0, 1, 2}, {3}, {0, 3}}) {
+      for (const DType type : {DType::f32, DType::bf16, DType::i32}) {
+        INFO("op " << static_cast<int>(op) << " first axis " << axes[0] << " " << std::string(hal::dtype_name(type)));
+        const auto build = [&](GraphBuilder& b) {
+          const Value x = b.input("x", type, {5, 7, 11, 1});
+          const auto keep = hal::graph::KeepDims::yes;
+          Value out = x;
+          if (axes.size() == 1) { out = b.reduce(x, op, {axes[0]}); }
+          if (axes.size() == 2) { out = b.reduce(x, op, {axes[0], axes[1]}, keep); }
+          if (axes.size() == 3) { out = b.reduce(x, op, {axes[0], axes[1], axes[2]}); }
+          b.output("out", out);
+        };
+        if (type == DType::i32) {
+          expect_exact(run(build, -2e9, 2e9));
+        } else {
+          CHECK(worst(run(build, -2, 2), type) < (type == DType::f32 ? kF32 : kBf16));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("host graph: views, pads, concatenations and conversions move the right elements") {
+  for (const DType type : {DType::f32, DType::bf16, DType::i32, DType::u8, DType::boolean, DType::i8}) {
+    INFO(std::string(hal::dtype_name(type)));
+    const auto build = [&](GraphBuilder& b) {
+      const Value x = b.input("x", type, {4, 6, 5}), column = b.input("column", type, {8, 1});
+      b.output("transposed", b.transpose(x, {2, 0, 1}));
+      b.output("backwards", b.view(x, {120}, 119, {-1}));
+      b.output("windows", b.view(x, {4, 2, 3, 5}, 0, {30, 10, 5, 1}));
+      b.output("repeated", b.broadcast(b.slice(x, {1, 2, 0}, {1, 3, 1}), {2, 3, 7}));
+      b.output("padded", b.pad(x, {1, 0, 2}, {0, 3, 1}, 1));
+      b.output("padded column", b.pad(column, {0, 1}, {1, 1}, 0));
+      b.output("joined", b.concat({x, b.slice(x, {0, 0, 2}, {4, 6, 2}), x}, 2));
+      b.output("joined columns", b.concat({column, column}, 1));
+    };
+    expect_exact(run(build, type == DType::boolean ? 0 : -100, type == DType::boolean ? 2 : 100));
+  }
+}
+
+TEST_CASE("host graph: conversions round once and saturate") {
+  const DType types[] = {DType::f32, DType::bf16, DType::i32, DType::u8, DType::boolean, DType::i8};
+  for (const DType from : types) {
+    const auto build = [&](GraphBuilder& b) {
+      const Value x = b.input("x", from, {2000});
+      for (const DType to : types) { b.output(std::string(hal::dtype_name(to)), b.convert(x, to)); }
+    };
+    for (const double range : {3.0, 300.0, 3e9}) { expect_exact(run(build, -range, range)); }
+  }
+}
+
+TEST_CASE("host graph: gather and scatter, and an index that is outside") {
+  for (const DType type : {DType::f32, DType::bf16, DType::i32}) {
+    for (const auto mode : {hal::graph::ScatterMode::set, hal::graph::ScatterMode::add}) {
+      const auto build = [&](GraphBuilder& b) {
+        const std::vector<std::int32_t> where{5, 0, 5, 2};
+        const Value x = b.input("x", type, {3, 6, 4}), updates = b.input("u", type, {3, 2, 2, 4});
+        const Value indices = b.constant({2, 2}, where);
+        b.output("gathered", b.gather(x, indices, 1));
+        b.output("scattered", b.scatter(x, indices, updates, 1, mode));
+      };
+      expect_exact(run(build, -100, 100));
+    }
+  }
+  const auto outside = [](GraphBuilder& b) {
+    const std::vector<std::int32_t> where{1, 6};
+    b.output("out", b.gather(b.input("x", DType::f32, {3, 6}), b.constant({2}, where), 1));
+  };
+  const Run result = run(outside, 0, 1);
+  CHECK(result.code == HAL_OUT_OF_RANGE);
+  CHECK(result.text.find("indices[1] is 6, the axis has 6 elements") != std::string::npos);
+}
+
+TEST_CASE("host graph: arguments at odd addresses and lanes of mode weak change nothing") {
+  const auto build = [](GraphBuilder& b) {
+    const Value x = b.input("x", DType::f32, {32, 64}), w = b.input("w", DType::f32, {64, 10});
+    const Value logits = b.contract("nk,ko->no", x, w);
+    const Value top = b.reduce(logits, ReduceOp::max, {1}, hal::graph::KeepDims::yes);
+    const Value e = b.map({logits, top}, exp(arg(0) - arg(1)));
+    b.output("p", b.map({e, b.reduce(e, ReduceOp::sum, {1}, hal::graph::KeepDims::yes)}, arg(0) / arg(1)));
+    b.output("logits", logits);
+  };
+  const Run plain = run(build, -1, 1);
+  CHECK(worst(plain, DType::f32) < 1e-5);
+  CHECK(run(build, -1, 1, true).ours == plain.ours);
+  CHECK(run(build, -1, 1, true, "mode=weak&seed=8").ours == plain.ours);
+  CHECK(run(build, -1, 1, false, "mode=minimal").ours == plain.ours);
+}
+
+TEST_CASE("host graph: what the host does not have is refused with the parameter's name") {
+  GraphBuilder builder("test");
+  builder.output("out", builder.transpose(builder.input("wide", DType::f64, {2, 3}), {1, 0}));
+  const auto bytes = builder.finish().value();
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0);
+  const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
+  const hal_verdict verdict = host.ops().program_check(host.driver(), device->impl(), &image);
+  CHECK(verdict.support == HAL_NO);
+  CHECK(std::string(verdict.why).find("\"wide\") has type f64") != std::string::npos);
+  void* program = nullptr;
+  hal_error* error = host.ops().program_load(host.driver(), device->impl(), &image, nullptr, 0, &program);
+  CHECK(hal_error_describe(error).code == HAL_UNSUPPORTED);
+  hal_release(error);
+}

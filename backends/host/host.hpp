@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host driver: the machine's own processor as a device. Always there, never emulated, and the reference of the
+// conformance suite; with mode=weak the least convenient device that the contract allows.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "driver_kit/perturb.hpp"
+#include "driver_kit/verdicts.hpp"
+#include "hal/driver.h"
+
+namespace hal::host {
+
+enum class Mode { eager, weak, minimal };
+
+struct Driver : hal_driver {
+  const hal_host_api* api = nullptr;
+  std::uint32_t cores = 1;
+  std::uint64_t memory_bytes = 0;
+  std::string name, vendor;
+
+  hal_device_info describe() const;
+};
+
+struct Device {
+  Driver* driver = nullptr;
+  Mode mode = Mode::eager;
+  kit::Perturb perturb;  // on in mode weak only
+  std::atomic<std::uint64_t> used_bytes{0};
+  std::atomic<std::uint64_t> allocations{0}, lanes{0};  // of all time: they number the decisions of mode weak
+  kit::Verdicts verdicts;
+};
+
+inline Device& device_of(void* device) { return *static_cast<Device*>(device); }
+
+// Where a slice begins. Not hal_memory::host: mode minimal shows no host addresses.
+inline std::byte* address_of(const hal_slice& slice) {
+  if (slice.buffer == nullptr) { return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(slice.offset)); }
+  const hal_memory& memory = slice.buffer->memory;
+  return static_cast<std::byte*>(memory.impl) + memory.offset + slice.offset;
+}
+
+// device.cpp
+std::uint32_t device_count(hal_driver* self);
+void device_describe(hal_driver* self, std::uint32_t i, hal_device_info* out);
+hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_device_traits* out);
+void device_close(hal_driver* self, void* device);
+hal_verdict supports(hal_driver* self, void* device, const char* feature);
+std::uint32_t number(hal_driver* self, void* device, const char* name, std::uint64_t* out);
+
+// memory.cpp
+inline constexpr std::uint64_t kAlignment = 64;
+hal_error* memory_allocate(hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out);
+void memory_free(hal_driver* self, void* device, const hal_memory* memory);
+
+// lane.cpp
+inline constexpr std::uint32_t kRing = 1024, kWeakRing = 4;
+hal_error* lane_create(hal_driver* self, void* device, const char* label, void* core, hal_lane** out);
+void lane_destroy(hal_driver* self, void* device, hal_lane* lane);
+std::uint32_t submit(hal_driver* self, hal_lane* lane, std::uint64_t first, const hal_command* commands,
+                     std::uint32_t count);
+void flush(hal_driver* self, hal_lane* lane);
+void notify(hal_driver* self, hal_lane* lane);
+void help(hal_driver* self, hal_lane* lane, std::uint64_t number);
+void lane_cancel(hal_driver* self, hal_lane* lane);
+
+// program.cpp
+hal_verdict program_check(hal_driver* self, void* device, const hal_image* image);
+hal_error* program_load(hal_driver* self, void* device, const hal_image* image, const hal_signature* signatures,
+                        std::uint32_t signature_count, void** out);
+void program_unload(hal_driver* self, void* device, void* program);
+
+// status.cpp
+inline constexpr const char* kOrigin = "host";
+// An error with the system's own name and number of `error_number` (0: none).
+hal_error* fail(hal_code code, const std::string& what, int error_number = 0);
+
+}  // namespace hal::host

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <halyard_catch.hpp>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "driver_kit/harness.hpp"
+#include "hal/host_kernel.h"
+
+using hal::kit::Harness;
+
+namespace {
+
+const char* const kModes[] = {"", "mode=weak&seed=3", "mode=weak&seed=4", "mode=minimal"};
+
+hal_slice whole(hal_buffer* buffer) { return {buffer, 0, buffer->memory.bytes}; }
+
+hal_command fill(hal_slice to, std::uint64_t pattern, std::uint64_t bytes) {
+  hal_command command{};
+  command.op = HAL_OP_FILL;
+  command.as.fill = {to, pattern, bytes};
+  return command;
+}
+
+hal_command copy(hal_slice to, hal_slice from) {
+  hal_command command{};
+  command.op = HAL_OP_COPY;
+  command.as.copy = {to, from};
+  return command;
+}
+
+// y = a x + y; and, to see the groups, each counts its visits and writes its shared memory.
+void axpy(const hal_host_group* group, void* const* args) {
+  const std::uint32_t n = *static_cast<const std::uint32_t*>(args[0]);
+  const float a = *static_cast<const float*>(args[1]);
+  const auto* x = static_cast<const float*>(args[2]);
+  auto* y = static_cast<float*>(args[3]);
+  const std::uint32_t first = group->group[0] * group->group_size[0];
+  for (std::uint32_t i = first; i < first + group->group_size[0] && i < n; ++i) { y[i] += a * x[i]; }
+}
+
+void visit(const hal_host_group* group, void* const* args) {
+  auto* visits = static_cast<std::uint32_t*>(args[0]);
+  const std::uint32_t flat =
+      group->group[0] + group->group_count[0] * (group->group[1] + group->group_count[1] * group->group[2]);
+  std::memset(group->shared, 0x5a, group->shared_bytes);
+  visits[flat] += 1 + group->shared_bytes * 256;
+}
+
+const hal_host_entry kEntries[] = {{"axpy", axpy}, {"visit", visit}};
+const hal_host_functions kFunctions = HAL_HOST_FUNCTIONS(kEntries, 2);
+
+hal_signature signature(const char* name, std::uint64_t shared = 0) {
+  hal_signature out{};
+  out.name = name;
+  out.kind = HAL_KERNEL;
+  out.shared_bytes = shared;
+  return out;
+}
+
+hal_arg buffer_arg(hal_buffer* buffer) {
+  hal_arg arg{};
+  arg.kind = HAL_ARG_BUFFER;
+  arg.value.slice = whole(buffer);
+  return arg;
+}
+
+template <class T>
+hal_arg scalar_arg(T value) {
+  hal_arg arg{};
+  arg.kind = HAL_ARG_SCALAR;
+  arg.size = sizeof(T);
+  std::memcpy(arg.value.scalar, &value, sizeof(T));
+  return arg;
+}
+
+hal_command run(hal_program* program, std::uint32_t entry, const std::vector<hal_arg>& args, hal_grid grid) {
+  hal_command command{};
+  command.op = HAL_OP_RUN;
+  command.as.run.program = program;
+  command.as.run.entry = entry;
+  command.as.run.args = args.data();
+  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
+  command.as.run.grid = grid;
+  command.as.run.has_grid = 1;
+  return command;
+}
+
+hal_image image_of(const void* bytes, std::uint64_t size) { return {"host.functions", bytes, size, ""}; }
+
+}  // namespace
+
+TEST_CASE("host: one real device, listed without being opened") {
+  Harness host{std::string(HOST_DRIVER)};
+  REQUIRE(host.ops().device_count(host.driver()) == 1);
+  hal_device_info info{};
+  host.ops().device_describe(host.driver(), 0, &info);
+  CHECK(std::string(info.uri) == "host:0");
+  CHECK(std::string(info.name).find("Host CPU (") == 0);
+  CHECK(info.is_emulated == 0);
+  CHECK(info.usable == 1);
+  CHECK(info.memory_bytes > 0);
+}
+
+TEST_CASE("host: unknown parts, parameters and modes are named") {
+  Harness host{std::string(HOST_DRIVER)};
+  hal_device_traits traits{};
+  for (const auto& [params, part, word] :
+       {std::tuple{"mode=lazy", "", "eager, weak, minimal"}, std::tuple{"", "pe0", "'pe0'"},
+        std::tuple{"speed=3", "", "'speed'"}, std::tuple{"seed=x", "", "'x'"}}) {
+    hal_error* error = host.try_open(0, params, part, &traits);
+    CHECK(hal_error_describe(error).code == HAL_INVALID_ARGUMENT);
+    CHECK(std::string(hal_error_text(error)).find(word) != std::string::npos);
+    hal_release(error);
+  }
+}
+
+TEST_CASE("host: fills and copies move exactly their bytes, in every mode") {
+  for (const char* mode : kModes) {
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, mode);
+    hal_buffer* a = device->allocate(4099);
+    hal_buffer* b = device->allocate(4099);
+    CHECK((a->memory.host == nullptr) == (std::string(mode) == "mode=minimal"));
+    Harness::Lane lane(*device);
+    for (const std::uint64_t width : {1U, 2U, 4U, 8U}) {
+      std::vector<unsigned char> out(4099, 0xee), expected(4099, 0x11);
+      const std::uint64_t pattern = 0xfedcba9876543210U;
+      const std::uint64_t length = 1000 / width * width;
+      for (std::uint64_t i = 0; i < length; ++i) {
+        expected[3 + i] = static_cast<unsigned char>(pattern >> (i % width * 8));
+      }
+      lane.submit({fill(whole(a), 0x11, 1), fill({a, 3, length}, pattern, width), copy(whole(b), whole(a)),
+                   copy(hal_host(out.data(), out.size()), whole(b))});
+      lane.finish();
+      CHECK(out == expected);
+    }
+  }
+}
+
+TEST_CASE("host: a copy past the caches arrives whole from and to odd addresses") {
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0);
+  constexpr std::uint64_t kBytes = (std::uint64_t{17} << 20U) + 5;
+  hal_buffer* a = device->allocate(kBytes + 64);
+  std::vector<unsigned char> in(kBytes), out(kBytes);
+  for (std::uint64_t i = 0; i < kBytes; ++i) { in[i] = static_cast<unsigned char>(i * 2654435761U >> 13U); }
+  Harness::Lane lane(*device);
+  lane.submit({copy({a, 3, kBytes}, hal_host(in.data(), kBytes)), copy(hal_host(out.data(), kBytes), {a, 3, kBytes})});
+  lane.finish();
+  CHECK(in == out);
+}
+
+TEST_CASE("host: memory is aligned, distinct, and refused with figures when there is none") {
+  for (const char* mode : kModes) {
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, mode);
+    std::vector<std::pair<std::uintptr_t, std::uint64_t>> ranges;
+    for (const std::uint64_t bytes : {1U, 63U, 64U, 4096U, 262144U, 3U << 20U, 5U}) {
+      const hal_buffer* buffer = device->allocate(bytes);
+      const auto at = reinterpret_cast<std::uintptr_t>(buffer->memory.impl);
+      CHECK(at % 64 == 0);
+      CHECK(buffer->memory.bytes >= bytes);
+      CHECK(buffer->memory.offset == 0);
+      std::memset(buffer->memory.impl, 1, bytes);
+      for (const auto& [other, size] : ranges) { CHECK((at + bytes <= other || other + size <= at)); }
+      ranges.emplace_back(at, bytes);
+    }
+    hal_memory memory{};
+    hal_error* error = host.ops().memory_allocate(host.driver(), device->impl(), UINT64_MAX - 4096, &memory);
+    CHECK(hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY);
+    CHECK(std::string(hal_error_text(error)).find("are free, the largest block has") != std::string::npos);
+    hal_release(error);
+  }
+}
+
+TEST_CASE("host: mode weak poisons fresh memory, the same way for the same seed") {
+  std::vector<std::vector<unsigned char>> seen;
+  for (const char* mode : {"mode=weak&seed=5", "mode=weak&seed=5", "mode=weak&seed=6"}) {
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, mode);
+    std::vector<unsigned char> bytes;
+    for (int i = 0; i < 8; ++i) {
+      const hal_buffer* buffer = device->allocate(16);
+      CHECK(reinterpret_cast<std::uintptr_t>(buffer->memory.impl) % 128 == 64);
+      bytes.push_back(*static_cast<unsigned char*>(buffer->memory.host));
+      CHECK(bytes.back() >= 0x80);
+    }
+    seen.push_back(bytes);
+  }
+  CHECK(seen[0] == seen[1]);
+  CHECK(seen[0] != seen[2]);
+}
+
+TEST_CASE("host: kernels run every group once with captured arguments, in every mode") {
+  for (const char* mode : kModes) {
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, mode);
+    const hal_signature signatures[] = {signature("visit", 8), signature("axpy")};
+    hal_program* program = device->load(image_of(&kFunctions, sizeof(kFunctions)), signatures);
+    hal_buffer* visits = device->allocate(2 * 3 * 5 * 4);
+    hal_buffer* x = device->allocate(1000 * 4);
+    hal_buffer* y = device->allocate(1000 * 4);
+    std::vector<std::uint32_t> counted(30);
+    std::vector<float> in(1000), out(1000);
+    std::iota(in.begin(), in.end(), 0.0F);
+
+    Harness::Lane lane(*device);
+    {
+      const std::vector<hal_arg> for_visit{buffer_arg(visits)};
+      std::vector<hal_arg> for_axpy{scalar_arg(1000U), scalar_arg(2.0F), buffer_arg(x), buffer_arg(y)};
+      lane.submit({fill(whole(visits), 0, 4), run(program, 0, for_visit, {{2, 3, 5}, {1, 1, 1}, 24}),
+                   copy(whole(x), hal_host(in.data(), 4000)), copy(whole(y), hal_host(in.data(), 4000)),
+                   run(program, 1, for_axpy, {{8, 1, 1}, {128, 1, 1}, 0})});
+      std::fill(for_axpy.begin(), for_axpy.end(), hal_arg{});
+    }
+    lane.submit({copy(hal_host(counted.data(), 120), whole(visits)), copy(hal_host(out.data(), 4000), whole(y))});
+    lane.finish();
+    for (const std::uint32_t count : counted) { CHECK(count == 1 + 32 * 256); }
+    for (std::size_t i = 0; i < 1000; ++i) { REQUIRE(out[i] == 3.0F * in[i]); }
+  }
+}
+
+TEST_CASE("host: images that are not what they claim are refused with field and offset") {
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0);
+  const hal_signature missing = signature("nobody");
+  const hal_host_entry unnamed[] = {{nullptr, axpy}}, empty[] = {{"axpy", nullptr}};
+  struct Case {
+    hal_host_functions table;
+    std::uint64_t size;
+    hal_code code;
+    const char* word;
+  };
+  const Case cases[] = {
+      {{1, 1, 1, kEntries}, sizeof(kFunctions), HAL_INVALID_IMAGE, "magic at offset 0"},
+      {{HAL_HOST_FUNCTIONS_MAGIC, 9, 1, kEntries}, sizeof(kFunctions), HAL_INCOMPATIBLE, "version at offset 4"},
+      {HAL_HOST_FUNCTIONS(kEntries, 0), sizeof(kFunctions), HAL_INVALID_IMAGE, "entry_count at offset 8"},
+      {HAL_HOST_FUNCTIONS(nullptr, 1), sizeof(kFunctions), HAL_INVALID_IMAGE, "entries at offset 16"},
+      {HAL_HOST_FUNCTIONS(unnamed, 1), sizeof(kFunctions), HAL_INVALID_IMAGE, "entry 0 has no name"},
+      {HAL_HOST_FUNCTIONS(empty, 1), sizeof(kFunctions), HAL_INVALID_IMAGE, "'axpy') has no function"},
+      {kFunctions, 7, HAL_INVALID_IMAGE, "this one 7"},
+      {kFunctions, sizeof(kFunctions), HAL_INVALID_IMAGE, "entry 'nobody'"}};
+  for (const Case& bad : cases) {
+    const hal_image image = image_of(&bad.table, bad.size);
+    void* program = nullptr;
+    hal_error* error = host.ops().program_load(host.driver(), device->impl(), &image, &missing, 1, &program);
+    CHECK(hal_error_describe(error).code == bad.code);
+    CHECK(std::string(hal_error_text(error)).find(bad.word) != std::string::npos);
+    hal_release(error);
+  }
+  const hal_image ptx{"ptx", "x", 1, ""};
+  CHECK(host.ops().program_check(host.driver(), device->impl(), &ptx).support == HAL_NO);
+}
+
+TEST_CASE("host: capabilities answer with reasons, and minimal declares nothing optional") {
+  Harness host{std::string(HOST_DRIVER)};
+  const auto eager = host.open(0), minimal = host.open(0, "mode=minimal");
+  const auto ask = [&](const Harness::Device& device, const char* feature) {
+    return host.ops().supports(host.driver(), device.impl(), feature);
+  };
+  for (const char* feature : {"kernel", "graph", "timestamp", "host-visible", "dtype.bf16", "image.hal.graph"}) {
+    CHECK(ask(*eager, feature).support == HAL_YES);
+  }
+  for (const char* feature : {"fabric", "partition", "dtype.f64", "image.ptx"}) {
+    CHECK(ask(*eager, feature).support == HAL_NO);
+    CHECK(std::string(ask(*eager, feature).why) != "unknown feature");
+  }
+  CHECK(std::string(ask(*eager, "dtype.f99").why) == "unknown feature");
+  CHECK(ask(*minimal, "timestamp").support == HAL_NO);
+  CHECK((minimal->traits().ops & (1U << HAL_OP_TIMESTAMP)) == 0);
+  std::uint64_t number = 0;
+  CHECK(host.ops().number(host.driver(), eager->impl(), "memory.alignment", &number) == 1);
+  CHECK(number == 64);
+  CHECK(host.ops().number(host.driver(), minimal->impl(), "memory.alignment", &number) == 0);
+}
+
+TEST_CASE("host: timestamps do not go back") {
+  for (const char* mode : {"", "mode=weak&seed=9"}) {
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, mode);
+    hal_buffer* buffer = device->allocate(16);
+    hal_command first{}, second{};
+    first.op = second.op = HAL_OP_TIMESTAMP;
+    first.as.timestamp.to = {buffer, 0, 8};
+    second.as.timestamp.to = {buffer, 8, 8};
+    std::uint64_t times[2] = {};
+    Harness::Lane lane(*device);
+    lane.submit({first, second, copy(hal_host(times, 16), whole(buffer))});
+    lane.finish();
+    CHECK(times[0] > 0);
+    CHECK(times[1] >= times[0]);
+  }
+}

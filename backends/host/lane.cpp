@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
+#include "copy.hpp"
+#include "driver_kit/clock.hpp"
+#include "driver_kit/errors.hpp"
+#include "driver_kit/software_lane.hpp"
+#include "host.hpp"
+#include "program.hpp"
+
+namespace hal::host {
+
+namespace {
+
+class Executor final : public kit::CommandExecutor {
+ public:
+  Executor(const Device& device, std::uint64_t lane)
+      : perturb_(device.perturb.on() ? kit::Perturb(device.perturb.pick(lane, 41, UINT64_MAX)) : kit::Perturb()) {}
+
+  const kit::Perturb& perturb() const { return perturb_; }
+
+  hal_error* execute(const hal_command& command) override {
+    ++executed_;
+    switch (command.op) {
+      case HAL_OP_FILL:
+        fill_bytes(address_of(command.as.fill.to), command.as.fill.to.length, command.as.fill.pattern,
+                   command.as.fill.pattern_bytes);
+        return nullptr;
+      case HAL_OP_COPY:
+        if (perturb_.on()) {
+          copy_in_pieces(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length,
+                         perturb_, executed_);
+        } else {
+          copy_bytes(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
+        }
+        return nullptr;
+      case HAL_OP_RUN:
+        return kit::to_c(program(command).run(command, scratch_, perturb_));
+      case HAL_OP_PREPARE:
+        return kit::to_c(program(command).prepare(command));
+      case HAL_OP_TIMESTAMP: {
+        const std::uint64_t now = kit::clock_ns();
+        std::memcpy(address_of(command.as.timestamp.to), &now, sizeof(now));
+        return nullptr;
+      }
+      default:
+        return fail(HAL_INTERNAL,
+                    "the host was given an operation that it does not declare: " + std::to_string(command.op));
+    }
+  }
+
+  kit::CommandCost cost(const hal_command& command) const override {
+    switch (command.op) {
+      case HAL_OP_FILL:
+        return {kit::nanoseconds(10 + static_cast<double>(command.as.fill.to.length) / 50), false};
+      case HAL_OP_COPY:
+        return {kit::nanoseconds(10 + static_cast<double>(command.as.copy.to.length) / 20), false};
+      case HAL_OP_RUN:
+        return program(command).cost(command);
+      case HAL_OP_PREPARE:
+        return {1'000'000, true};
+      default:
+        return {30, false};
+    }
+  }
+
+ private:
+  static Program& program(const hal_command& command) { return *static_cast<Program*>(command.as.run.program->impl); }
+
+  kit::Perturb perturb_;
+  Scratch scratch_;
+  std::uint64_t executed_ = 0;
+};
+
+}  // namespace
+
+hal_error* lane_create(hal_driver* self, void* device, const char* label, void* core, hal_lane** out) {
+  return kit::guarded(kOrigin, [&]() -> hal_error* {
+    Device& of = device_of(device);
+    auto executor = std::make_unique<Executor>(of, of.lanes.fetch_add(1, std::memory_order_relaxed));
+    kit::LaneOptions options;
+    options.capacity = of.mode == Mode::weak ? kWeakRing : kRing;
+    options.hold_back = of.mode != Mode::minimal;
+    options.perturb = executor->perturb();
+    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::move(executor), options);
+    return nullptr;
+  });
+}
+
+void lane_destroy(hal_driver*, void*, hal_lane* lane) { delete &kit::SoftwareLane::of(lane); }
+
+std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
+                     std::uint32_t count) {
+  return kit::SoftwareLane::of(lane).submit(first, commands, count);
+}
+
+void flush(hal_driver*, hal_lane* lane) { kit::SoftwareLane::of(lane).flush(); }
+void notify(hal_driver*, hal_lane* lane) { kit::SoftwareLane::of(lane).notify(); }
+void help(hal_driver*, hal_lane* lane, std::uint64_t number) { kit::SoftwareLane::of(lane).help(number); }
+void lane_cancel(hal_driver*, hal_lane* lane) { kit::SoftwareLane::of(lane).cancel(); }
+
+}  // namespace hal::host

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "driver_kit/errors.hpp"
+#include "host.hpp"
+
+namespace hal::host {
+
+namespace {
+
+// From here on memory is mapped: whole pages, huge ones where they fit, and touched before it is handed out, because a
+// page fault inside a command costs more than most commands. Very large blocks stay untouched: most are used in part.
+constexpr std::uint64_t kMappedFrom = 256U << 10U;
+constexpr std::uint64_t kHuge = 2U << 20U;
+constexpr std::uint64_t kTouchUpTo = 64U << 20U;
+
+// mode=weak hands out addresses with no more alignment than declared: 64 past a multiple of 128.
+constexpr std::uint64_t kSkew = 64;
+
+std::uint64_t mapped_length(std::uint64_t bytes) { return (bytes + kSkew + kHuge - 1) & ~(kHuge - 1); }
+
+// The kernel aligns large mappings to 2 MiB only by chance, so map one huge page more and give the ends back.
+void* map_pages(std::uint64_t length) {
+  void* raw =
+      ::mmap(nullptr, length + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) { return nullptr; }
+  auto* bytes = static_cast<std::byte*>(raw);
+  const std::uint64_t head = (kHuge - (reinterpret_cast<std::uintptr_t>(raw) & (kHuge - 1))) & (kHuge - 1);
+  if (head > 0) { ::munmap(bytes, head); }
+  if (kHuge - head > 0) { ::munmap(bytes + head + length, kHuge - head); }
+  ::madvise(bytes + head, length, MADV_HUGEPAGE);
+#if defined(MADV_POPULATE_WRITE)
+  if (length <= kTouchUpTo) { ::madvise(bytes + head, length, MADV_POPULATE_WRITE); }
+#endif
+  return bytes + head;
+}
+
+hal_error* out_of_memory(const Device& device, std::uint64_t bytes, int error_number) {
+  const std::uint64_t used = device.used_bytes.load(std::memory_order_relaxed);
+  const std::uint64_t total = device.driver->memory_bytes;
+  const std::uint64_t free = used < total ? total - used : 0;
+  return fail(HAL_OUT_OF_DEVICE_MEMORY,
+              fmt::format("{} bytes were asked for; {} of {} bytes are free, the largest block has at most {}", bytes,
+                          free, total, free),
+              error_number);
+}
+
+}  // namespace
+
+hal_error* memory_allocate(hal_driver*, void* device, std::uint64_t bytes, hal_memory* out) {
+  Device& self = device_of(device);
+  // Counted before it is taken: two threads together must not pass the limit. The system would promise more than it has
+  // and kill the process later.
+  const std::uint64_t total = self.driver->memory_bytes;
+  const std::uint64_t before = self.used_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  if (bytes > total || before > total - bytes) {
+    self.used_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    return out_of_memory(self, bytes, 0);
+  }
+  const bool mapped = bytes >= kMappedFrom;
+  void* impl =
+      mapped ? map_pages(mapped_length(bytes)) : std::aligned_alloc(128, (bytes + kSkew + 127U) & ~std::uint64_t{127});
+  if (impl == nullptr) {
+    const int error_number = errno;
+    self.used_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    return out_of_memory(self, bytes, error_number);
+  }
+  *out = {};
+  out->impl = impl;
+  out->bytes = bytes;
+  if (self.mode == Mode::weak) {
+    out->impl = static_cast<std::byte*>(impl) + kSkew;
+    const std::uint64_t number = self.allocations.fetch_add(1, std::memory_order_relaxed);
+    const auto poison = static_cast<int>(0x80U | self.perturb.pick(number, 17, 0x80));
+    std::memset(out->impl, poison, bytes);
+  }
+  if (self.mode != Mode::minimal) {
+    out->host = out->impl;
+    out->address = reinterpret_cast<std::uintptr_t>(out->host);
+  }
+  return nullptr;
+}
+
+void memory_free(hal_driver*, void* device, const hal_memory* memory) {
+  void* raw = static_cast<std::byte*>(memory->impl) - (device_of(device).mode == Mode::weak ? kSkew : 0);
+  if (memory->bytes >= kMappedFrom) {
+    ::munmap(raw, mapped_length(memory->bytes));
+  } else {
+    std::free(raw);
+  }
+  device_of(device).used_bytes.fetch_sub(memory->bytes, std::memory_order_relaxed);
+}
+
+}  // namespace hal::host

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "driver_kit/errors.hpp"
+#include "host.hpp"
+
+namespace hal::host {
+
+namespace {
+
+std::span<const std::byte> bytes_of(const hal_image& image) {
+  return {static_cast<const std::byte*>(image.bytes), image.size};
+}
+
+bool is(const hal_image& image, const char* format) { return std::strcmp(image.format, format) == 0; }
+
+Error unknown_format(const hal_image& image) {
+  return kit::error(kOrigin, HAL_UNSUPPORTED,
+                    std::string("the host does not load images of format '") + image.format +
+                        "'; it loads host.functions and hal.graph");
+}
+
+}  // namespace
+
+std::byte* Scratch::get(std::size_t bytes) {
+  if (bytes > size_) {
+    bytes_.reset();
+    size_ = 0;
+    const std::size_t rounded = (bytes + 4095U) & ~std::size_t{4095};
+    bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(4096, rounded)));
+    if (!bytes_) { throw std::bad_alloc(); }
+    size_ = rounded;
+  }
+  return bytes_.get();
+}
+
+void Scratch::Free::operator()(std::byte* bytes) const { std::free(bytes); }
+
+hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
+  Device& self = device_of(device);
+  hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+    if (is(*image, "host.functions")) { return check_functions(bytes_of(*image)); }
+    if (is(*image, "hal.graph")) { return check_graph(bytes_of(*image)); }
+    return unknown_format(*image);
+  });
+  if (error == nullptr) { return kit::yes("loads here"); }
+  const Error owned = Error::adopt(error);
+  return self.verdicts.no(std::string(owned.what()));
+}
+
+hal_error* program_load(hal_driver*, void*, const hal_image* image, const hal_signature* signatures,
+                        std::uint32_t signature_count, void** out) {
+  return kit::guarded(kOrigin, [&]() -> Result<void> {
+    std::unique_ptr<Program> program;
+    if (is(*image, "host.functions")) {
+      HAL_TRY(program, load_functions(bytes_of(*image), {signatures, signature_count}));
+    } else if (is(*image, "hal.graph")) {
+      HAL_TRY(program, load_graph(bytes_of(*image)));
+    } else {
+      return unknown_format(*image);
+    }
+    *out = program.release();
+    return {};
+  });
+}
+
+void program_unload(hal_driver*, void*, void* program) { delete static_cast<Program*>(program); }
+
+}  // namespace hal::host

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// A loaded image of any format, as a lane sees it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "driver_kit/software_lane.hpp"
+#include "hal/driver.h"
+#include "hal/result.hpp"
+
+namespace hal::host {
+
+struct Device;
+
+// Memory of one lane for what a run needs besides its arguments: shared memory of groups, intermediates of graphs.
+class Scratch {
+ public:
+  // 64-byte aligned, contents undefined, valid until the next get(). Throws std::bad_alloc.
+  std::byte* get(std::size_t bytes);
+
+ private:
+  struct Free {
+    void operator()(std::byte* bytes) const;
+  };
+  std::unique_ptr<std::byte, Free> bytes_;
+  std::size_t size_ = 0;
+};
+
+class Program {
+ public:
+  Program() = default;
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+  virtual ~Program() = default;
+
+  // `command` is a RUN or PREPARE of this program, checked by the core. Called from several lanes at once.
+  virtual Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) = 0;
+  virtual Result<void> prepare(const hal_command& command) = 0;
+  virtual kit::CommandCost cost(const hal_command& command) const = 0;
+};
+
+// functions.cpp: "host.functions". Errors: INVALID_IMAGE, INCOMPATIBLE.
+Result<void> check_functions(std::span<const std::byte> image);
+Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
+                                                std::span<const hal_signature> signatures);
+
+// graph/graph_program.cpp: "hal.graph". Errors: INVALID_IMAGE, INCOMPATIBLE, UNSUPPORTED naming the node.
+Result<void> check_graph(std::span<const std::byte> image);
+Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image);
+
+}  // namespace hal::host
