@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ordering contract on the host device. Order is proved by gates (timelines the test holds) and unique writes.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <halyard_catch.hpp>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -332,4 +334,66 @@ TEST_CASE("order: waiting for the queue's own future is refused") {
   Fixture f;
   const Point now = f.queue.barrier().value();
   CHECK(f.queue.barrier({.waits = {Point{now.timeline, now.value + 5}}}).error().code() == HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("order: cancel fails what has not begun, keeps what was reached, and may be repeated") {
+  Fixture f;
+  hal::Timeline gate = f.instance.timeline(0, "gate").value();
+  const Point before = f.queue.fill(f.at(0), std::uint32_t{1}).value();
+  REQUIRE(hal::wait(before, kSoon));
+  const Point held = f.queue.fill(f.at(0), std::uint32_t{2}, {.waits = {gate.at(1)}}).value();
+  f.queue.cancel();
+  f.queue.cancel();
+  CHECK(hal::wait(before, 0ns));
+  CHECK(hal::wait(held, kSoon).error().code() == HAL_CANCELLED);
+  CHECK(f.queue.barrier().error().code() == HAL_CANCELLED);
+  REQUIRE(gate.signal(1));
+  CHECK(f.word(0) == 1);
+}
+
+TEST_CASE("order: objects may be released in any order while work is in flight") {
+  // All orders of five releases, with a gate that opens after the third.
+  std::array<int, 5> order{0, 1, 2, 3, 4};
+  do {
+    auto instance = std::make_unique<hal::Instance>(hal::Instance::create("host").value());
+    auto device = std::make_unique<hal::Device>(instance->open("host:0").value());
+    auto queue = std::make_unique<hal::Queue>(device->queue("q").value());
+    auto buffer = std::make_unique<hal::Buffer>(device->buffer(64).value());
+    auto gate = std::make_unique<hal::Timeline>(instance->timeline(0, "gate").value());
+    std::array<std::uint32_t, 16> out{};
+    hal::Timeline done = instance->timeline(0, "done").value();
+    queue->fill(*buffer, std::uint32_t{6}, {.waits = {gate->at(1)}}).value();
+    queue->copy(*buffer, hal::host(out), {.signals = {done.at(1)}}).value();
+    bool opened = false;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (i == 3 && gate) {
+        REQUIRE(gate->signal(1));
+        opened = true;
+      }
+      switch (order[i]) {
+        case 0:
+          instance.reset();
+          break;
+        case 1:
+          device.reset();
+          break;
+        case 2:
+          queue.reset();
+          break;
+        case 3:
+          buffer.reset();
+          break;
+        default:
+          gate.reset();
+          break;
+      }
+    }
+    const hal::Result<void> end = done.wait(1, kSoon);
+    CHECK(end.has_value() == opened);
+    if (opened) {
+      CHECK(out[15] == 6);
+    } else {
+      CHECK(end.error().code() == HAL_CANCELLED);
+    }
+  } while (std::next_permutation(order.begin(), order.end()));
 }
