@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "driver_kit/harness.hpp"
+#include "graph/cases.hpp"
+#include "graph/compare.hpp"
 #include "graph/element.hpp"
 #include "graph/reference.hpp"
 #include "graph/signature.hpp"
@@ -45,21 +47,9 @@ struct Run {
   std::string text;
 };
 
-// Builds, loads and runs a graph on random inputs, also with every argument one byte off its alignment.
-Run run(const std::function<void(GraphBuilder&)>& build, double low, double high, bool misaligned = false,
-        const char* mode = "") {
-  GraphBuilder builder("test");
-  build(builder);
-  const auto bytes = builder.finish().value();
+// Loads and runs a graph, also with every argument one byte off its alignment.
+Run run_bytes(std::span<const std::byte> bytes, const std::vector<Bytes>& inputs, bool misaligned, const char* mode) {
   const auto view = hal::graph::View::verify(bytes).value();
-  Random random(bytes.size());
-  std::vector<Bytes> inputs;
-  for (const auto& tensor : view.inputs()) {
-    Bytes& input = inputs.emplace_back(tensor.bytes);
-    for (std::int64_t i = 0; i < tensor.elements; ++i) {
-      hal::graph::store_element(tensor.dtype, input.data(), i, random.real(low, high));
-    }
-  }
   Run out;
   if (auto expected =
           hal::graph::evaluate_reference(view, std::vector<std::span<const std::byte>>(inputs.begin(), inputs.end()))) {
@@ -105,6 +95,24 @@ Run run(const std::function<void(GraphBuilder&)>& build, double low, double high
   return out;
 }
 
+// Builds a graph and runs it on random inputs.
+Run run(const std::function<void(GraphBuilder&)>& build, double low, double high, bool misaligned = false,
+        const char* mode = "") {
+  GraphBuilder builder("test");
+  build(builder);
+  const auto bytes = builder.finish().value();
+  const auto view = hal::graph::View::verify(bytes).value();
+  Random random(bytes.size());
+  std::vector<Bytes> inputs;
+  for (const auto& tensor : view.inputs()) {
+    Bytes& input = inputs.emplace_back(tensor.bytes);
+    for (std::int64_t i = 0; i < tensor.elements; ++i) {
+      hal::graph::store_element(tensor.dtype, input.data(), i, random.real(low, high));
+    }
+  }
+  return run_bytes(bytes, inputs, misaligned, mode);
+}
+
 // The largest |ours - expected| / (1 + |expected|) over all outputs; infinity where only one is NaN.
 double worst(const Run& run, DType type) {
   REQUIRE(run.text == "");
@@ -132,6 +140,27 @@ void expect_exact(const Run& run) {
 constexpr double kF32 = 0x1p-22, kBf16 = 0x1p-7;
 
 }  // namespace
+
+TEST_CASE("host graph: the cases that every driver must compute") {
+  std::size_t count = 0;
+  for (const hal::graph::Case& test : hal::graph::graph_cases()) {
+    INFO(test.name);
+    const Run result = run_bytes(test.bytes, test.inputs, false, "");
+    ++count;
+    if (test.fails_out_of_range) {
+      CHECK(result.code == HAL_OUT_OF_RANGE);
+      continue;
+    }
+    REQUIRE(result.text == "");
+    const auto view = hal::graph::View::verify(test.bytes).value();
+    for (std::size_t o = 0; o < view.outputs().size(); ++o) {
+      const auto same = hal::graph::compare(view.outputs()[o].dtype, result.ours[o], result.expected[o]);
+      INFO(same.text());
+      CHECK(same);
+    }
+  }
+  CHECK(count > 200);
+}
 
 TEST_CASE("host graph: contractions of every shape agree with the reference") {
   struct Case {

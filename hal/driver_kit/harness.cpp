@@ -96,7 +96,10 @@ Harness::Lane::Lane(Device& device, const char* label) : device_(device) {
 
 Harness::Lane::~Lane() {
   Harness& host = device_.host();
-  if (!failure() && completed() < submitted_) { cancel(); }
+  if (!failure() && completed() < submitted_) {
+    cancel();
+    wait(submitted_);
+  }
   host.ops().lane_destroy(host.driver(), device_.impl(), lane_);
   hal_release(failure_);
 }

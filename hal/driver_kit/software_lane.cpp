@@ -57,7 +57,7 @@ SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, cons
 }
 
 SoftwareLane::~SoftwareLane() {
-  halted_.store(true, std::memory_order_seq_cst);
+  failed_.store(true, std::memory_order_seq_cst);
   stop_.store(true, std::memory_order_seq_cst);
   ring();
   worker_.join();
@@ -72,7 +72,7 @@ SoftwareLane::~SoftwareLane() {
 // ------------------------------------------------------------------------------------------------------------ submit
 
 std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
-  if (halted_.load(std::memory_order_acquire)) { return count; }  // taken and dropped: the core knows of the failure
+  if (failed_.load(std::memory_order_acquire)) { return count; }  // taken and dropped: the core knows of the failure
   std::uint64_t done = hal_lane_completed(this);
   std::uint32_t taken = 0;
   if (done == first - 1) {
@@ -160,11 +160,7 @@ bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
 // ----------------------------------------------------------------------------------------------------------- execute
 
 bool SoftwareLane::pending() const {
-  return !halted_.load(std::memory_order_acquire) && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
-}
-
-void SoftwareLane::publish(std::uint64_t number) {
-  if (!halted_.load(std::memory_order_acquire)) { hal_lane_publish(this, number); }
+  return !failed_.load(std::memory_order_acquire) && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
 }
 
 // Executes up to `limit` or until nothing is left. Needs the claim. On return everything executed is published.
@@ -180,38 +176,45 @@ void SoftwareLane::drain(std::uint64_t limit) {
     while (done < end) {
       Slot& slot = slots_[(done + 1) & mask_];
       const bool light = slot.cost.ns < kLightNs && !slot.cost.open_ended;
-      if (!light && done > published) { publish(published = done); }
-      if (halted_.load(std::memory_order_acquire)) { return; }
+      if (!light && done > published) { hal_lane_publish(this, published = done); }
+      if (failed_.load(std::memory_order_acquire)) { return; }
       options_.perturb.delay(done, kBefore);
       if (slot.command.op != HAL_OP_BARRIER && !execute(done + 1, slot)) { return; }
       ++done;
       unpublished_ns += slot.cost.ns;
       if ((unpublished_ns >= kLightNs || done - published >= kGroup) &&
           options_.perturb.pick(done, kGrouping, 3) == 0) {
-        publish(published = done);
+        hal_lane_publish(this, published = done);
         unpublished_ns = 0;
       }
     }
     options_.perturb.delay(done, kAfter);
-    if (done > published) { publish(published = done); }
+    if (done > published) { hal_lane_publish(this, published = done); }
   }
 }
 
 // One command that is not a barrier. False if it failed: then the lane has stopped.
 bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
-  hal_error* error = slot.lost
-                         ? make_error(origin_, HAL_OUT_OF_HOST_MEMORY, "no host memory to keep a command's arguments")
-                         : guarded(origin_, [&] { return executor_->execute(slot.command); });
+  hal_error* error = nullptr;
+  if (cancelled_.load(std::memory_order_acquire)) {
+    // Skipped.
+  } else if (slot.lost) {
+    error = make_error(origin_, HAL_OUT_OF_HOST_MEMORY, "no host memory to keep a command's arguments");
+  } else {
+    error = guarded(origin_, [&] { return executor_->execute(slot.command); });
+  }
   delete[] slot.heap;
   slot.heap = nullptr;
   if (error == nullptr) { return true; }
-  if (hal_lane_completed(this) < number - 1) { publish(number - 1); }
-  if (halted_.exchange(true, std::memory_order_seq_cst)) {
-    hal_release(error);  // cancelled meanwhile: nobody asks any more
-  } else {
-    hal_lane_fail(this, number, error);
-  }
+  if (hal_lane_completed(this) < number - 1) { hal_lane_publish(this, number - 1); }
+  failed_.store(true, std::memory_order_seq_cst);
+  hal_lane_fail(this, number, error);
   return false;
+}
+
+void SoftwareLane::cancel() {
+  cancelled_.store(true, std::memory_order_seq_cst);
+  flush();
 }
 
 void SoftwareLane::help(std::uint64_t number) {

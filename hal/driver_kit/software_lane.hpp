@@ -10,7 +10,8 @@
 //               sleeps until rung. So every command runs, and an idle lane costs nothing.
 // Publishing    Cheap commands are published in groups; before a command that may take long, everything done is
 //               published. Barriers on an idle lane are published inside submit().
-// Failure       The first failing command is reported and nothing after it executes.
+// Failure       The first failing command is reported and nothing after it executes or is published.
+// Cancelling    What has not begun is skipped, and still published, so that the core learns when memory is free.
 #pragma once
 
 #include <atomic>
@@ -68,7 +69,7 @@ class SoftwareLane final : public hal_lane {
   // missing: call it inside guarded().
   SoftwareLane(const hal_host_api* host, void* core, const char* origin, const char* label,
                std::unique_ptr<CommandExecutor> executor, const LaneOptions& options);
-  ~SoftwareLane();  // as lane_destroy(): commands that have not begun are dropped
+  ~SoftwareLane();  // as lane_destroy(); commands that have not begun are dropped
   SoftwareLane(const SoftwareLane&) = delete;
   SoftwareLane& operator=(const SoftwareLane&) = delete;
 
@@ -79,7 +80,7 @@ class SoftwareLane final : public hal_lane {
   void flush();
   void notify() { flush(); }
   void help(std::uint64_t number);
-  void cancel() { halted_.store(true, std::memory_order_seq_cst); }
+  void cancel();
 
  private:
   struct Slot {
@@ -96,7 +97,6 @@ class SoftwareLane final : public hal_lane {
   void ring();
   void drain(std::uint64_t limit);
   bool execute(std::uint64_t number, Slot& slot);
-  void publish(std::uint64_t number);
   bool try_claim();
   void claim();
   void unclaim();
@@ -114,7 +114,7 @@ class SoftwareLane final : public hal_lane {
   std::uint64_t held_ns_ = 0;   // submitted since the worker was last rung
 
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // the last command submitted
-  std::atomic<bool> halted_{false};                 // failed or cancelled
+  std::atomic<bool> failed_{false}, cancelled_{false};
   std::atomic<Worker> worker_state_{Worker::awake};
   std::atomic<std::uint32_t> bell_{0};               // what the worker sleeps on
   alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the worker waits for it
