@@ -80,16 +80,17 @@ enum CUresult : int {
   X(CUDA_SUCCESS)                                                                                                     \
   X(CUDA_ERROR_INVALID_VALUE)                                                                                         \
   X(CUDA_ERROR_OUT_OF_MEMORY)                                                                                         \
-  X(CUDA_ERROR_NOT_INITIALIZED) X(CUDA_ERROR_DEINITIALIZED) X(CUDA_ERROR_STUB_LIBRARY)                                \
-      X(CUDA_ERROR_DEVICE_UNAVAILABLE) X(CUDA_ERROR_NO_DEVICE) X(CUDA_ERROR_INVALID_DEVICE)                           \
-          X(CUDA_ERROR_INVALID_IMAGE) X(CUDA_ERROR_INVALID_CONTEXT) X(CUDA_ERROR_NO_BINARY_FOR_GPU)                   \
-              X(CUDA_ERROR_ECC_UNCORRECTABLE) X(CUDA_ERROR_INVALID_PTX) X(CUDA_ERROR_NVLINK_UNCORRECTABLE)            \
-                  X(CUDA_ERROR_JIT_COMPILER_NOT_FOUND) X(CUDA_ERROR_UNSUPPORTED_PTX_VERSION) X(CUDA_ERROR_CONTAINED)  \
-                      X(CUDA_ERROR_OPERATING_SYSTEM) X(CUDA_ERROR_INVALID_HANDLE) X(CUDA_ERROR_ILLEGAL_STATE)         \
-                          X(CUDA_ERROR_NOT_FOUND) X(CUDA_ERROR_NOT_READY) X(CUDA_ERROR_ILLEGAL_ADDRESS)               \
-                              X(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES) X(CUDA_ERROR_LAUNCH_TIMEOUT)                      \
-                                  X(CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE) X(CUDA_ERROR_CONTEXT_IS_DESTROYED)             \
-                                      X(CUDA_ERROR_ASSERT) X(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED)               \
+  X(CUDA_ERROR_NOT_INITIALIZED)                                                                                       \
+  X(CUDA_ERROR_DEINITIALIZED) X(CUDA_ERROR_STUB_LIBRARY) X(CUDA_ERROR_DEVICE_UNAVAILABLE) X(CUDA_ERROR_NO_DEVICE)     \
+      X(CUDA_ERROR_INVALID_DEVICE) X(CUDA_ERROR_INVALID_IMAGE) X(CUDA_ERROR_INVALID_CONTEXT)                          \
+          X(CUDA_ERROR_NO_BINARY_FOR_GPU) X(CUDA_ERROR_ECC_UNCORRECTABLE) X(CUDA_ERROR_INVALID_PTX)                   \
+              X(CUDA_ERROR_NVLINK_UNCORRECTABLE) X(CUDA_ERROR_JIT_COMPILER_NOT_FOUND)                                 \
+                  X(CUDA_ERROR_UNSUPPORTED_PTX_VERSION) X(CUDA_ERROR_CONTAINED) X(CUDA_ERROR_OPERATING_SYSTEM)        \
+                      X(CUDA_ERROR_INVALID_HANDLE) X(CUDA_ERROR_ILLEGAL_STATE) X(CUDA_ERROR_NOT_FOUND)                \
+                          X(CUDA_ERROR_NOT_READY) X(CUDA_ERROR_ILLEGAL_ADDRESS) X(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES) \
+                              X(CUDA_ERROR_LAUNCH_TIMEOUT) X(CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE)                       \
+                                  X(CUDA_ERROR_CONTEXT_IS_DESTROYED) X(CUDA_ERROR_ASSERT)                             \
+                                      X(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED)                                    \
                                           X(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) X(CUDA_ERROR_HARDWARE_STACK_ERROR) \
                                               X(CUDA_ERROR_ILLEGAL_INSTRUCTION) X(CUDA_ERROR_MISALIGNED_ADDRESS)      \
                                                   X(CUDA_ERROR_INVALID_ADDRESS_SPACE) X(CUDA_ERROR_INVALID_PC)        \
@@ -105,17 +106,18 @@ enum CUresult : int {
   X(MAX_THREADS_PER_BLOCK, 1)                                                                                          \
   X(MAX_BLOCK_DIM_X, 2)                                                                                                \
   X(MAX_BLOCK_DIM_Y, 3)                                                                                                \
-  X(MAX_BLOCK_DIM_Z, 4) X(MAX_GRID_DIM_X, 5) X(MAX_GRID_DIM_Y, 6) X(MAX_GRID_DIM_Z, 7) X(                              \
-      MAX_SHARED_MEMORY_PER_BLOCK, 8) X(TOTAL_CONSTANT_MEMORY, 9) X(WARP_SIZE, 10) X(MAX_PITCH, 11)                    \
-      X(MAX_REGISTERS_PER_BLOCK, 12) X(CLOCK_RATE, 13) X(GPU_OVERLAP, 15) X(MULTIPROCESSOR_COUNT, 16) X(               \
-          KERNEL_EXEC_TIMEOUT, 17) X(INTEGRATED, 18) X(CAN_MAP_HOST_MEMORY, 19) X(COMPUTE_MODE, 20)                    \
-          X(CONCURRENT_KERNELS, 31) X(ECC_ENABLED, 32) X(PCI_BUS_ID, 33) X(PCI_DEVICE_ID, 34) X(MEMORY_CLOCK_RATE, 36) \
-              X(GLOBAL_MEMORY_BUS_WIDTH, 37) X(L2_CACHE_SIZE, 38) X(MAX_THREADS_PER_MULTIPROCESSOR, 39)                \
-                  X(ASYNC_ENGINE_COUNT, 40) X(UNIFIED_ADDRESSING, 41) X(PCI_DOMAIN_ID, 50) X(                          \
-                      COMPUTE_CAPABILITY_MAJOR, 75) X(COMPUTE_CAPABILITY_MINOR, 76) X(STREAM_PRIORITIES_SUPPORTED, 78) \
-                      X(MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 81) X(MAX_REGISTERS_PER_MULTIPROCESSOR, 82)              \
-                          X(MANAGED_MEMORY, 83) X(HOST_NATIVE_ATOMIC_SUPPORTED, 86) X(PAGEABLE_MEMORY_ACCESS, 88)      \
-                              X(CONCURRENT_MANAGED_ACCESS, 89) X(COMPUTE_PREEMPTION_SUPPORTED, 90)                     \
+  X(MAX_BLOCK_DIM_Z, 4)                                                                                                \
+  X(MAX_GRID_DIM_X, 5) X(MAX_GRID_DIM_Y, 6) X(MAX_GRID_DIM_Z, 7) X(MAX_SHARED_MEMORY_PER_BLOCK, 8) X(                  \
+      TOTAL_CONSTANT_MEMORY, 9) X(WARP_SIZE, 10) X(MAX_PITCH, 11) X(MAX_REGISTERS_PER_BLOCK, 12) X(CLOCK_RATE, 13)     \
+      X(GPU_OVERLAP, 15) X(MULTIPROCESSOR_COUNT, 16) X(KERNEL_EXEC_TIMEOUT, 17) X(INTEGRATED, 18) X(                   \
+          CAN_MAP_HOST_MEMORY, 19) X(COMPUTE_MODE, 20) X(CONCURRENT_KERNELS, 31) X(ECC_ENABLED, 32) X(PCI_BUS_ID, 33)  \
+          X(PCI_DEVICE_ID, 34) X(MEMORY_CLOCK_RATE, 36) X(GLOBAL_MEMORY_BUS_WIDTH, 37) X(L2_CACHE_SIZE, 38)            \
+              X(MAX_THREADS_PER_MULTIPROCESSOR, 39) X(ASYNC_ENGINE_COUNT, 40) X(UNIFIED_ADDRESSING, 41)                \
+                  X(PCI_DOMAIN_ID, 50) X(COMPUTE_CAPABILITY_MAJOR, 75) X(COMPUTE_CAPABILITY_MINOR, 76)                 \
+                      X(STREAM_PRIORITIES_SUPPORTED, 78) X(MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 81)                   \
+                          X(MAX_REGISTERS_PER_MULTIPROCESSOR, 82) X(MANAGED_MEMORY, 83)                                \
+                              X(HOST_NATIVE_ATOMIC_SUPPORTED, 86) X(PAGEABLE_MEMORY_ACCESS, 88) X(                     \
+                                  CONCURRENT_MANAGED_ACCESS, 89) X(COMPUTE_PREEMPTION_SUPPORTED, 90)                   \
                                   X(CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM, 91) X(COOPERATIVE_LAUNCH, 95) X(          \
                                       MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97) X(HOST_REGISTER_SUPPORTED, 99)            \
                                       X(VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, 102) X(                                   \

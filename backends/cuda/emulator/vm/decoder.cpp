@@ -106,7 +106,10 @@ class Decoder {
       fail(fmt::format("{} operands, expected {}{}", n, least, most > least ? " or more" : ""));
     }
   }
-  const Operand& operand(std::size_t n) const { return statement_->operands[n]; }
+  const Operand& operand(std::size_t n) const {
+    if (n >= statement_->operands.size()) { fail(fmt::format("operand {} is missing", n + 1)); }
+    return statement_->operands[n];
+  }
   std::uint32_t line() const { return statement_->line; }
 
   Instruction& emit(std::string_view key, std::initializer_list<std::uint32_t> rows) {

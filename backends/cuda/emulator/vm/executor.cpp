@@ -101,9 +101,9 @@ class CtaRunner {
       const std::uint32_t left = threads_ - i * kLanes;
       w.live = left >= kLanes ? 0xffffffffu : (1u << left) - 1;
       w.split_count = 1;
+      w.turn = 0;
       w.splits[0] = {0, w.live, SplitState::ready, 0};
     }
-    turn_ = 0;
     for (;;) {
       bool alive = false, progress = false;
       for (std::uint32_t i = 0; i < warp_count_; ++i) {
@@ -201,7 +201,7 @@ class CtaRunner {
     while (w.split_count != 0) {
       if (w.split_count > 1) { merge(w); }
       // The lowest instruction first, which brings diverged lanes together again by itself.
-      std::uint32_t best = kNowhere, skip = turn_;
+      std::uint32_t best = kNowhere, skip = w.turn;
       for (std::uint32_t i = 0; i < w.split_count; ++i) {
         if (w.splits[i].state != SplitState::ready) { continue; }
         if (best == kNowhere || w.splits[i].pc < w.splits[best].pc) { best = i; }
@@ -219,10 +219,10 @@ class CtaRunner {
       ran = true;
       if (!run_split(w, best, patience)) { return ran; }
       if (patience == 0) {
-        ++turn_;
+        ++w.turn;
         return ran;
       }
-      turn_ = 0;
+      w.turn = 0;
     }
     return ran;
   }
@@ -407,7 +407,7 @@ class CtaRunner {
   Scratch& scratch_;
   const Instruction* code_;
   Machine machine_;
-  std::uint32_t threads_ = 0, warp_count_ = 0, turn_ = 0;
+  std::uint32_t threads_ = 0, warp_count_ = 0;
   std::uint32_t barrier_expects_[kBarriers] = {};
 };
 

@@ -76,6 +76,7 @@ struct Warp {
   std::uint32_t first_thread = 0;  // linear thread of lane 0
   std::uint32_t live = 0;
   std::uint32_t split_count = 0;
+  std::uint32_t turn = 0;  // how often patience ran out: then another split goes first
   Split splits[kLanes];
 
   template <class T>
