@@ -189,14 +189,16 @@ TEST_CASE("port: a message of another length fails its receive", "[fabric]") {
   Ports p;
   std::vector<std::uint32_t> place(100);
   const auto shorter = p.queue[1].recv(p.peer[1], 1, hal::host(place)).value();
-  p.queue[0].send(hal::host(numbers(99, 0)), p.peer[0], 1).value();
+  const auto fewer = numbers(99, 0);
+  p.queue[0].send(hal::host(fewer), p.peer[0], 1).value();
   REQUIRE(p.queue[0].finish(kSoon));
   CHECK(code_of(shorter) == HAL_OUT_OF_RANGE);
   hal::Queue other = p.device[1].queue("other").value();
   const auto longer = other.recv(p.peer[1], 2, hal::host(place)).value();
   const auto more = numbers(101, 0);
-  (void)p.queue[0].send(hal::host(more), p.peer[0], 2).value();
+  const auto sent = p.queue[0].send(hal::host(more), p.peer[0], 2).value();
   CHECK(code_of(longer) == HAL_OUT_OF_RANGE);
+  (void)code_of(sent);  // what the sender hears differs by provider
 }
 
 TEST_CASE("port: recorded commands replay with other buffers", "[fabric]") {
@@ -303,7 +305,8 @@ TEST_CASE("port: cancelling a queue calls its receive back", "[fabric]") {
   // The message that comes now is for the next receive.
   hal::Queue other = p.device[0].queue("other").value();
   const auto next = other.recv(p.peer[0], 3, place).value();
-  p.queue[1].send(hal::host(numbers(4, 40)), p.peer[1], 3).value();
+  const auto message = numbers(4, 40);
+  p.queue[1].send(hal::host(message), p.peer[1], 3).value();
   REQUIRE(p.queue[1].finish(kSoon));
   CHECK(code_of(next) == HAL_OK);
 }

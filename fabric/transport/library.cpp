@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <rdma/fi_errno.h>
 
+#include <array>
+#include <csignal>
 #include <cstdlib>
 #include <optional>
 
@@ -44,6 +46,24 @@ const char* name_of_error(int error) {
   return name != nullptr ? name : "FI_UNKNOWN";
 }
 
+// Debian's libfabric brings libpsm along, whose constructor takes over the program's fatal signals to write backtraces
+// into the current folder. Loading a library must not change how a program ends, so what was there before is put back.
+class SignalActionsKept {
+ public:
+  SignalActionsKept() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i) { ::sigaction(kSignals[i], nullptr, &before_[i]); }
+  }
+  ~SignalActionsKept() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i) { ::sigaction(kSignals[i], &before_[i], nullptr); }
+  }
+  SignalActionsKept(const SignalActionsKept&) = delete;
+  SignalActionsKept& operator=(const SignalActionsKept&) = delete;
+
+ private:
+  static constexpr std::array kSignals{SIGSEGV, SIGBUS, SIGILL, SIGABRT, SIGFPE, SIGINT, SIGTERM};
+  std::array<struct sigaction, kSignals.size()> before_{};
+};
+
 struct Opened {
   FabricLibrary library;
   std::optional<Failure> failure;
@@ -51,6 +71,7 @@ struct Opened {
 
 Opened open_library() {
   Opened opened;
+  const SignalActionsKept kept;
   void* handle = ::dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     opened.failure =

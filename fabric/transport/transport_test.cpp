@@ -4,6 +4,8 @@
 
 #include <halyard_catch.hpp>
 
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <numeric>
@@ -80,6 +82,17 @@ LaunchResult run(unsigned ranks, std::vector<std::string> arguments) {
 }
 
 }  // namespace
+
+TEST_CASE("transport: opening libfabric leaves the program's signals alone", "[fabric]") {
+  struct sigaction mine{};
+  mine.sa_handler = [](int) { std::_Exit(9); };
+  struct sigaction before{};
+  REQUIRE(::sigaction(SIGSEGV, &mine, &before) == 0);
+  REQUIRE(fabric_library());
+  struct sigaction after{};
+  REQUIRE(::sigaction(SIGSEGV, &before, &after) == 0);
+  CHECK(after.sa_handler == mine.sa_handler);
+}
 
 TEST_CASE("transport: messages carry bytes and a stamp, early and late, small and large", "[fabric]") {
   const std::string provider = GENERATE("tcp;ofi_rxm", "net");
