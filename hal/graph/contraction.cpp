@@ -22,8 +22,8 @@ bool merges(const Loop& outer, const Loop& inner) {
 
 void finish_group(std::vector<Loop>& loops) {
   std::erase_if(loops, [](const Loop& loop) { return loop.size == 1; });
-  std::ranges::stable_sort(loops, [](const Loop& a, const Loop& b) {
-    return std::tuple(b.out, b.left, b.right) < std::tuple(a.out, a.left, a.right);
+  std::ranges::sort(loops, [](const Loop& a, const Loop& b) {
+    return std::tuple(b.out, b.left, b.right, b.size) < std::tuple(a.out, a.left, a.right, a.size);
   });
   std::vector<Loop> merged;
   for (const Loop& loop : loops) {
