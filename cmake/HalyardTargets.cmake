@@ -32,6 +32,12 @@ if(HALYARD_FUZZ)
   # Coverage feedback from the libraries too, not only from the entry points.
   target_compile_options(halyard_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
+# A shared object that misses a symbol is an error at link time. Not so with clang's sanitizers, whose run time lives in
+# the program alone.
+set(HALYARD_NO_UNDEFINED "LINKER:--no-undefined")
+if(HALYARD_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  set(HALYARD_NO_UNDEFINED "")
+endif()
 find_program(HALYARD_MOLD mold)
 if(HALYARD_MOLD)
   target_link_options(halyard_flags INTERFACE -fuse-ld=mold)
@@ -54,7 +60,7 @@ function(hal_driver name)
   hal_target(halyard-${name})
   target_link_libraries(halyard-${name} PRIVATE ${arg_LIBS})
   target_link_options(halyard-${name} PRIVATE
-    "LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/driver.map" "LINKER:--no-undefined")
+    "LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/driver.map" ${HALYARD_NO_UNDEFINED})
   set_target_properties(halyard-${name} PROPERTIES PREFIX ""
     LIBRARY_OUTPUT_DIRECTORY "${HALYARD_DRIVER_DIR}" BUILD_RPATH_USE_ORIGIN ON)
 endfunction()
