@@ -123,7 +123,7 @@ struct rngd_queue {
   // Read by anyone; written by the thread that drains.
   alignas(64) std::uint64_t completed = 0;  // through std::atomic_ref
   std::atomic<std::uint64_t> retired{0};    // commands whose ring slot is free again; also past a failure
-  std::atomic<bool> failed{false};
+  std::atomic<bool> failed{false}, cancelled{false};
   std::atomic<std::uint64_t> notify_at{~0ull};
   std::atomic<std::uint32_t> waiters{0};
   std::atomic<std::uint32_t> drain_requests{0};

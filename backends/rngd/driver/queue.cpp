@@ -75,7 +75,9 @@ void rngd_queue::drain_once() {
       }
     }
     if (failing) { continue; }
-    if (rqi::status_of(completion.status) == rqi::Status::success) {
+    const rqi::Status outcome = rqi::status_of(completion.status);
+    if (outcome == rqi::Status::success ||
+        (outcome == rqi::Status::aborted_by_request && cancelled.load(std::memory_order_seq_cst))) {
       done = freed;
       continue;
     }
@@ -305,6 +307,13 @@ rngd_status rngd_queue_abort(rngd_queue* queue, rngd_error* error) {
   entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::abort);
   entry.body.abort = {queue->partition->context, queue->id, 0xFFFF, 0, {}};
   return queue->partition->device->admin(entry, nullptr, error, "ABORT");
+}
+
+void rngd_queue_cancel(rngd_queue* queue) {
+  const rngd_bus& bus = queue->partition->device->bus;
+  queue->cancelled.store(true, std::memory_order_seq_cst);
+  bus.post32(bus.context, rqi::kBarRegisters, rqi::sq_control(queue->partition->context, queue->id), 1);
+  bus.kick(bus.context);
 }
 
 rngd_status rngd_queue_reset(rngd_queue* queue, rngd_error* error) {

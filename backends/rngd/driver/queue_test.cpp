@@ -291,6 +291,29 @@ TEST_CASE("abort drops what has not begun", "[rngd][queue]") {
   rngd_event_destroy(never);
 }
 
+TEST_CASE("cancel skips what has not begun and still completes it in order", "[rngd][queue]") {
+  Card card(GENERATE(true, false));
+  Lane lane(card, 0, 1);
+  rngd_event* never = nullptr;
+  REQUIRE(rngd_event_create(lane.partition, &never, nullptr) == RNGD_OK);
+  const rngd_address word = lane.hbm(4);
+  lane.finish(Lane::fill(word, 4, 1, 4));
+  rngd_command held = Lane::fill(word, 4, 2, 4);
+  held.wait_event = never;
+  held.wait_value = 1;
+  lane.submit(held);
+  lane.submit(Lane::fill(word, 4, 3, 4));
+  rngd_queue_cancel(lane.queue);
+  CHECK(rngd_queue_wait(lane.queue, 3, kForever) == RNGD_OK);
+  CHECK(rngd_queue_error(lane.queue, nullptr) == RNGD_OK);
+  void* mapped = nullptr;
+  REQUIRE(rngd_memory_map(lane.partition, word, 4, &mapped, nullptr) == RNGD_OK);
+  std::uint32_t value = 0;
+  std::memcpy(&value, mapped, 4);
+  CHECK(value == 1);
+  rngd_event_destroy(never);
+}
+
 TEST_CASE("injected faults: status, lost completion, hang, PE exception", "[rngd][fault]") {
   Card card;
   Lane lane(card, 0, 2);

@@ -269,6 +269,8 @@ int rngd_queue_eventfd(rngd_queue* queue);
 rngd_status rngd_queue_error(rngd_queue* queue, rngd_error* out);
 /* Drops what has not begun. The queue fails with ABORTED at the first command that was dropped, if any. */
 rngd_status rngd_queue_abort(rngd_queue* queue, rngd_error* error);
+/* Skips what has not begun, now and from now on: skipped commands count as completed, in order. Never blocks. */
+void rngd_queue_cancel(rngd_queue* queue);
 /* Makes a failed queue usable: all its commands count as completed. */
 rngd_status rngd_queue_reset(rngd_queue* queue, rngd_error* error);
 

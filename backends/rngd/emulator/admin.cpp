@@ -177,6 +177,7 @@ Core::Outcome Core::create_sq(const CreateSqBody& body) {
   queue.timestamp_ring = body.timestamp_ring;
   ++context->cq[body.cq].users;
   doorbells_[(body.context * kQueuesPerContext + body.id) * 2].store(0);
+  controls_[body.context * kQueuesPerContext + body.id].store(0);
   refresh_active();
   return {};
 }

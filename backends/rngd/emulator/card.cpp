@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <ctime>
 #include <cerrno>
 #include <climits>
 #include <memory>
@@ -58,18 +59,17 @@ class Card {
     core_.write(bar, offset, value);
   }
 
+  // An awake or napping worker finds the doorbell by itself; only one that sleeps is woken.
   void post(std::uint32_t bar, std::uint64_t offset, std::uint32_t value) {
-    if (is_doorbell(bar, offset)) {
-      core_.ring_doorbell(offset - rqi::kDoorbells, value);
-    } else {
-      write(bar, offset, value);
-    }
+    if (!is_doorbell(bar, offset)) { return write(bar, offset, value); }
+    core_.ring_doorbell(offset - rqi::kDoorbells, value);
+    if (state_.load(std::memory_order_seq_cst) == State::asleep) { wake(); }
   }
 
-  // The worker parks on epoch_: whoever raises it before asking whether the worker is parked cannot be missed.
+  // The worker rests on epoch_: whoever raises it before asking whether the worker rests cannot be missed.
   void kick() {
     epoch_.fetch_add(1, std::memory_order_seq_cst);
-    if (parked_.load(std::memory_order_seq_cst)) { wake(); }
+    if (state_.load(std::memory_order_seq_cst) != State::awake) { wake(); }
   }
 
   bool pump() {
@@ -112,7 +112,8 @@ class Card {
     std::unique_ptr<Handler> owned;
   };
   static constexpr unsigned kBudget = 64;  // commands per turn: bounds how long register accesses wait
-  static constexpr unsigned kIdleTurns = 64;
+  static constexpr unsigned kYields = 64, kNaps = 50;
+  enum class State : std::uint32_t { awake, napping, asleep };
 
   static bool is_doorbell(std::uint32_t bar, std::uint64_t offset) {
     return bar == rqi::kBarRegisters && offset >= rqi::kDoorbells && offset < rqi::kBar0Bytes;
@@ -136,25 +137,30 @@ class Card {
     slot.running.fetch_sub(1, std::memory_order_seq_cst);
   }
 
+  // Works, yields for a moment, naps while work may be near, then sleeps until rung.
   void work() {
     unsigned idle = 0;
     while (!stop_.load(std::memory_order_relaxed)) {
       const std::uint32_t seen = epoch_.load(std::memory_order_seq_cst);
+      const State rest = idle < kYields ? State::awake : idle < kYields + kNaps ? State::napping : State::asleep;
+      state_.store(rest, std::memory_order_seq_cst);  // before the look at the doorbells
       std::unique_lock lock(mutex_);
       if (turn(lock)) {
         idle = 0;
         continue;
       }
-      if (++idle < kIdleTurns) {
+      ++idle;
+      if (rest == State::awake) {
         std::this_thread::yield();
         continue;
       }
-      parked_.store(true, std::memory_order_seq_cst);
+      const timespec nap{0, 1'000'000};
       if (!stop_.load()) {
-        syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&epoch_), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+        syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&epoch_), FUTEX_WAIT_PRIVATE, seen,
+                rest == State::napping ? &nap : nullptr, nullptr, 0);
       }
-      parked_.store(false, std::memory_order_seq_cst);
-      idle = 0;
+      // Woken on purpose: there is work, so begin again at the short end.
+      if (epoch_.load(std::memory_order_seq_cst) != seen) { idle = 0; }
     }
   }
 
@@ -168,7 +174,8 @@ class Card {
   std::mutex vectors_mutex_;
   std::array<Vector, rqi::kVectors> vectors_;
   std::atomic<std::uint32_t> epoch_{0};
-  std::atomic<bool> parked_{false}, stop_{false};
+  std::atomic<State> state_{State::awake};
+  std::atomic<bool> stop_{false};
   std::thread worker_;
   static_assert(sizeof(std::atomic<std::uint32_t>) == 4, "the futex word");
 };

@@ -197,6 +197,20 @@ void multiply_float(const Plan& plan, const Tensor& out, std::byte* to, Load loa
   }
 }
 
+// Sums wrap; a narrower output keeps the low bits, bool keeps whether there are any.
+template <class Load>
+void multiply_integer(const Plan& plan, const Tensor& out, std::byte* to, Load load_a, Load load_b) {
+  const auto run = [&](auto store) { multiply<std::uint32_t>(plan, load_a, load_b, store); };
+  auto* bytes = as<std::uint8_t>(to);
+  if (out.dtype == Dtype::i32) {
+    run([p = as<std::uint32_t>(to)](std::int64_t i, std::uint32_t value) { p[i] = value; });
+  } else if (out.dtype == Dtype::u8) {
+    run([bytes](std::int64_t i, std::uint32_t value) { bytes[i] = static_cast<std::uint8_t>(value); });
+  } else {
+    run([bytes](std::int64_t i, std::uint32_t value) { bytes[i] = value != 0 ? 1 : 0; });
+  }
+}
+
 struct LoadF32 {
   const float* from;
   float operator()(std::int64_t i) const { return from[i]; }
@@ -208,6 +222,14 @@ struct LoadRounded {  // f32 operands that the tensor unit takes as bf16
 struct LoadBf16 {
   const std::uint16_t* from;
   float operator()(std::int64_t i) const { return bf16_to_f32(from[i]); }
+};
+struct LoadU8 {
+  const std::uint8_t* from;
+  std::uint32_t operator()(std::int64_t i) const { return from[i]; }
+};
+struct LoadBool {
+  const std::uint8_t* from;
+  std::uint32_t operator()(std::int64_t i) const { return from[i] != 0 ? 1 : 0; }
 };
 struct LoadI32 {
   const std::uint32_t* from;
@@ -232,10 +254,17 @@ void run_contract(const Program& program, const Op& op, const OpMemory& memory) 
       multiply_float(plan, out, memory.out, LoadBf16{as<std::uint16_t>(memory.in[0])},
                      LoadBf16{as<std::uint16_t>(memory.in[1])});
       break;
-    default:
-      multiply<std::uint32_t>(
-          plan, LoadI32{as<std::uint32_t>(memory.in[0])}, LoadI32{as<std::uint32_t>(memory.in[1])},
-          [p = as<std::uint32_t>(memory.out)](std::int64_t i, std::uint32_t value) { p[i] = value; });
+    case Dtype::i32:
+      multiply_integer(plan, out, memory.out, LoadI32{as<std::uint32_t>(memory.in[0])},
+                       LoadI32{as<std::uint32_t>(memory.in[1])});
+      break;
+    case Dtype::u8:
+      multiply_integer(plan, out, memory.out, LoadU8{as<std::uint8_t>(memory.in[0])},
+                       LoadU8{as<std::uint8_t>(memory.in[1])});
+      break;
+    case Dtype::boolean:
+      multiply_integer(plan, out, memory.out, LoadBool{as<std::uint8_t>(memory.in[0])},
+                       LoadBool{as<std::uint8_t>(memory.in[1])});
       break;
   }
 }

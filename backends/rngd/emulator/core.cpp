@@ -21,13 +21,17 @@ Core::Core(const CoreOptions& options)
     : options_(options),
       hbm_(options.hbm_bytes),
       doorbells_(kContexts * kQueuesPerContext * 2),
+      controls_(kContexts * kQueuesPerContext),
       semaphores_(kContexts * kSemaphoresPerContext) {}
 
 void Core::ring_doorbell(std::uint64_t offset, std::uint32_t value) {
   const std::uint64_t page = offset / kDoorbellPage, within = offset % kDoorbellPage;
-  if (page >= kContexts || within >= kQueuesPerContext * kDoorbellStride || within % 8 != 0) { return; }
-  doorbells_[(page * kQueuesPerContext + within / kDoorbellStride) * 2 + (within % kDoorbellStride != 0 ? 1 : 0)].store(
-      value, std::memory_order_release);
+  if (page >= kContexts || within >= kQueuesPerContext * kDoorbellStride || within % 4 != 0) { return; }
+  const std::uint64_t queue = page * kQueuesPerContext + within / kDoorbellStride;
+  const std::uint64_t word = within % kDoorbellStride / 4;  // tail, control, head, nothing
+  // Sequentially consistent with the worker's announcement that it sleeps.
+  if (word == 1) { controls_[queue].store(value, std::memory_order_seq_cst); }
+  if (word % 2 == 0) { doorbells_[queue * 2 + word / 2].store(value, std::memory_order_seq_cst); }
 }
 
 void Core::set_semaphore(std::uint64_t index, std::uint64_t value) {
@@ -35,7 +39,11 @@ void Core::set_semaphore(std::uint64_t index, std::uint64_t value) {
 }
 
 std::uint32_t Core::tail_of(const SubmissionQueue& queue) const {
-  return doorbells_[(queue.context * kQueuesPerContext + queue.id) * 2].load(std::memory_order_acquire);
+  return doorbells_[(queue.context * kQueuesPerContext + queue.id) * 2].load(std::memory_order_seq_cst);
+}
+
+bool Core::skips(const SubmissionQueue& queue) const {
+  return controls_[queue.context * kQueuesPerContext + queue.id].load(std::memory_order_seq_cst) != 0;
 }
 
 std::uint64_t Core::read(std::uint32_t bar, std::uint64_t offset, unsigned bytes) {
@@ -219,6 +227,7 @@ void Core::enable(bool on) {
 void Core::reset_device() {
   for (Context& context : contexts_) { context = Context{}; }
   for (auto& doorbell : doorbells_) { doorbell.store(0); }
+  for (auto& control : controls_) { control.store(0); }
   for (auto& semaphore : semaphores_) { semaphore.store(0); }
   hbm_.discard(0, hbm_.bytes());
   active_.clear();
@@ -273,7 +282,8 @@ bool Core::step() {
   SubmissionQueue* first = nullptr;
   for (std::size_t i = 0; i < active_.size(); ++i) {
     SubmissionQueue& queue = *active_[(next_active_ + i) % active_.size()];
-    if (queue.state == SubmissionQueue::State::idle || queue.state == SubmissionQueue::State::waiting) {
+    if (queue.state == SubmissionQueue::State::idle || queue.state == SubmissionQueue::State::waiting ||
+        (queue.state == SubmissionQueue::State::hung && skips(queue))) {
       progress = start_next(queue) || progress;
     }
     if (queue.state == SubmissionQueue::State::running &&
@@ -297,6 +307,8 @@ bool Core::start_next(SubmissionQueue& queue) {
   queue.outcome = {};
   if (queue.halted || context.faulted) {
     queue.outcome.status = queue.halted ? queue.halt_status : Status::aborted_by_earlier_failure;
+  } else if (skips(queue)) {
+    queue.outcome.status = Status::aborted_by_request;
   } else if ((entry.flags & kReservedFlags) != 0) {
     queue.outcome = failure(Status::invalid_field, 0x01);
   } else if (entry.context != queue.context) {

@@ -111,6 +111,7 @@ class Core {
   void handshake_go();
   void enable(bool on);
   std::uint32_t tail_of(const SubmissionQueue& queue) const;
+  bool skips(const SubmissionQueue& queue) const;
   bool start_next(SubmissionQueue& queue);
   bool finish(SubmissionQueue& queue);
   bool post(SubmissionQueue& queue, std::uint16_t command, const Outcome& outcome, bool collateral, std::uint32_t info);
@@ -157,7 +158,7 @@ class Core {
   CoreOptions options_;
   Hbm hbm_;
   Iommu iommu_;
-  std::vector<std::atomic<std::uint32_t>> doorbells_;
+  std::vector<std::atomic<std::uint32_t>> doorbells_, controls_;
   std::vector<std::atomic<std::uint64_t>> semaphores_;
   std::atomic<std::uint64_t> now_{0};
   std::atomic<std::uint32_t> semaphore_interrupts_{0};

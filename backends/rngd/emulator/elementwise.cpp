@@ -64,8 +64,9 @@ void load_run(Dtype type, const std::byte* from, std::int64_t first, std::int64_
   }
 }
 
+// `wraps`: an integer result that does not fit u8 keeps its low bits (map); otherwise it saturates (convert).
 template <class T>
-void store_run(Dtype type, std::byte* to, std::int64_t first, std::int64_t count, const T* from) {
+void store_run(Dtype type, std::byte* to, std::int64_t first, std::int64_t count, const T* from, bool wraps) {
   const auto each = [&](auto* p, auto convert) {
     for (std::int64_t i = 0; i < count; ++i) { p[first + i] = convert(from[i]); }
   };
@@ -86,7 +87,12 @@ void store_run(Dtype type, std::byte* to, std::int64_t first, std::int64_t count
       each(reinterpret_cast<std::int32_t*>(to), [](T v) { return saturate<std::int32_t>(static_cast<double>(v)); });
       break;
     case Dtype::u8:
-      each(reinterpret_cast<std::uint8_t*>(to), [](T v) { return saturate<std::uint8_t>(static_cast<double>(v)); });
+      each(reinterpret_cast<std::uint8_t*>(to), [wraps](T v) {
+        if constexpr (!std::is_same_v<T, float>) {
+          if (wraps) { return static_cast<std::uint8_t>(v); }
+        }
+        return saturate<std::uint8_t>(static_cast<double>(v));
+      });
       break;
     case Dtype::boolean:
       each(reinterpret_cast<std::uint8_t*>(to), [](T v) { return static_cast<std::uint8_t>(v != T{} ? 1 : 0); });
@@ -336,7 +342,7 @@ void map_in(const Program& program, const Op& op, const OpMemory& memory) {
   const auto elements = static_cast<std::int64_t>(out.elements);
   for (std::int64_t first = 0; first < elements; first += kBlock) {
     const std::int64_t count = std::min(kBlock, elements - first);
-    store_run(out.dtype, memory.out, first, count, evaluator.run(op, readers, out, first, count));
+    store_run(out.dtype, memory.out, first, count, evaluator.run(op, readers, out, first, count), true);
   }
 }
 
@@ -358,7 +364,7 @@ void run_convert(const Program& program, const Op& op, const OpMemory& memory) {
     for (std::int64_t first = 0; first < elements; first += kBlock) {
       const std::int64_t count = std::min(kBlock, elements - first);
       load_run(in.dtype, memory.in[0], first, count, block.data());
-      store_run(out.dtype, memory.out, first, count, block.data());
+      store_run(out.dtype, memory.out, first, count, block.data(), false);
     }
   };
   if (image::is_float(in.dtype)) {

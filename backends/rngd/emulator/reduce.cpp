@@ -106,11 +106,27 @@ std::vector<T> reduce(const Tensor& in, std::uint64_t outputs, std::uint32_t axe
 void run_reduce(const Program& program, const Op& op, const OpMemory& memory) {
   const Tensor &in = program.tensors[op.inputs[0]], &out = program.tensors[op.output];
   const auto kind = static_cast<ReduceOp>(op.reduce.op);
-  if (in.dtype == Dtype::i32) {
-    const auto* from = reinterpret_cast<const std::int32_t*>(memory.in[0]);
-    const auto sums =
-        reduce<std::int32_t>(in, out.elements, op.reduce.axes, kind, [from](std::int64_t i) { return from[i]; });
-    std::memcpy(memory.out, sums.data(), out.bytes);
+  if (!image::is_float(in.dtype)) {
+    std::vector<std::int32_t> sums;
+    const auto run = [&](auto load) {
+      sums = reduce<std::int32_t>(in, out.elements, op.reduce.axes, kind, load);
+    };
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(memory.in[0]);
+    if (in.dtype == Dtype::i32) {
+      run([from = reinterpret_cast<const std::int32_t*>(memory.in[0])](std::int64_t i) { return from[i]; });
+    } else if (in.dtype == Dtype::u8) {
+      run([bytes](std::int64_t i) { return std::int32_t{bytes[i]}; });
+    } else {
+      run([bytes](std::int64_t i) { return std::int32_t{bytes[i] != 0}; });
+    }
+    for (std::uint64_t i = 0; i < out.elements; ++i) {
+      if (out.dtype == Dtype::i32) {
+        reinterpret_cast<std::int32_t*>(memory.out)[i] = sums[i];
+      } else {
+        reinterpret_cast<std::uint8_t*>(memory.out)[i] =
+            out.dtype == Dtype::u8 ? static_cast<std::uint8_t>(sums[i]) : static_cast<std::uint8_t>(sums[i] != 0);
+      }
+    }
     return;
   }
   std::vector<float> sums;

@@ -85,16 +85,16 @@ Error verify_contract(const Program& program, std::span<const std::byte> bytes, 
   }
   const auto unit = static_cast<Unit>(at.unit);
   const auto accumulate = static_cast<Dtype>(at.accumulate);
-  const bool integer = a.dtype == Dtype::i32;
-  if (a.dtype != b.dtype || (!is_float(a.dtype) && !integer)) {
-    return error(0, fmt::format("inputs: {} and {}; both must be f32, bf16 or i32", shape_text(a), shape_text(b)));
+  const bool integer = !is_float(a.dtype);
+  if (a.dtype != b.dtype) {
+    return error(0, fmt::format("inputs: {} and {}; both must have one type", shape_text(a), shape_text(b)));
   }
   if (accumulate != (integer ? Dtype::i32 : Dtype::f32)) {
     return error(
         offsetof(ContractAttributes, accumulate),
         fmt::format("accumulate: type {}, the units accumulate floats in f32 and integers in i32", at.accumulate));
   }
-  if (integer ? out.dtype != Dtype::i32 : !is_float(out.dtype)) {
+  if (integer ? out.dtype != Dtype::i32 && out.dtype != a.dtype : !is_float(out.dtype)) {
     return error(offsetof(ContractAttributes, out),
                  fmt::format("output: {} cannot hold the sums of {}", shape_text(out), shape_text(a)));
   }
@@ -180,9 +180,9 @@ Error verify_reduce(const Program& program, std::span<const std::byte> bytes, Op
   if (at.keep_dims > 1 || at.reserved != 0) {
     return error(offsetof(ReduceAttributes, keep_dims), "keep_dims: must be 0 or 1");
   }
-  const bool integer = in.dtype == Dtype::i32;
-  if ((!integer && !is_float(in.dtype)) || static_cast<Dtype>(at.accumulate) != (integer ? Dtype::i32 : Dtype::f32) ||
-      (integer ? out.dtype != Dtype::i32 : !is_float(out.dtype))) {
+  const bool integer = !is_float(in.dtype);
+  if (static_cast<Dtype>(at.accumulate) != (integer ? Dtype::i32 : Dtype::f32) ||
+      (integer ? out.dtype != Dtype::i32 && out.dtype != in.dtype : !is_float(out.dtype))) {
     return error(offsetof(ReduceAttributes, accumulate),
                  fmt::format("accumulate: type {} for {} into {}", at.accumulate, shape_text(in), shape_text(out)));
   }

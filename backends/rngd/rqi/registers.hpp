@@ -59,6 +59,10 @@ inline constexpr std::uint32_t kDoorbellPage = 0x1000, kDoorbellStride = 16;
 constexpr std::uint32_t sq_doorbell(std::uint32_t context, std::uint32_t queue) {
   return kDoorbells + context * kDoorbellPage + queue * kDoorbellStride;
 }
+/// Writing 1 makes the queue skip what has not begun: one completion each, aborted by request.
+constexpr std::uint32_t sq_control(std::uint32_t context, std::uint32_t queue) {
+  return sq_doorbell(context, queue) + 4;
+}
 constexpr std::uint32_t cq_doorbell(std::uint32_t context, std::uint32_t queue) {
   return sq_doorbell(context, queue) + 8;
 }
