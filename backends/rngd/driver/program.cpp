@@ -130,6 +130,8 @@ void rngd_program_unload(rngd_program* program) {
   delete program;
 }
 
+uint32_t rngd_program_id(const rngd_program* program) { return program->id; }
+
 void rngd_program_get_info(const rngd_program* program, rngd_program_info* out) { *out = program->info; }
 
 rngd_status rngd_program_get_binding(const rngd_program* program, uint32_t index, rngd_binding_info* out) {

@@ -297,6 +297,8 @@ rngd_status rngd_image_check(const void* bytes, uint64_t size, rngd_program_info
 rngd_status rngd_program_load(rngd_partition* partition, const void* bytes, uint64_t size, rngd_program** out,
                               rngd_error* error);
 void rngd_program_unload(rngd_program* program);
+/* The device's number for it, as in rngd_error and rngd_fault. */
+uint32_t rngd_program_id(const rngd_program* program);
 void rngd_program_get_info(const rngd_program* program, rngd_program_info* out);
 rngd_status rngd_program_get_binding(const rngd_program* program, uint32_t index, rngd_binding_info* out);
 

@@ -7,9 +7,9 @@
 
 #include <array>
 #include <atomic>
-#include <ctime>
 #include <cerrno>
 #include <climits>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <new>

@@ -270,8 +270,7 @@ Core::Outcome Core::exec_graph(Context& context, const SubmissionEntry& entry) {
     if (binding.flags != 0 || binding.reserved != 0 || binding.space != static_cast<std::uint8_t>(Space::hbm)) {
       return failure(Status::invalid_field, body.binding_table + i * sizeof(Binding), binding.space, binding.flags);
     }
-    const std::uint64_t alignment = scratch ? 64 : image::element_bytes(tensor->dtype);
-    if (binding.address % alignment != 0) { return failure(Status::dma_alignment, binding.address, alignment, i); }
+    if (scratch && binding.address % 64 != 0) { return failure(Status::dma_alignment, binding.address, 64, i); }
     pointers[i] = reach(context, binding.space, binding.address, bytes);
     if (pointers[i] == nullptr) {
       return failure(direction == Direction::input ? Status::translation_read : Status::translation_write,
@@ -296,11 +295,23 @@ Core::Outcome Core::exec_graph(Context& context, const SubmissionEntry& entry) {
   }
   const std::byte* constants =
       program.constants.empty() && loaded.resident == 0 ? nullptr : hbm_.touch(loaded.resident, 0);
-  ProgramMemory memory{{pointers.data(), program.bindings.size()},
-                       constants,
-                       context.sram.get(),
-                       program.scratch_bytes != 0 ? pointers.back() : nullptr};
-  const ExecutionFault fault = execute(program, memory);
+  // The tensor DMA reads and writes HBM at any byte [BOOK, A]; the executor's loops want elements aligned.
+  std::vector<std::unique_ptr<std::byte[]>> aligned(program.bindings.size());
+  std::vector<std::byte*> operands(pointers.begin(), pointers.begin() + static_cast<std::ptrdiff_t>(aligned.size()));
+  for (std::size_t i = 0; i < aligned.size(); ++i) {
+    const image::Tensor& tensor = program.tensors[program.bindings[i]];
+    if (bindings[i].address % image::element_bytes(tensor.dtype) == 0) { continue; }
+    aligned[i] = std::make_unique_for_overwrite<std::byte[]>(tensor.bytes);
+    operands[i] = aligned[i].get();
+    if (i < program.input_count) { std::memcpy(operands[i], pointers[i], tensor.bytes); }
+  }
+  const ExecutionFault fault = execute(
+      program, {operands, constants, context.sram.get(), program.scratch_bytes != 0 ? pointers.back() : nullptr});
+  for (std::size_t i = program.input_count; i < aligned.size(); ++i) {
+    if (aligned[i] != nullptr && !fault.failed) {
+      std::memcpy(pointers[i], operands[i], program.tensors[program.bindings[i]].bytes);
+    }
+  }
   if (fault.failed) {
     outcome = failure(Status::index_out_of_range, 0, static_cast<std::uint64_t>(fault.index), fault.limit);
     outcome.program = body.program;

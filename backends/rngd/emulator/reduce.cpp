@@ -108,9 +108,7 @@ void run_reduce(const Program& program, const Op& op, const OpMemory& memory) {
   const auto kind = static_cast<ReduceOp>(op.reduce.op);
   if (!image::is_float(in.dtype)) {
     std::vector<std::int32_t> sums;
-    const auto run = [&](auto load) {
-      sums = reduce<std::int32_t>(in, out.elements, op.reduce.axes, kind, load);
-    };
+    const auto run = [&](auto load) { sums = reduce<std::int32_t>(in, out.elements, op.reduce.axes, kind, load); };
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(memory.in[0]);
     if (in.dtype == Dtype::i32) {
       run([from = reinterpret_cast<const std::int32_t*>(memory.in[0])](std::int64_t i) { return from[i]; });

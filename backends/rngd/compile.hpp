@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// hal.graph to rngd.image: node by node, because the emulated card runs the same primitives.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graph/view.hpp"
+#include "hal/result.hpp"
+
+namespace hal::rngd_backend {
+
+struct Compiled {
+  std::vector<std::byte> image;
+  std::vector<std::string> labels;  // of each operation: the node it came from
+};
+
+struct CompileOptions {
+  std::uint32_t pe_count = 1;
+  bool round_f32 = false;  // f32 contractions on the tensor unit
+};
+
+/// Intermediates live on chip if they fit the PEs' SRAM together, else in HBM.
+///
+/// Errors  UNSUPPORTED  a tensor's type, naming the node
+Result<Compiled> compile(const graph::View& view, const CompileOptions& options);
+
+}  // namespace hal::rngd_backend

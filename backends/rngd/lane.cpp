@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane is a librngd queue: each command becomes one ring entry, its number is the queue's, and the queue's progress
+// callback publishes. Host memory that a command names is mapped for the device while the command is in flight.
+#include <fmt/format.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include "backend.hpp"
+#include "driver_kit/errors.hpp"
+#include "driver_kit/slices.hpp"
+
+namespace hal::rngd_backend {
+
+namespace {
+
+struct Lane final : hal_lane {
+  struct Pin {
+    rngd_address address{};
+    std::uint64_t bytes = 0;
+  };
+  using Pins = std::array<Pin, 2>;
+
+  Device* device = nullptr;
+  rngd_queue* queue = nullptr;
+  // By command number. Twice the ring's depth, because a command's slot in the ring is free a moment before its pins
+  // are given back.
+  std::array<Pins, 2 * std::size_t{kQueueDepth}> pins{};
+  std::uint64_t released = 0;  // pins up to this command are given back; the drainer's
+  std::vector<rngd_binding> bindings;
+  // A command that could not be handed over: an entry that fails on the device holds its place in the order.
+  std::mutex doomed_mutex;
+  std::uint64_t doomed_number = 0;
+  hal_error* doomed = nullptr;
+  std::atomic<bool> lost{false};
+
+  ~Lane() {
+    hal_release(doomed);
+    for (Pins& held : pins) { unpin(held); }
+  }
+  void unpin(Pins& held) {
+    for (Pin& pin : held) {
+      if (pin.bytes != 0) { rngd_host_unregister(device->device, pin.address, pin.bytes); }
+      pin = {};
+    }
+  }
+};
+
+Lane& lane_of(hal_lane* lane) { return *static_cast<Lane*>(lane); }
+
+void on_progress(void* user, std::uint64_t completed) {
+  Lane& lane = *static_cast<Lane*>(user);
+  for (; lane.released < completed; ++lane.released) {
+    Lane::Pins& held = lane.pins[(lane.released + 1) % lane.pins.size()];
+    if (held[0].bytes != 0) { lane.unpin(held); }
+  }
+  hal_lane_publish(&lane, completed);
+}
+
+// "in node 3 (gather "rows")" where the device names an operation of a program that came from a graph.
+std::string place_of(Device& device, const rngd_error& error) {
+  if (error.op == ~0U) { return {}; }
+  const std::lock_guard lock(device.mutex);
+  for (const Program* program : device.programs) {
+    if (rngd_program_id(program->handle) != error.program) { continue; }
+    if (error.op < program->labels.size()) { return fmt::format(" in {}", program->labels[error.op]); }
+  }
+  return {};
+}
+
+void on_failure(void* user, const rngd_error* error) {
+  Lane& lane = *static_cast<Lane*>(user);
+  hal_error* failure = nullptr;
+  {
+    const std::lock_guard lock(lane.doomed_mutex);
+    if (lane.doomed_number == error->command) { failure = std::exchange(lane.doomed, nullptr); }
+  }
+  if (failure == nullptr) { failure = make_error(*error, error->text + place_of(*lane.device, *error)); }
+  hal_lane_fail(&lane, error->command, failure);
+}
+
+// The device's view of a slice; maps host memory, remembering it in `pin`.
+rngd_status address_of(Lane& lane, const hal_slice& slice, Lane::Pin& pin, rngd_address& out, rngd_error& error) {
+  if (slice.buffer != nullptr) {
+    out = {kit::device_address(slice), RNGD_SPACE_HBM, 0};
+    return RNGD_OK;
+  }
+  const rngd_status status =
+      rngd_host_register(lane.device->device, kit::host_address(slice), slice.length, &out, &error);
+  if (status == RNGD_OK) { pin = {out, slice.length}; }
+  return status;
+}
+
+rngd_status translate(Lane& lane, const hal_command& command, Lane::Pins& pins, rngd_command& out, rngd_error& error) {
+  out = {};
+  switch (command.op) {
+    case HAL_OP_FILL: {
+      const auto& fill = command.as.fill;
+      out.kind = RNGD_COMMAND_FILL;
+      out.u.fill.bytes = fill.to.length;
+      out.u.fill.pattern = fill.pattern;
+      out.u.fill.pattern_bytes = static_cast<std::uint32_t>(fill.pattern_bytes);
+      return address_of(lane, fill.to, pins[0], out.u.fill.to, error);
+    }
+    case HAL_OP_COPY: {
+      const auto& copy = command.as.copy;
+      out.kind = RNGD_COMMAND_COPY;
+      out.u.copy.bytes = copy.from.length;
+      const rngd_status status = address_of(lane, copy.from, pins[0], out.u.copy.from, error);
+      // The first pin marks a slot in use, so a destination alone goes there too.
+      return status != RNGD_OK ? status
+                               : address_of(lane, copy.to, pins[pins[0].bytes != 0 ? 1 : 0], out.u.copy.to, error);
+    }
+    case HAL_OP_TIMESTAMP:
+      out.kind = RNGD_COMMAND_TIMESTAMP;
+      return address_of(lane, command.as.timestamp.to, pins[0], out.u.timestamp.to, error);
+    case HAL_OP_RUN: {
+      const auto& run = command.as.run;
+      const auto& program = *static_cast<const Program*>(run.program->impl);
+      lane.bindings.clear();
+      for (std::uint32_t i = 0; i < run.arg_count; ++i) {
+        const hal_slice& slice = run.args[i].value.slice;
+        if (run.args[i].kind != HAL_ARG_BUFFER || slice.buffer == nullptr) {
+          error.status = RNGD_INVALID_ARGUMENT;
+          fmt::format_to_n(error.text, sizeof error.text - 1,
+                           "argument {} of a graph run must lie in this device's memory", i);
+          return RNGD_INVALID_ARGUMENT;
+        }
+        lane.bindings.push_back({{kit::device_address(slice), RNGD_SPACE_HBM, 0}, slice.length});
+      }
+      if (program.info.scratch_bytes != 0) { lane.bindings.push_back({program.scratch, program.info.scratch_bytes}); }
+      out.kind = RNGD_COMMAND_RUN;
+      out.u.run = {program.handle, lane.bindings.data(), static_cast<std::uint32_t>(lane.bindings.size())};
+      return RNGD_OK;
+    }
+    default:  // barrier; and prepare, because constants lie in HBM since the program was loaded
+      return RNGD_OK;
+  }
+}
+
+// Takes the number of a command that librngd refuses: a copy from address 0 fails on the device when its turn comes,
+// and on_failure() puts the real reason in.
+rngd_status doom(Lane& lane, std::uint64_t number, const rngd_error& error) {
+  rngd_error why = error;
+  why.command = 0;
+  {
+    const std::lock_guard lock(lane.doomed_mutex);
+    if (lane.doomed == nullptr) {
+      lane.doomed = make_error(why, why.text);
+      lane.doomed_number = number;
+    }
+  }
+  rngd_command command{};
+  command.kind = RNGD_COMMAND_COPY;
+  command.u.copy.bytes = 1;
+  return rngd_queue_submit(lane.queue, &command, 1, nullptr, nullptr);
+}
+
+}  // namespace
+
+hal_error* lane_create(hal_driver* self, void* device, const char*, void* core, hal_lane** out) {
+  return kit::guarded(kOrigin, [&]() -> hal_error* {
+    auto lane = std::make_unique<Lane>();
+    lane->completed = 0;
+    lane->wake_at = UINT64_MAX;
+    lane->host = static_cast<Driver*>(self)->host;
+    lane->core = core;
+    lane->device = static_cast<Device*>(device);
+    rngd_queue_options options{};
+    options.depth = kQueueDepth;
+    options.on_progress = on_progress;
+    options.on_failure = on_failure;
+    options.user = lane.get();
+    rngd_error error{};
+    if (rngd_queue_create(lane->device->partition, &options, &lane->queue, &error) != RNGD_OK) {
+      return make_error(error, error.text);
+    }
+    *out = lane.release();
+    return nullptr;
+  });
+}
+
+void lane_destroy(hal_driver*, void*, hal_lane* lane) {
+  const std::unique_ptr<Lane> self(&lane_of(lane));
+  rngd_queue_destroy(self->queue);  // no callback runs after this
+}
+
+std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
+                     std::uint32_t count) {
+  Lane& self = lane_of(lane);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (rngd_queue_space(self.queue) == 0) { return i; }
+    Lane::Pins& pins = self.pins[(first + i) % self.pins.size()];
+    rngd_command command;
+    rngd_error error{};
+    rngd_status status = translate(self, commands[i], pins, command, error);
+    if (status == RNGD_OK) { status = rngd_queue_submit(self.queue, &command, 1, nullptr, &error); }
+    if (status == RNGD_OK) { continue; }
+    self.unpin(pins);
+    if (status == RNGD_WOULD_BLOCK) { return i; }
+    // A lane that has failed takes what still comes: nothing of it executes or is published.
+    if (status == RNGD_QUEUE_FAILED) { return count; }
+    if (status != RNGD_DEVICE_LOST) { status = doom(self, first + i, error); }
+    if (status == RNGD_DEVICE_LOST) {
+      self.lost.store(true);
+      return count;
+    }
+  }
+  return count;
+}
+
+void flush(hal_driver*, hal_lane* lane) {
+  Lane& self = lane_of(lane);
+  if (self.lost.exchange(false)) {
+    hal_lane_fail(lane, hal_lane_completed(lane) + 1,
+                  kit::make_error(kOrigin, HAL_DEVICE_LOST, "the card was reset or does not answer; open it again",
+                                  rngd_status_name(RNGD_DEVICE_LOST), RNGD_DEVICE_LOST));
+    return;
+  }
+  rngd_queue_flush(self.queue);
+}
+
+void help(hal_driver*, hal_lane* lane, std::uint64_t number) { rngd_queue_help(lane_of(lane).queue, number); }
+
+void lane_cancel(hal_driver*, hal_lane* lane) { rngd_queue_cancel(lane_of(lane).queue); }
+
+}  // namespace hal::rngd_backend

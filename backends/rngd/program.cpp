@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs: hal.graph, compiled here, and rngd.image as it is.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+#include "backend.hpp"
+#include "compile.hpp"
+#include "driver_kit/errors.hpp"
+
+namespace hal::rngd_backend {
+
+namespace {
+
+bool is(const hal_image& image, const char* format) { return std::strcmp(image.format, format) == 0; }
+
+std::span<const std::byte> bytes_of(const hal_image& image) {
+  return {static_cast<const std::byte*>(image.bytes), image.size};
+}
+
+Error unknown_format(const hal_image& image) {
+  return kit::error(kOrigin, HAL_UNSUPPORTED,
+                    fmt::format("images of format '{}' do not load here: RNGD is a graph device and takes hal.graph "
+                                "and rngd.image; no kernel format of it is public",
+                                image.format));
+}
+
+Result<Compiled> image_of(const Device& device, const hal_image& image) {
+  if (is(image, "hal.graph")) {
+    HAL_TRY(const graph::View view, graph::View::verify(bytes_of(image)));
+    return compile(view, {device.pe_count, device.round_f32});
+  }
+  if (!is(image, "rngd.image")) { return unknown_format(image); }
+  const auto bytes = bytes_of(image);
+  return Compiled{{bytes.begin(), bytes.end()}, {}};
+}
+
+Result<void> check_fit(const Device& device, const rngd_program_info& info) {
+  if (info.pe_count <= device.pe_count) { return {}; }
+  return kit::error(
+      kOrigin, HAL_INCOMPATIBLE,
+      fmt::format("the program is made for {} PEs, {} has {}", info.pe_count, device.uri, device.pe_count));
+}
+
+// What the manifest says of an rngd.image must be what the image says of itself.
+Result<void> check_signature(const Program& program, std::span<const hal_signature> signatures) {
+  const auto wrong = [](const std::string& what) { return kit::error(kOrigin, HAL_INVALID_IMAGE, what); };
+  if (signatures.size() != 1 || signatures[0].kind != HAL_GRAPH) {
+    return wrong(fmt::format("manifest: {} entries, an rngd.image has one, a graph", signatures.size()));
+  }
+  const hal_signature& signature = signatures[0];
+  if (signature.param_count != program.info.binding_count) {
+    return wrong(fmt::format("manifest: entry '{}' has {} parameters, the program has {}", signature.name,
+                             signature.param_count, program.info.binding_count));
+  }
+  for (std::uint32_t i = 0; i < signature.param_count; ++i) {
+    const hal_param& param = signature.params[i];
+    rngd_binding_info binding;
+    rngd_program_get_binding(program.handle, i, &binding);
+    const bool tensor = param.kind == HAL_PARAM_TENSOR && static_cast<std::uint32_t>(param.dtype) == binding.dtype &&
+                        param.direction == (binding.output != 0 ? HAL_OUT : HAL_IN) && param.rank == binding.rank &&
+                        std::equal(param.dims, param.dims + std::min<std::uint32_t>(param.rank, 8), binding.dims);
+    if (!tensor) {
+      return wrong(
+          fmt::format("manifest: parameter {} ('{}') is not the program's '{}': direction, type and shape must "
+                      "be the same",
+                      i, param.name, binding.name));
+    }
+  }
+  return {};
+}
+
+void discard(Device& device, Program& program) {
+  {
+    const std::lock_guard lock(device.mutex);
+    std::erase(device.programs, &program);
+  }
+  if (program.handle != nullptr) { rngd_program_unload(program.handle); }
+  if (program.scratch.value != 0) { rngd_memory_free(device.partition, program.scratch, nullptr); }
+}
+
+Result<void> load(Device& device, const hal_image& image, std::span<const hal_signature> signatures, Program& out) {
+  HAL_TRY(Compiled compiled, image_of(device, image));
+  rngd_error error{};
+  if (rngd_image_check(compiled.image.data(), compiled.image.size(), &out.info, &error) != RNGD_OK) {
+    return Error::adopt(make_error(error, error.text));
+  }
+  HAL_CHECK(check_fit(device, out.info));
+  if (rngd_program_load(device.partition, compiled.image.data(), compiled.image.size(), &out.handle, &error) !=
+      RNGD_OK) {
+    return Error::adopt(make_error(error, error.text));
+  }
+  if (is(image, "rngd.image")) { HAL_CHECK(check_signature(out, signatures)); }
+  if (out.info.scratch_bytes != 0 &&
+      rngd_memory_alloc(device.partition, out.info.scratch_bytes, &out.scratch, &error) != RNGD_OK) {
+    return Error::adopt(make_error(error, fmt::format("intermediates that do not fit on chip: {}", error.text)));
+  }
+  out.labels = std::move(compiled.labels);
+  const std::lock_guard lock(device.mutex);
+  device.programs.push_back(&out);
+  return {};
+}
+
+}  // namespace
+
+hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
+  auto& self = *static_cast<Device*>(device);
+  hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+    HAL_TRY(const Compiled compiled, image_of(self, *image));
+    rngd_program_info info;
+    rngd_error why{};
+    if (rngd_image_check(compiled.image.data(), compiled.image.size(), &info, &why) != RNGD_OK) {
+      return Error::adopt(make_error(why, why.text));
+    }
+    return check_fit(self, info);
+  });
+  if (error == nullptr) { return kit::yes("loads here"); }
+  const Error owned = Error::adopt(error);
+  return self.verdicts.no(std::string(owned.what()));
+}
+
+hal_error* program_load(hal_driver*, void* device, const hal_image* image, const hal_signature* signatures,
+                        std::uint32_t signature_count, void** out) {
+  return kit::guarded(kOrigin, [&]() -> Result<void> {
+    auto& self = *static_cast<Device*>(device);
+    auto program = std::make_unique<Program>();
+    Result<void> loaded = load(self, *image, {signatures, signature_count}, *program);
+    if (!loaded) {
+      discard(self, *program);
+      return loaded;
+    }
+    *out = program.release();
+    return {};
+  });
+}
+
+void program_unload(hal_driver*, void* device, void* program) {
+  const std::unique_ptr<Program> self(static_cast<Program*>(program));
+  discard(*static_cast<Device*>(device), *self);
+}
+
+}  // namespace hal::rngd_backend

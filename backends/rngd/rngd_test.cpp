@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// The HAL driver through its table: partitions, memory, order, graphs against the reference, failures.
+#include <array>
+#include <cstring>
+#include <halyard_catch.hpp>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "driver_kit/harness.hpp"
+#include "graph/cases.hpp"
+#include "graph/compare.hpp"
+#include "graph/signature.hpp"
+#include "graph/view.hpp"
+#include "hal/graph.hpp"
+
+using hal::kit::Harness;
+namespace graph = hal::graph;
+using Bytes = std::vector<std::byte>;
+
+namespace {
+
+hal_slice whole(hal_buffer* buffer) { return {buffer, 0, buffer->memory.bytes}; }
+
+hal_command barrier() { return {}; }
+
+hal_command fill(hal_slice to, std::uint64_t pattern, std::uint64_t bytes) {
+  hal_command command{};
+  command.op = HAL_OP_FILL;
+  command.as.fill = {to, pattern, bytes};
+  return command;
+}
+
+hal_command copy(hal_slice to, hal_slice from) {
+  hal_command command{};
+  command.op = HAL_OP_COPY;
+  command.as.copy = {to, from};
+  return command;
+}
+
+hal_command run(hal_program* program, const std::vector<hal_arg>& args) {
+  hal_command command{};
+  command.op = HAL_OP_RUN;
+  command.as.run.program = program;
+  command.as.run.args = args.data();
+  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
+  return command;
+}
+
+void refused(const Harness& host, const std::string& part, const std::string& params, hal_code code,
+             const std::string& words) {
+  hal_device_traits traits{};
+  hal_error* error = host.try_open(0, params, part, &traits);
+  REQUIRE(error != nullptr);
+  CHECK(hal_error_describe(error).code == code);
+  CHECK(std::string(hal_error_describe(error).what).find(words) != std::string::npos);
+  hal_release(error);
+}
+
+// Loads a graph, runs it on device buffers, and gives the outputs, or the lane's failure.
+struct Outcome {
+  std::vector<Bytes> outputs;
+  hal_code code = HAL_OK;
+  std::string text;
+};
+Outcome evaluate(Harness::Device& device, std::span<const std::byte> bytes, const std::vector<Bytes>& inputs) {
+  const auto view = graph::View::verify(bytes).value();
+  const graph::Signature signature(view);
+  const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
+  hal_program* program = device.load(image, {&signature.describe(), 1});
+  Harness::Lane lane(device);
+  std::vector<hal_arg> args;
+  for (std::size_t i = 0; i < view.parameter_count(); ++i) {
+    hal_arg& arg = args.emplace_back();
+    arg.kind = HAL_ARG_BUFFER;
+    arg.value.slice = whole(device.allocate(view.tensor(i).bytes));
+    if (i < inputs.size()) { lane.submit({copy(arg.value.slice, hal_host(inputs[i].data(), inputs[i].size()))}); }
+  }
+  lane.submit({run(program, args)});
+  Outcome outcome;
+  for (std::size_t i = inputs.size(); i < view.parameter_count(); ++i) {
+    Bytes& output = outcome.outputs.emplace_back(view.tensor(i).bytes);
+    lane.submit({copy(hal_host(output.data(), output.size()), args[i].value.slice)});
+  }
+  if (!lane.wait(lane.submitted())) {
+    outcome.code = hal_error_describe(lane.failure()).code;
+    outcome.text = hal_error_describe(lane.failure()).what;
+  }
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("rngd: partitions by URI, exclusive", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  REQUIRE(host.ops().device_count(host.driver()) == 1);
+  hal_device_info info{};
+  host.ops().device_describe(host.driver(), 0, &info);
+  CHECK(std::string(info.name).find("emulated") != std::string::npos);
+  CHECK(info.is_emulated == 1);
+  const auto pair = host.open(0, "", "pe0-1");
+  CHECK(std::string(pair->traits().info.uri) == "rngd:0/pe0-1");
+  CHECK(pair->traits().info.is_emulated == 1);
+  refused(host, "", "", HAL_BUSY, "0x03");
+  refused(host, "pe1", "", HAL_BUSY, "close the device that holds them");
+  for (const char* part : {"pe8", "pe1-2", "pe0-4", "pe", "pe0-", "quad", "pe3-0", "pe0-7"}) {
+    refused(host, part, "", HAL_INVALID_ARGUMENT, "is no part of an RNGD card");
+  }
+  refused(host, "pe4", "speed=9", HAL_INVALID_ARGUMENT, "speed");
+  const auto other = host.open(0, "", "pe4-7");
+  std::uint64_t pes = 0;
+  CHECK(host.ops().number(host.driver(), other->impl(), "pe.count", &pes) == 1);
+  CHECK(pes == 4);
+  CHECK(host.ops().supports(host.driver(), other->impl(), "kernel").support == HAL_NO);
+  CHECK(host.ops().supports(host.driver(), other->impl(), "graph").support == HAL_YES);
+  CHECK(std::string(host.ops().supports(host.driver(), other->impl(), "wings").why) == "unknown feature");
+}
+
+TEST_CASE("rngd: allocation says what is left", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  hal_memory memory{};
+  hal_error* error = host.ops().memory_allocate(host.driver(), device->impl(), 1ULL << 40U, &memory);
+  CHECK(hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY);
+  CHECK(std::string(hal_error_describe(error).what).find("1099511627776 bytes asked") == 0);
+  CHECK(std::string(hal_error_describe(error).vendor_name) == "RNGD_OUT_OF_MEMORY");
+  hal_release(error);
+}
+
+TEST_CASE("rngd: fills and copies in order, host memory included, more commands than the ring holds", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  hal_buffer* a = device->allocate(4096);
+  hal_buffer* b = device->allocate(4096);
+  std::vector<std::uint32_t> words(3000);
+  {
+    Harness::Lane lane(*device);
+    for (std::uint32_t i = 0; i < words.size(); ++i) {
+      lane.submit({fill({a, 0, 4}, i, 4), copy({b, 8, 4}, {a, 0, 4}), copy(hal_host(&words[i], 4), {b, 8, 4})});
+    }
+    lane.finish();
+    CHECK(lane.completed() == 9000);
+    std::uint64_t stamp = 0, source = 77, target = 0;
+    hal_command time{};
+    time.op = HAL_OP_TIMESTAMP;
+    time.as.timestamp.to = hal_host(&stamp, 8);
+    lane.submit({time, copy(hal_host(&target, 8), hal_host(&source, 8)), fill(hal_host(&source, 8), 5, 8)});
+    lane.finish();
+    CHECK(stamp > 0);
+    CHECK(target == 77);
+    CHECK(source == 5);
+  }
+  std::vector<std::uint32_t> want(words.size());
+  std::iota(want.begin(), want.end(), 0U);
+  CHECK(words == want);
+}
+
+TEST_CASE("rngd: a published number comes without help", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  Harness::Lane lane(*device);
+  for (int i = 0; i < 50; ++i) {
+    lane.submit({barrier(), barrier()});
+    REQUIRE(lane.wait(lane.submitted(), false));
+  }
+}
+
+TEST_CASE("rngd: graphs equal the reference on 1 and 4 PEs", "[rngd][hal][graph]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const std::string part = GENERATE("pe0", "pe4-7");
+  const auto device = host.open(0, "", part);
+  std::size_t ran = 0;
+  for (const graph::Case& test : graph::graph_cases()) {
+    INFO(test.name);
+    const hal_image image{"hal.graph", test.bytes.data(), test.bytes.size(), nullptr};
+    const hal_verdict verdict = host.ops().program_check(host.driver(), device->impl(), &image);
+    if (verdict.support == HAL_NO) {
+      CHECK(std::string(verdict.why).find("the emulated RNGD runs f32, bf16, i32, u8 and bool") != std::string::npos);
+      continue;
+    }
+    ++ran;
+    const auto view = graph::View::verify(test.bytes).value();
+    const Outcome outcome = evaluate(*device, test.bytes, test.inputs);
+    if (test.fails_out_of_range) {
+      CHECK(outcome.code == HAL_OUT_OF_RANGE);
+      CHECK(outcome.text.find(" in node ") != std::string::npos);
+      continue;
+    }
+    INFO(outcome.text);
+    REQUIRE(outcome.code == HAL_OK);
+    const auto expected = graph::expected_outputs(test).value();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      const auto result = graph::compare(view.outputs()[i].dtype, outcome.outputs[i], expected[i]);
+      INFO(result.text());
+      CHECK(result);
+    }
+  }
+  CHECK(ran > 150);
+}
+
+TEST_CASE("rngd: a failed command fails the lane once, and nothing behind it happens", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  hal_buffer* a = device->allocate(64);
+  std::uint32_t after = 1;
+  {
+    Harness::Lane lane(*device);
+    // Beyond the partition's memory: what the core would have refused.
+    lane.submit({fill(whole(a), 3, 4), fill({a, 1ULL << 40U, 4}, 9, 4), fill(hal_host(&after, 4), 9, 4)});
+    CHECK_FALSE(lane.wait(3));
+    CHECK(lane.failed_number() == 2);
+    CHECK(lane.completed() == 1);
+    const hal_error_info info = hal_error_describe(lane.failure());
+    CHECK(info.code == HAL_EXECUTION_FAILED);
+    CHECK(std::string(info.vendor_name) == "RNGD_FAULT");
+    CHECK(info.vendor_code == 0x303);
+    CHECK(std::string(info.what).find("DMA_FILL: translation fault on write") != std::string::npos);
+  }
+  CHECK(after == 1);
+  // A command that cannot even be handed over keeps its place in the order.
+  Harness::Lane lane(*device);
+  hal_command bad = copy(whole(a), hal_host(nullptr, 64));
+  lane.submit({barrier(), bad, fill(hal_host(&after, 4), 9, 4)});
+  CHECK_FALSE(lane.wait(3));
+  CHECK(lane.failed_number() == 2);
+  CHECK(lane.completed() == 1);
+  CHECK(hal_error_describe(lane.failure()).code == HAL_INVALID_ARGUMENT);
+  CHECK(after == 1);
+}
+
+TEST_CASE("rngd: cancel publishes everything", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  Harness::Lane lane(*device);
+  std::vector<hal_command> many(500, barrier());
+  lane.submit(many);
+  lane.cancel();
+  CHECK(lane.wait(500));
+  CHECK(lane.failure() == nullptr);
+}
+
+TEST_CASE("rngd: images that do not load say why", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  const auto why = [&](const char* format, const std::string& bytes) {
+    const hal_image image{format, bytes.data(), bytes.size(), nullptr};
+    const hal_verdict verdict = host.ops().program_check(host.driver(), device->impl(), &image);
+    CHECK(verdict.support == HAL_NO);
+    return std::string(verdict.why);
+  };
+  CHECK(why("ptx", ".version 8.0").find("RNGD is a graph device") != std::string::npos);
+  CHECK(why("rngd.image", "short").find("header: 5 bytes") == 0);
+  CHECK(why("hal.graph", "short") != "");
+}
+
+TEST_CASE("rngd: f32 contractions on the tensor unit round their operands", "[rngd][hal][graph]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  hal::GraphBuilder builder("product");
+  const auto x = builder.input("x", hal::DType::f32, {1, 1});
+  builder.output("y", builder.contract("ab,bc->ac", x, x));
+  const auto bytes = builder.finish().value();
+  const float value = 1.0F + 1.0F / 512;  // not a bf16
+  Bytes input(4);
+  std::memcpy(input.data(), &value, 4);
+  const auto result = [&](const char* params) {
+    const auto device = host.open(0, params, "pe0");
+    const Outcome outcome = evaluate(*device, bytes, {input});
+    float y = 0;
+    std::memcpy(&y, outcome.outputs.at(0).data(), 4);
+    return y;
+  };
+  CHECK(result("") == value * value);
+  CHECK(result("f32=bf16") == 1.0F);
+}
+
+TEST_CASE("rngd: the report is about the emulated card", "[rngd][hal]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0");
+  char* text = nullptr;
+  REQUIRE(host.ops().report(host.driver(), device->impl(), &text) == nullptr);
+  CHECK(std::string(text).find("\"emulated\": true") != std::string::npos);
+  std::free(text);
+}
