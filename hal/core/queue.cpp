@@ -313,10 +313,12 @@ bool Queue::advance_one(Pending& pending) {
     begin_call(pending_.front());
     return false;
   }
+  // Read before the lane is asked: it may complete all that it has between its refusal and a later look, and then nothing
+  // would ever be one more.
+  const std::uint64_t done = hal_lane_completed(timeline_->lane());
   pending.taken += hand_over(pending.first + pending.taken, std::span(pending.commands).subspan(pending.taken));
   if (pending.taken == pending.commands.size()) { return true; }
   // The lane is full: come again when it has completed one more.
-  const std::uint64_t done = hal_lane_completed(timeline_->lane());
   timeline_->when(done + 1, [self = Ref<Queue>::share(this)](const hal_error*) { self->post_advance(); });
   return false;
 }
