@@ -119,16 +119,23 @@ void help(Timeline& timeline, std::uint64_t value) {
   if (device.driver().help != nullptr) { device.driver().help(device.driver_self(), producer->lane(), number); }
 }
 
-Result<void> sleep(std::span<const hal_point> points, Clock::time_point deadline) {
+Result<void> sleep(std::span<const hal_point> points, hal_wait_mode mode, Clock::time_point deadline) {
   auto sleeper = std::make_shared<Sleeper>();
   std::vector<std::pair<Timeline*, std::uint64_t>> tickets;
+  bool missing = false;
   for (const hal_point& point : points) {
     if (point.timeline == nullptr) { continue; }
     Timeline& timeline = *cast(point.timeline);
-    if (timeline.reached(point.value)) { continue; }
+    if (timeline.reached(point.value)) {
+      // Reached since the caller looked: nobody will wake us for it.
+      if (mode == HAL_WAIT_ANY) { sleeper->wake(); }
+      continue;
+    }
+    missing = true;
     const std::uint64_t ticket = timeline.when(point.value, [sleeper](const hal_error*) { sleeper->wake(); });
     if (ticket != 0) { tickets.emplace_back(&timeline, ticket); }
   }
+  if (!missing) { sleeper->wake(); }
   {
     std::unique_lock lock(sleeper->mutex);
     // One wake is enough: the caller looks again, and comes back for what is still missing.
@@ -182,7 +189,7 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
     for (const hal_point& point : points) {
       if (point.timeline != nullptr && !cast(point.timeline)->lost(point.value)) { open.push_back(point); }
     }
-    HAL_CHECK(sleep(open, deadline));
+    HAL_CHECK(sleep(open, mode, deadline));
     helped = false;
   }
 }
