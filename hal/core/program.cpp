@@ -14,7 +14,10 @@ Result<void> check_image(const hal_image& image) {
   if (image.format == nullptr || *image.format == '\0') {
     return Error(HAL_INVALID_ARGUMENT, "hal_image.format is empty; name one, such as \"hal.graph\" or \"ptx\"");
   }
-  if (image.bytes == nullptr || image.size == 0) {
+  if (image.bytes == nullptr) {
+    return Error(HAL_INVALID_ARGUMENT, fmt::format("hal_image.bytes of format '{}' is NULL", image.format));
+  }
+  if (image.size == 0) {
     return Error(HAL_INVALID_IMAGE, fmt::format("image of format '{}' has no bytes", image.format));
   }
   return {};
@@ -68,6 +71,10 @@ extern "C" hal_verdict hal_device_check(hal_device* device, const hal_image* ima
   if (device == nullptr || image == nullptr) { return {HAL_NO, "the handle or the image is NULL"}; }
   if (image->format == nullptr || image->bytes == nullptr || image->size == 0) {
     return {HAL_NO, "the image has no format or no bytes"};
+  }
+  // The driver may not look at a manifest at all; what load refuses for it, check must refuse too.
+  if (std::string_view(image->format) != "hal.graph" && !signatures_of(*image)) {
+    return {HAL_NO, "the manifest is missing or damaged; hal_program_load() names the line"};
   }
   const Device& self = *cast(device);
   const hal_verdict verdict = self.driver().program_check(self.driver_self(), self.impl(), image);
