@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include "conformance/cases/case.hpp"
+
+namespace hal::conformance {
+namespace {
+
+Owned<hal_commands> record(Case& t, const std::vector<hal_command>& commands) {
+  Owned<hal_commands> made;
+  EXPECT_OK(hal_commands_create(t.device(), commands.data(), static_cast<std::uint32_t>(commands.size()), made.out()));
+  return made;
+}
+
+hal_error* nothing(void*, const hal_error*) { return nullptr; }
+
+}  // namespace
+
+HAL_CASE(CMD_006, "replays are all alike") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  constexpr std::uint64_t kReplays = 40;
+  auto a = t.filled(queue, 16, 0);
+  auto b = t.filled(queue, 16, 0);
+  auto log = t.filled(queue, kReplays * 16, 0);
+  auto recording =
+      record(t, {fill(slice(a, 0, 8), 0x21), copy(slice(b, 4, 8), slice(a, 2, 8)), fill(slice(a, 2, 4), 0x43)});
+  t.submit(queue, {barrier()}, {{{gate, 1}}});
+  hal_point last{};
+  for (std::uint64_t i = 0; i < kReplays; ++i) {
+    last = t.submit(queue, {fill(whole(b), 0), execute(recording, {}), copy(slice(log, i * 16, 16), whole(b))});
+  }
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(last);
+  const Bytes bytes = t.read(queue, log);
+  for (std::uint64_t i = 0; i < kReplays; ++i) {
+    t.expect_all(bytes, i * 16, 4, 0, "before the copy's range");
+    t.expect_all(bytes, i * 16 + 4, 6, 0x21, "copied");
+    t.expect_all(bytes, i * 16 + 10, 2, 0, "copied from behind the fill");
+    t.expect_all(bytes, i * 16 + 12, 4, 0, "behind the copy's range");
+  }
+}
+
+HAL_CASE(CMD_008, "slots stand for what the call gave") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  constexpr std::uint64_t kTables = 12;
+  auto source = t.buffer(kTables);
+  for (std::uint64_t i = 0; i < kTables; ++i) { t.submit(queue, {fill(slice(source, i, 1), 10 + i)}); }
+  auto target = t.filled(queue, kTables * 4, 0);
+  // Slot 3 gets slot 0's second byte; slots in between stay empty.
+  auto recording = record(t, {copy(hal_slot(3, 1, 1), hal_slot(0, 0, 1)), fill(hal_slot(3, 0, 1), 0x66)});
+  t.submit(queue, {barrier()}, {{{gate, 1}}});
+  hal_point last{};
+  for (std::uint64_t i = 0; i < kTables; ++i) {
+    std::array<hal_slice, 4> slots{};
+    slots[0] = slice(source, i, 1);
+    slots[3] = slice(target, i * 4, 2);
+    last = t.submit(queue, {execute(recording, slots)});
+    slots = {};
+  }
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(last);
+  const Bytes bytes = t.read(queue, target);
+  for (std::uint64_t i = 0; i < kTables; ++i) {
+    EXPECT_EQ(bytes[i * 4], 0x66);
+    EXPECT_EQ(bytes[i * 4 + 1], 10 + i);
+    EXPECT_EQ(bytes[i * 4 + 2], 0);
+  }
+}
+
+HAL_CASE(CMD_009, "tables that do not fit are refused") {
+  auto queue = t.queue();
+  auto buffer = t.filled(queue, 16, 0x31);
+  auto recording = record(t, {fill(hal_slot(0, 0, 4), 1), fill(hal_slot(2, 8, 4), 2)});
+  const std::uint64_t before = t.submit(queue, {barrier()}).value;
+  std::array<hal_slice, 3> slots = {slice(buffer, 0, 4), hal_slice{}, slice(buffer, 0, 12)};
+  const std::span<const hal_slice> table(slots);
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, table.first(2))}), HAL_INVALID_ARGUMENT, HAL_OUT_OF_RANGE);
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, table.first(0))}), HAL_INVALID_ARGUMENT, HAL_OUT_OF_RANGE);
+  slots[0] = slice(buffer, 0, 3);
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, table)}), HAL_OUT_OF_RANGE);
+  slots[0] = slice(buffer, 13, 4);
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, table)}), HAL_OUT_OF_RANGE);
+  EXPECT_EQ(t.submit(queue, {barrier()}).value, before + 1);
+  t.expect_all(t.read(queue, buffer), 0, 16, 0x31, "after refusals");
+  slots[0] = slice(buffer, 0, 4);
+  t.wait(t.submit(queue, {execute(recording, table)}));
+  t.expect_all(t.read(queue, buffer), 0, 4, 1, "a table that fits");
+  t.expect_all(t.read(queue, buffer), 8, 4, 2, "a table that fits");
+}
+
+HAL_CASE(CMD_012, "a recording keeps alive what it needs") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  constexpr std::uint64_t kSize = 5000;
+  auto target = t.filled(queue, kSize, 0);
+  hal_point point{};
+  {
+    auto source = t.filled(queue, kSize, 0x4E);
+    auto recording = record(t, {copy(whole(target), whole(source))});
+    source.reset();
+    auto usurper = t.filled(queue, kSize, 0xFF);
+    point = t.submit(queue, {execute(recording, {})}, {{{gate, 1}}});
+  }
+  auto other = t.queue("other");
+  auto usurper = t.filled(other, kSize, 0xFE);
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(point);
+  t.expect_all(t.read(queue, target), 0, kSize, 0x4E, "through a released recording");
+}
+
+HAL_CASE(CMD_020, "what cannot be replayed is refused at recording") {
+  auto queue = t.queue();
+  auto buffer = t.buffer(16);
+  auto inner = record(t, {fill(whole(buffer), 1)});
+  hal_commands* none = nullptr;
+  for (const hal_command& command : {call(nothing, nullptr), free_buffer(buffer), execute(inner, {})}) {
+    const std::array<hal_command, 2> commands = {barrier(), command};
+    EXPECT_CODE(hal_commands_create(t.device(), commands.data(), 2, &none), HAL_INVALID_ARGUMENT);
+    EXPECT(none == nullptr);
+  }
+  const hal_command range = fill(slice(buffer, 8, 9), 1);
+  EXPECT_CODE(hal_commands_create(t.device(), &range, 1, &none), HAL_OUT_OF_RANGE);
+  const hal_command length = copy(hal_slot(0, 0, 8), hal_slot(1, 0, 9));
+  EXPECT_CODE(hal_commands_create(t.device(), &length, 1, &none), HAL_INVALID_ARGUMENT);
+  const hal_command slot = fill(hal_slot(256, 0, 8), 1);
+  EXPECT_CODE(hal_commands_create(t.device(), &slot, 1, &none), HAL_INVALID_ARGUMENT);
+  EXPECT(none == nullptr);
+}
+
+HAL_CASE(CMD_021, "the caller's arrays are free after the call") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  auto decoy_gate = t.timeline();
+  auto done = t.timeline(0, "done");
+  auto buffer = t.filled(queue, 8, 0);
+  auto decoy = t.filled(queue, 8, 0x55);
+  std::array<hal_command, 2> commands = {fill(slice(buffer, 0, 4), 0x12),
+                                         copy(slice(buffer, 4, 4), slice(buffer, 0, 4))};
+  hal_point wait{gate, 1}, signal{done, 1};
+  hal_sync sync{};
+  sync.waits = &wait;
+  sync.wait_count = 1;
+  sync.signals = &signal;
+  sync.signal_count = 1;
+  EXPECT_OK(hal_queue_submit(queue, commands.data(), 2, &sync, nullptr));
+  commands = {fill(whole(decoy), 0x99), fill(whole(decoy), 0x99)};
+  wait = {decoy_gate, 1};
+  signal = {decoy_gate, 1};
+  sync = {};
+  std::vector<hal_command> list = {fill(slice(decoy, 0, 2), 0x34)};
+  auto recording = record(t, list);
+  list[0] = fill(whole(decoy), 0x99);
+  const hal_point replay = t.submit(queue, {execute(recording, {})});
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait({done, 1});
+  t.wait(replay);
+  t.expect_all(t.read(queue, buffer), 0, 8, 0x12, "as submitted");
+  t.expect_all(t.read(queue, decoy), 0, 2, 0x34, "as recorded");
+  t.expect_all(t.read(queue, decoy), 2, 6, 0x55, "what was written into the arrays later");
+}
+
+}  // namespace hal::conformance
