@@ -24,8 +24,8 @@ inline constexpr std::array<char, 4> kMagic{'H', 'A', 'L', 'G'};
 inline constexpr std::uint16_t kVersionMajor = 1;  // a reader refuses any other
 inline constexpr std::uint16_t kVersionMinor = 0;  // a reader refuses a newer one: it may hold unknown operations
 inline constexpr std::uint64_t kConstantAlignment = 64;
-inline constexpr std::uint32_t kMaxTensors = 1U << 20U;
-inline constexpr std::uint32_t kMaxNodes = 1U << 20U;
+inline constexpr std::uint32_t kMaxTensors = 1U << 16U;  // planning is quadratic; a stranger must not make it long
+inline constexpr std::uint32_t kMaxNodes = 1U << 16U;
 inline constexpr std::uint32_t kMaxNameBytes = 255;
 inline constexpr std::int64_t kMaxTensorBytes = std::int64_t{1} << 46U;
 inline constexpr std::uint64_t kNoConstant = ~std::uint64_t{0};

@@ -64,7 +64,7 @@ Result<Plan> plan_memory(const View& view, std::uint64_t alignment) {
   std::vector<Life> lives = lives_of(view, alignment);
   Plan plan;
   plan.offsets.assign(view.tensors().size(), kNotInArena);
-  // At most 2^20 tensors of 2^46 bytes do not overflow the sum.
+  // At most 2^16 tensors of 2^46 bytes do not overflow the sum.
   plan.live_bytes_peak = live_peak(lives, view.nodes().size());
 
   std::ranges::sort(lives, [](const Life& a, const Life& b) {
