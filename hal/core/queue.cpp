@@ -276,6 +276,8 @@ void Queue::advance() {
   const std::lock_guard lock(mutex_);
   while (!pending_.empty()) {
     const std::shared_ptr<Pending> head = pending_.front();
+    // In this order: a wait that fails leaves its failure before it counts itself as resolved.
+    const bool resolved = head->unresolved.load(std::memory_order_acquire) == 0;
     if (hal_error* cause = head->take_failure()) {
       timeline_->fail(wrap(cause,
                            fmt::format("{} of queue '{}' on {} was not begun: what it waits for has failed",
@@ -295,7 +297,7 @@ void Queue::advance() {
       pending_.pop_front();
       continue;
     }
-    if (head->unresolved.load(std::memory_order_acquire) != 0 || !advance_one(*head)) { break; }
+    if (!resolved || !advance_one(*head)) { break; }
     dropped.push_back(head);
     pending_.pop_front();
   }
