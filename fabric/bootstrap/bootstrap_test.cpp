@@ -180,6 +180,24 @@ TEST_CASE("session: refusals and a rendezvous that is gone", "[fabric]") {
   CHECK(Session::join(world, "test", 10s).error().code == HAL_UNAVAILABLE);
 }
 
+TEST_CASE("session: a rank that left may come back", "[fabric]") {
+  Served served(1);
+  REQUIRE(Session::join(served.world(0, 1), "first", 10s));
+  auto again = Session::join(served.world(0, 1), "second", 10s);
+  REQUIRE(again);
+  CHECK((*again)->barrier("alone", 10s));
+}
+
+TEST_CASE("launch: works in a program that ignores its children", "[fabric]") {
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  struct sigaction before{};
+  REQUIRE(::sigaction(SIGCHLD, &ignore, &before) == 0);
+  const LaunchResult result = run(2, {"exchange"});
+  REQUIRE(::sigaction(SIGCHLD, &before, nullptr) == 0);
+  CHECK(result.exit_code == 255);  // whatever it was, nobody can say that it was 0
+}
+
 TEST_CASE("session: a world of one needs nobody", "[fabric]") {
   auto session = Session::join({}, "test", 1s).value();
   CHECK(session->put("a", "b"));

@@ -213,7 +213,14 @@ class Launch {
 
   void collect(Child& child) {
     siginfo_t info{};
-    if (::waitid(P_PIDFD, static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0) {
+    const int status = ::waitid(P_PIDFD, static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG);
+    if (status != 0 && errno == ECHILD) {
+      // The program ignores SIGCHLD or waits for any child: the status is gone, the end is not.
+      log(fmt::format("launch: somebody else took the exit status of rank {}", child.exit.rank));
+      info.si_pid = child.exit.pid;
+      info.si_code = CLD_EXITED;
+      info.si_status = 255;
+    } else if (status != 0 || info.si_pid == 0) {
       return;
     }
     child.running = false;

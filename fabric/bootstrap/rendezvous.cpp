@@ -120,9 +120,9 @@ bool Rendezvous::hello(Client& client, MessageReader& message) {
                      .take());
     return true;
   }
-  if (ranks_[rank] == RankState::left || ranks_[rank] == RankState::lost) {
+  if (ranks_[rank] == RankState::lost) {
     send(client, MessageWriter(MessageType::refused)
-                     .text(fmt::format("rank {} has gone and cannot come back: {}", rank, why_lost_[rank]))
+                     .text(fmt::format("rank {} is lost and cannot come back: {}", rank, why_lost_[rank]))
                      .take());
     return true;
   }

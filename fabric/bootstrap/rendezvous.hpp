@@ -33,7 +33,7 @@ class Rendezvous {
   // Waits up to timeout_ms, then handles whatever came.
   void serve(int timeout_ms);
 
-  // The owner saw a rank end. Both tell all others, once; a rank that left cannot be lost any more.
+  // The owner saw a rank end. Both tell all others. A rank that left may join again; one that is lost stays so.
   void mark_lost(unsigned rank, const std::string& why);
   void mark_left(unsigned rank);
 

@@ -84,7 +84,7 @@ hal_error* open(Driver& driver, const hal_device_request& request, hal_device_tr
   auto engine = Engine::start(options);
   if (!engine) { return to_error(engine.error()); }
   port->engine = *std::move(engine);
-  if (!driver.discovery.world.rendezvous.empty()) {
+  if (driver.discovery.world.size > 1) {
     auto session = Session::join(driver.discovery.world, kOrigin, kJoinTimeout);
     if (!session) { return to_error(session.error()); }
     port->session = *std::move(session);

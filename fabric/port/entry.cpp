@@ -57,6 +57,7 @@ Discovery discover(const Driver& driver) {
     if (found.ports < 2) { found.reason = fmt::format("{} describes one port; a fabric needs two", found.topology); }
   } else {
     found.ports = found.world.size > 1 ? found.world.size : 2;
+    if (const auto built_in = built_in_topology(found.ports); !built_in) { found.reason = built_in.error().what; }
   }
   if (found.world.size > found.ports) {
     found.reason =

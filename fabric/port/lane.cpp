@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <new>
 
 #include "driver_kit/errors.hpp"
 #include "driver_kit/slices.hpp"
@@ -24,6 +25,12 @@ PortLane::PortLane(Port& port, void* core_lane) : hal_lane{}, port_(port) {
 
 std::uint32_t PortLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
   std::uint32_t taken = 0;
+  // With nothing in flight the counter is ours to move: barriers are done where they stand.
+  if (hal_lane_completed(this) == first - 1) {
+    while (taken < count && commands[taken].op == HAL_OP_BARRIER) { ++taken; }
+    if (taken > 0) { hal_lane_publish(this, first + taken - 1); }
+    if (taken == count) { return taken; }
+  }
   {
     const Picoseconds now = port_.plane->now();
     const std::lock_guard lock(mutex_);
@@ -162,21 +169,30 @@ PortLane::Outcome PortLane::timestamp() {
   return Outcome::done;
 }
 
-std::byte* PortLane::hold(const hal_slice& local, bool fill_it, Operation& operation) {
+bool PortLane::hold(const hal_slice& local, bool fill_it, Operation& operation) {
   std::byte* data = kit::host_address(local);
   if (local.buffer != nullptr) {
     operation.keep = static_cast<Allocation*>(local.buffer->memory.impl)->mapping;
     operation.data = data;
   } else {
     // The caller's memory is only promised until the point fails or is reached; an abandoned transfer lives longer.
-    const std::shared_ptr<std::byte[]> bounce(new std::byte[local.length]);
+    const std::shared_ptr<std::byte[]> bounce(new (std::nothrow) std::byte[local.length]);
+    if (bounce == nullptr) { return false; }
     if (fill_it) { std::memcpy(bounce.get(), data, local.length); }
     operation.data = bounce.get();
     operation.keep = bounce;
   }
   operation.bytes = local.length;
   operation.owner = this;
-  return data;
+  return true;
+}
+
+PortLane::Outcome PortLane::no_memory(const hal_slice& local) {
+  return failed(Failure{
+      HAL_OUT_OF_HOST_MEMORY,
+      fmt::format("no host memory to stage {} bytes; use a buffer of the port, which needs no staging", local.length),
+      {},
+      0});
 }
 
 // Starts it; `ends` is when it is over in virtual time, if nothing that arrives says later.
@@ -224,7 +240,7 @@ PortLane::Outcome PortLane::transfer() {
   const auto times = put ? port_.plane->transfer(port_.rank, operation.peer, command.local.length, start)
                          : port_.plane->transfer(operation.peer, port_.rank, command.local.length, start);
   if (!times) { return failed(times.error()); }
-  hold(command.local, put, operation);
+  if (!hold(command.local, put, operation)) { return no_memory(command.local); }
   begin(std::move(operation), command.local, times->arrived);
   return Outcome::pending;
 }
@@ -244,7 +260,9 @@ PortLane::Outcome PortLane::message() {
   } else {
     operation.kind = EndpointRequest::Kind::recv;
   }
-  hold(command.local, operation.kind == EndpointRequest::Kind::send, operation);
+  if (!hold(command.local, operation.kind == EndpointRequest::Kind::send, operation)) {
+    return no_memory(command.local);
+  }
   begin(std::move(operation), command.local, ends);
   return Outcome::pending;
 }
@@ -289,7 +307,7 @@ void PortLane::circuit_set(const Result<Reconfiguration>& result) {
 
 void Port::hear(const Notice& notice) {
   if (notice.kind == Notice::Kind::lost || notice.kind == Notice::Kind::left) {
-    engine->peer_gone(notice.rank, notice.text);
+    engine->peer_gone(notice.rank, notice.text, notice.kind == Notice::Kind::lost);
     return;
   }
   constexpr std::string_view kCircuit = "circuit ";

@@ -51,8 +51,10 @@ class PortLane : public hal_lane, public std::enable_shared_from_this<PortLane> 
   Outcome circuit();
   Outcome timestamp();
   Outcome failed(const Failure& failure);
-  // Gives the operation local memory that lives as long as it: the buffer's own, or a copy of host memory.
-  std::byte* hold(const hal_slice& local, bool fill_it, Operation& operation);
+  // Gives the operation local memory that lives as long as it: the buffer's own, or a copy of host memory. False if
+  // there is none.
+  bool hold(const hal_slice& local, bool fill_it, Operation& operation);
+  Outcome no_memory(const hal_slice& local);
   void begin(Operation operation, const hal_slice& local, Picoseconds ends);
   void finish_current();
 

@@ -338,6 +338,14 @@ TEST_CASE("port: what cannot be opened or connected says why", "[fabric]") {
     CHECK(instance.open("photonic:0").error().code() == HAL_UNAVAILABLE);
   }
   {
+    const Setting rank("HALYARD_RANK", "3");
+    const Setting size("HALYARD_WORLD_SIZE", "17");
+    const Setting rendezvous("HALYARD_RENDEZVOUS", "127.0.0.1:1/1");
+    const auto instance = hal::Instance::create(PHOTONIC_DRIVER).value();
+    CHECK(std::string(instance.devices().at(0).reason) ==
+          "the built-in plane has 2 to 16 ports, asked for 17; give a topology file for more");
+  }
+  {
     const Setting setting("HALYARD_FABRIC_PROVIDER", "no-such-provider");
     const auto instance = hal::Instance::create(PHOTONIC_DRIVER).value();
     CHECK(instance.open("photonic:0").error().code() == HAL_UNAVAILABLE);

@@ -215,9 +215,9 @@ Result<Engine::Exposed> Engine::expose(void* data, std::size_t bytes) {
   return result;
 }
 
-void Engine::peer_gone(std::uint32_t rank, const std::string& why) {
-  run([this, rank, why] {
-    gone_.emplace(rank, why);
+void Engine::peer_gone(std::uint32_t rank, const std::string& why, bool for_ever) {
+  run([this, rank, why, for_ever] {
+    if (for_ever) { gone_.emplace(rank, why); }
     mark_gone(rank, why);
   });
 }

@@ -81,8 +81,9 @@ class Engine {
   };
   Result<Exposed> expose(void* data, std::size_t bytes);
 
-  // Somebody else (the launcher) says that a rank is gone. Unknown ranks are remembered.
-  void peer_gone(std::uint32_t rank, const std::string& why);
+  // Somebody else (the launcher) says that a rank is gone. Whoever is gone for ever cannot be connected to any more;
+  // the others may come back by another address.
+  void peer_gone(std::uint32_t rank, const std::string& why, bool for_ever);
 
   // Runs a function on the engine's thread, in order of the calls.
   void run(std::function<void()> work);

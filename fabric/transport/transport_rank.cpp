@@ -158,7 +158,7 @@ int killed(const World& world, std::string_view how) {
   const bool told = how == "told";
   if (told) {  // the launcher's word reaches the engine; else it must find out alone
     rank.session->listen([&](const Notice& notice) {
-      if (notice.kind == Notice::Kind::lost) { rank.engine->peer_gone(notice.rank, notice.text); }
+      if (notice.kind == Notice::Kind::lost) { rank.engine->peer_gone(notice.rank, notice.text, true); }
     });
   }
   NEED(rank.session->put("pid" + std::to_string(world.rank), std::to_string(::getpid())));
