@@ -81,7 +81,7 @@ extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_dri
     const std::size_t devices = found.world.size > 1 || !found.reason.empty() ? 1 : found.ports;
     for (std::uint32_t i = 0; i < devices; ++i) {
       driver->uris.push_back(fmt::format("{}:{}", kOrigin, i));
-      driver->names.push_back(fmt::format("Emulated photonic port {} of {}", driver->rank_of(i), found.ports));
+      driver->names.push_back(fmt::format("Photonic port {} of {} (emulated)", driver->rank_of(i), found.ports));
     }
     *out = driver.release();
     return nullptr;

@@ -15,6 +15,11 @@ namespace {
 // A copy is cut, so that a long one does not keep the engine from answering its peers.
 constexpr std::uint64_t kCopyStep = std::uint64_t{1} << 20;
 
+// Copies and fills inside a port, in virtual time: 100 GB/s. Ours.
+Picoseconds local_time(std::uint64_t bytes) {
+  return Picoseconds(static_cast<std::int64_t>(std::min(bytes, kMaxTransferBytes) * 10));
+}
+
 }  // namespace
 
 PortLane::PortLane(Port& port, void* core_lane) : hal_lane{}, port_(port) {
@@ -101,6 +106,7 @@ void PortLane::advance() {
 void PortLane::finish_current() {
   running_ = false;
   progress_ = 0;
+  now_ = std::min(now_, kHorizon);
   port_.plane->advance(now_);
   hal_lane_publish(this, current_.number);
 }
@@ -145,6 +151,7 @@ PortLane::Outcome PortLane::copy(const hal_slice& to, const hal_slice& from) {
   const std::uint64_t step = std::min(kCopyStep, from.length - progress_);
   std::memcpy(kit::host_address(to) + progress_, kit::host_address(from) + progress_, step);
   progress_ += step;
+  now_ += local_time(step);
   return progress_ == from.length ? Outcome::done : Outcome::again;
 }
 
@@ -160,10 +167,12 @@ PortLane::Outcome PortLane::fill() {
     std::memcpy(at + i, block, std::min<std::uint64_t>(sizeof block, step - i));
   }
   progress_ += step;
+  now_ += local_time(step);
   return progress_ == fill.to.length ? Outcome::done : Outcome::again;
 }
 
 PortLane::Outcome PortLane::timestamp() {
+  now_ += std::chrono::nanoseconds(1);  // reading a clock takes time too, so that no reading is 0 and two differ
   const auto nanoseconds = static_cast<std::uint64_t>(now_.count() / 1000);
   std::memcpy(kit::host_address(current_.command.as.timestamp.to), &nanoseconds, sizeof nanoseconds);
   return Outcome::done;
