@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// halyard doctor: every driver that was tried and what came of it, the machine, libraries, settings, what to try.
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <link.h>
+#include <sys/utsname.h>
+
+#include <cstdlib>
+#include <string_view>
+
+#include "cli/command.hpp"
+#include "cli/machine.hpp"
+#include "cli/table.hpp"
+#include "core/settings.hpp"
+#include "hal/hal.hpp"
+
+extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX asks programs to declare it
+
+namespace hal::cli {
+namespace {
+
+struct Library {
+  const char* file;
+  const char* gives;
+  const char* advice;
+};
+
+// What drivers open at run time. None is needed: without one the device behind it is unavailable.
+constexpr std::array kLibraries{
+    Library{"libcuda.so.1", "real NVIDIA GPUs", "it comes with NVIDIA's driver; the emulated device works without it"},
+    Library{"libfabric.so.1", "the fabric port photonic:0", "install libfabric1 (Debian), or libfabric elsewhere"},
+    Library{"libdnnl.so.2", "fast contractions on the host", "install libdnnl2 (Debian), or oneDNN 2.x elsewhere"},
+};
+
+void print_machine() {
+  const Machine machine = read_machine();
+  utsname kernel{};
+  (void)uname(&kernel);
+  fmt::print("Machine\n");
+  fmt::print("  processor  {}, {} core{} for this process\n", machine.processor, machine.cores,
+             machine.cores == 1 ? "" : "s");
+  fmt::print("  memory     {} of {} available\n", bytes_text(machine.available_bytes),
+             bytes_text(machine.memory_bytes));
+  fmt::print("  load       {:.2f} {:.2f} {:.2f} (1, 5 and 15 minutes){}\n", machine.load[0], machine.load[1],
+             machine.load[2], machine.load[0] > machine.cores ? ": busy, measured times will be long" : "");
+  fmt::print("  system     {} {} {}\n\n", kernel.sysname, kernel.release, kernel.machine);
+}
+
+void print_drivers(const Instance& instance) {
+  fmt::print("Drivers tried\n");
+  std::string report = instance.report();
+  while (!report.empty() && report.back() == '\n') { report.pop_back(); }
+  fmt::print("  ");
+  for (const char c : report) { c == '\n' ? fmt::print("\n  ") : fmt::print("{}", c); }
+  fmt::print("\n\n");
+}
+
+std::uint32_t print_devices(const Instance& instance) {
+  std::uint32_t usable = 0;
+  fmt::print("Devices\n");
+  for (const DeviceInfo& info : instance.devices()) {
+    usable += info.usable != 0 ? 1 : 0;
+    fmt::print("  {:<14} {}: {}{}\n", info.uri, info.name, info.usable != 0 ? "usable" : "not usable: ", info.reason);
+  }
+  fmt::print("\n");
+  return usable;
+}
+
+void print_libraries() {
+  fmt::print("Libraries opened at run time\n");
+  for (const Library& library : kLibraries) {
+    void* handle = dlopen(library.file, RTLD_LAZY | RTLD_LOCAL);
+    if (handle == nullptr) {
+      const char* why = dlerror();
+      fmt::print("  {:<15} missing ({}): needed for {}; {}\n", library.file, why != nullptr ? why : "no reason given",
+                 library.gives, library.advice);
+      continue;
+    }
+    link_map* map = nullptr;
+    const bool known = dlinfo(handle, RTLD_DI_LINKMAP, static_cast<void*>(&map)) == 0;
+    fmt::print("  {:<15} found: {}\n", library.file, known ? map->l_name : "yes");
+    // Left open: some libraries do not survive being closed.
+  }
+  fmt::print("\n");
+}
+
+// Variables that somebody else than the core reads: the launcher's own, and the conformance suite's faults.
+bool is_known(std::string_view name) {
+  for (const core::Setting& setting : core::settings()) {
+    if (name == setting.name) { return true; }
+  }
+  constexpr std::array<std::string_view, 3> kLauncher{"HALYARD_RANK", "HALYARD_WORLD_SIZE", "HALYARD_RENDEZVOUS"};
+  return std::ranges::find(kLauncher, name) != kLauncher.end() || name.starts_with("HALYARD_FAULT");
+}
+
+void print_settings() {
+  fmt::print("Settings (environment)\n");
+  for (const core::Setting& setting : core::settings()) {
+    const char* value = core::setting(setting.name);
+    fmt::print("  {:<24} {:<12} {}\n", setting.name, value != nullptr ? value : "(unset)", setting.help);
+  }
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('='));
+    if (name.starts_with("HALYARD_") && !is_known(name)) {
+      fmt::print("  {:<24} is set and nobody reads it: is the name spelt as above?\n", name);
+    }
+  }
+  fmt::print("\n");
+}
+
+Result<int> run() {
+  HAL_TRY(const Instance instance, Instance::create());
+  fmt::print("Halyard {}\n\n", HALYARD_VERSION);
+  print_machine();
+  print_drivers(instance);
+  const std::uint32_t usable = print_devices(instance);
+  print_libraries();
+  print_settings();
+  if (usable == 0) {
+    fmt::print(
+        "Nothing is usable. Try: unset HALYARD_DRIVERS and HALYARD_EMULATED, or name the folder that holds\n"
+        "halyard-host.so in HALYARD_DRIVER_PATH; 'Drivers tried' says what was wrong with each.\n");
+    return kFailed;
+  }
+  fmt::print("{} device{} usable. Try: halyard demo\n", usable, usable == 1 ? " is" : "s are");
+  return kOk;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Body& body) {
+  CLI::App* command = app.add_subcommand("doctor", "Say what was found, what was not, why, and what to try");
+  command->callback([&body] { body = run; });
+}
+
+}  // namespace hal::cli

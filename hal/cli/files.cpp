@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/files.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <system_error>
+
+namespace hal::cli {
+namespace {
+
+struct Close {
+  void operator()(std::FILE* file) const { (void)std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, Close>;
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+const char* npy_type(DType type) {
+  switch (type) {
+    case DType::f64:
+      return "<f8";
+    case DType::f32:
+      return "<f4";
+    case DType::f16:
+      return "<f2";
+    case DType::i64:
+      return "<i8";
+    case DType::i32:
+      return "<i4";
+    case DType::i8:
+      return "|i1";
+    case DType::u8:
+      return "|u1";
+    case DType::u32:
+      return "<u4";
+    case DType::u64:
+      return "<u8";
+    case DType::boolean:
+      return "|b1";
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> read_file(const std::string& path) {
+  const File file(std::fopen(path.c_str(), "rb"));
+  if (!file) { return Error(HAL_NOT_FOUND, fmt::format("{} cannot be opened: {}", path, reason(errno))); }
+  std::vector<std::byte> bytes;
+  std::size_t size = 0;
+  do {
+    bytes.resize(size + (std::size_t{1} << 20U));
+    const std::size_t got = std::fread(bytes.data() + size, 1, bytes.size() - size, file.get());
+    if (got == 0 && std::ferror(file.get()) != 0) {
+      return Error(HAL_NOT_FOUND, fmt::format("{} cannot be read: {}", path, reason(errno)));
+    }
+    size += got;
+  } while (std::feof(file.get()) == 0);
+  bytes.resize(size);
+  return bytes;
+}
+
+Result<void> write_file(const std::string& path, std::span<const std::byte> bytes) {
+  const std::string draft = path + ".part";
+  const auto fail = [&](int error) {
+    (void)std::remove(draft.c_str());
+    return Error(HAL_UNAVAILABLE, fmt::format("{} cannot be written: {}", path, reason(error)));
+  };
+  File file(std::fopen(draft.c_str(), "wb"));
+  if (!file) { return fail(errno); }
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size()) { return fail(errno); }
+  if (std::fclose(file.release()) != 0) { return fail(errno); }
+  if (std::rename(draft.c_str(), path.c_str()) != 0) { return fail(errno); }
+  return {};
+}
+
+Result<std::vector<std::byte>> to_npy(const digits::Array& array) {
+  const char* type = npy_type(array.dtype);
+  if (type == nullptr) {
+    return Error(HAL_UNSUPPORTED, fmt::format("numpy has no type for {}", dtype_name(array.dtype)));
+  }
+  std::string shape;
+  for (const std::int64_t size : array.shape) { shape += fmt::format("{},", size); }
+  if (array.shape.size() > 1) { shape.pop_back(); }  // numpy writes (2, 3) and (2,)
+  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", type, shape);
+  constexpr std::size_t kFixed = 10;  // magic, version, length of the header
+  header.append(63 - (kFixed + header.size()) % 64, ' ');
+  header += '\n';
+  std::string out("\x93NUMPY\x01\x00", 8);
+  out += static_cast<char>(header.size() & 0xFFU);
+  out += static_cast<char>(header.size() >> 8U);
+  out += header;
+  std::vector<std::byte> bytes(out.size() + array.bytes.size());
+  std::memcpy(bytes.data(), out.data(), out.size());
+  if (!array.bytes.empty()) { std::memcpy(bytes.data() + out.size(), array.bytes.data(), array.bytes.size()); }
+  return bytes;
+}
+
+}  // namespace hal::cli

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/files.hpp"
+
+#include <halyard_catch.hpp>
+
+#include "cli/table.hpp"
+
+using namespace hal::cli;
+
+TEST_CASE("npy: what is written is read back", "[cli]") {
+  for (const hal::graph::Shape& shape : {hal::graph::Shape{}, {3}, {2, 3}, {1, 2, 3, 1}}) {
+    std::size_t count = 1;
+    for (const std::int64_t size : shape) { count *= static_cast<std::size_t>(size); }
+    digits::Array array{hal::DType::i32, shape, std::vector<std::byte>(count * 4, std::byte{7})};
+    const auto bytes = to_npy(array).value();
+    CHECK(bytes.size() % 64 == array.bytes.size() % 64);  // data starts on a multiple of 64, as numpy wants it
+    const auto back = digits::parse_npy(bytes, "memory").value();
+    CHECK(back.dtype == array.dtype);
+    CHECK(back.shape == array.shape);
+    CHECK(back.bytes == array.bytes);
+  }
+}
+
+TEST_CASE("npy: types without a name in numpy are refused", "[cli]") {
+  CHECK(to_npy({hal::DType::bf16, {1}, {}}).error().code() == HAL_UNSUPPORTED);
+}
+
+TEST_CASE("files: reasons name the file", "[cli]") {
+  CHECK(read_file("no/such/file").error().code() == HAL_NOT_FOUND);
+  CHECK(std::string(read_file("no/such/file").error().what()).find("no/such/file") == 0);
+  CHECK(read_file("/").error().code() == HAL_NOT_FOUND);  // a folder opens and cannot be read
+  CHECK(write_file("no/such/file", {}).error().code() == HAL_UNAVAILABLE);
+}
+
+TEST_CASE("table: columns line up and lines do not end in blanks", "[cli]") {
+  Table table({{"A"}, {"SIZE", Align::right}, {"B"}});
+  table.row({"long name", "1", "x"});
+  table.row({"é", "100", ""});
+  CHECK(table.text() == "A          SIZE  B\nlong name     1  x\né           100\n");
+}
+
+TEST_CASE("numbers have units", "[cli]") {
+  CHECK(bytes_text(0) == "0 B");
+  CHECK(bytes_text(1536) == "1.5 KiB");
+  CHECK(bytes_text(std::uint64_t{48} << 30U) == "48.0 GiB");
+  CHECK(time_text(1.234) == "1.23 ns");
+  CHECK(time_text(999.6) == "1.00 us");
+  CHECK(time_text(12.34e6) == "12.3 ms");
+  CHECK(time_text(12345e9) == "12345 s");
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "cli/command.hpp"
+
+int main(int argc, char** argv) {
+  using namespace hal::cli;
+  CLI::App app("Halyard: one device API for accelerators that have nothing in common.", "halyard");
+  app.set_version_flag("--version", HALYARD_VERSION);
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong command line.\n"
+      "'halyard COMMAND --help' shows a command's options; 'halyard doctor' lists the environment's settings.");
+  Body body;
+  add_devices(app, body);
+  add_doctor(app, body);
+  add_demo(app, body);
+  add_run(app, body);
+  add_graph(app, body);
+  add_launch(app, body);
+
+  // CLI11 would only say that a subcommand is missing.
+  const auto known = [&app](const std::string& name) {
+    const auto commands = app.get_subcommands([&name](const CLI::App* command) { return command->get_name() == name; });
+    return !commands.empty();
+  };
+  if (argc > 1 && argv[1][0] != '-' && !known(argv[1])) {
+    fmt::print(stderr, "halyard: there is no command '{}'; 'halyard --help' lists them\n", argv[1]);
+    return kUsage;
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) { return app.exit(error) == 0 ? kOk : kUsage; }
+  try {
+    const hal::Result<int> result = body();
+    if (result) { return *result; }
+    fmt::print(stderr, "halyard: {}\n", result.error().text());
+  } catch (const std::exception& exception) { fmt::print(stderr, "halyard: {}\n", exception.what()); }
+  return kFailed;
+}
