@@ -23,6 +23,49 @@ hal_cli_test(doctor_typo EXIT 0 MATCH "HALYARD_TRAEC +is set and nobody reads it
 hal_cli_test(graph_missing EXIT 1 MATCH "no-such.hal cannot be opened: No such file.*NOT_FOUND" ARGS graph no-such.hal)
 hal_cli_test(graph_damaged EXIT 1 MATCH "INVALID_IMAGE" ARGS graph ${data}/digits_labels.npy)
 
+# -- run, on the demo's graph
+set(work "${CMAKE_CURRENT_BINARY_DIR}")
+set(digits --graph ${work}/digits.graph)
+set(pixels --in pixels=${work}/pixels.npy)
+hal_cli_test(export EXIT 0 MATCH "^halyard run" ARGS demo --batch 9 --export ${work})
+set_tests_properties(cli_export PROPERTIES FIXTURES_SETUP digits_files)
+hal_cli_test(graph EXIT 0 MATCH "= contract" ARGS graph ${work}/digits.graph)
+hal_cli_test(run EXIT 0 MATCH "label i32\\[9\\] -> " ARGS run --device host:0 ${digits} ${pixels}
+  --out label=${work}/label.npy --out probabilities=${work}/probabilities.npy)
+hal_cli_test(run_missing_input EXIT 1 MATCH "'pixels' is missing: give --in pixels=FILE.npy; the entry is graph digits"
+  ARGS run --device host:0 ${digits})
+hal_cli_test(run_wrong_name EXIT 1 MATCH "there is no parameter 'x'" ARGS run --device host:0 ${digits} --in x=y.npy)
+hal_cli_test(run_twice EXIT 1 MATCH "'pixels' is given twice" ARGS run --device host:0 ${digits} ${pixels} ${pixels})
+hal_cli_test(run_wrong_shape EXIT 1 MATCH "the file holds u8, the parameter is f32" ARGS run --device host:0 ${digits}
+  --in pixels=${data}/digits_labels.npy)
+hal_cli_test(run_malformed_npy EXIT 1 MATCH "byte 0: magic" ARGS run --device host:0 ${digits}
+  --in pixels=${work}/digits.graph)
+hal_cli_test(run_missing_npy EXIT 1 MATCH "no-such.npy: cannot be opened" ARGS run --device host:0 ${digits}
+  --in pixels=no-such.npy)
+hal_cli_test(run_wrong_entry EXIT 1 MATCH "NOT_FOUND" ARGS run --device host:0 ${digits} ${pixels} --entry nosuch)
+hal_cli_test(run_grid_for_graph EXIT 1 MATCH "INVALID_ARGUMENT" ARGS run --device host:0 ${digits} ${pixels} --grid 1)
+hal_cli_test(run_unwritable EXIT 1 MATCH "cannot be written: No such file" ARGS run --device host:0 ${digits} ${pixels}
+  --out label=${work}/no/such/label.npy)
+hal_cli_test(run_on_a_port EXIT 1 MATCH "UNSUPPORTED" ARGS run --device photonic:0 ${digits} ${pixels})
+foreach(test graph run run_missing_input run_wrong_name run_twice run_wrong_shape run_malformed_npy run_missing_npy
+        run_wrong_entry run_grid_for_graph run_unwritable run_on_a_port)
+  set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
+endforeach()
+
+# -- demo
+hal_cli_test(demo EXIT 0 MATCH "^PASS: all [0-9]+ runs agree with the reference$" TIMEOUT 180 ARGS demo)
+hal_cli_test(demo_trace EXIT 0 MATCH "^trace: " TIMEOUT 180 ARGS demo ENV HALYARD_TRACE=${work}/demo.trace.json)
+set_tests_properties(cli_demo_trace PROPERTIES FIXTURES_SETUP demo_trace)
+if(Python3_FOUND)
+  add_test(NAME cli_demo_trace_is_whole COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/demo/check_trace.py
+    ${work}/demo.trace.json)
+  set_tests_properties(cli_demo_trace_is_whole PROPERTIES TIMEOUT 60 LABELS cli FIXTURES_REQUIRED demo_trace)
+endif()
+hal_cli_test(demo_no_data EXIT 1 MATCH "no/such/data/digits_images.npy" ARGS demo --samples no/such)
+hal_cli_test(demo_nothing EXIT 1 MATCH "FAIL: 0 of 0" ARGS demo ENV HALYARD_DRIVERS=nosuch)
+hal_cli_test(demo_bad_batch EXIT 2 MATCH "--batch" ARGS demo --batch 0)
+hal_cli_test(demo_rank_alone EXIT 1 MATCH "runs in a world of 2" ARGS demo-rank --result x --device host:0 host:0)
+
 # -- run, bad input
 hal_cli_test(run_no_program EXIT 2 MATCH "--graph" ARGS run --device host:0)
 hal_cli_test(run_missing_graph EXIT 1 MATCH "no-such.hal cannot be opened" ARGS run --device host:0 --graph no-such.hal)

@@ -12,8 +12,8 @@
 #include "cli/demo/classify.hpp"
 #include "cli/demo/ranks.hpp"
 #include "cli/demo/trace_merge.hpp"
+#include "cli/files.hpp"
 #include "cli/table.hpp"
-#include "core/settings.hpp"
 #include "graph/compare.hpp"
 
 namespace hal::cli {
@@ -33,6 +33,7 @@ struct Options {
   std::string samples;
   std::int64_t batch = 128;
   bool no_fabric = false;
+  std::string export_folder;
 };
 
 // Prints as it goes, so that a slow device is seen to be slow.
@@ -180,8 +181,27 @@ Result<int> verdict(const Report& report, const char* trace) {
   return kOk;
 }
 
+// The demo's graph and its first batch as files, for `halyard run` and `halyard graph`.
+Result<int> export_files(const Job& job, const Options& options) {
+  const std::string& folder = options.export_folder;
+  const auto images = static_cast<std::size_t>(options.batch);
+  HAL_TRY(const std::vector<std::byte> graph, digits::build_network(job.weights, options.batch));
+  digits::Array pixels{DType::f32, {options.batch, 8, 8, 1}, {}};
+  const auto bytes = std::as_bytes(std::span(job.digits.pixels).first(images * digits::kPixels));
+  pixels.bytes.assign(bytes.begin(), bytes.end());
+  HAL_TRY(const std::vector<std::byte> array, to_npy(pixels));
+  HAL_CHECK(write_file(folder + "/digits.graph", graph));
+  HAL_CHECK(write_file(folder + "/pixels.npy", array));
+  fmt::print(
+      "halyard run --device host:0 --graph {0}/digits.graph --in pixels={0}/pixels.npy --out "
+      "label={0}/label.npy\n",
+      folder);
+  return kOk;
+}
+
 Result<int> run(const Options& options) {
   HAL_TRY(const Job job, demo::load_job(options.samples));
+  if (!options.export_folder.empty()) { return export_files(job, options); }
   const auto start = Clock::now();
   HAL_TRY(const Answers reference, demo::reference_answers(job));
   const graph::Tolerance tolerance = graph::default_tolerance(DType::f32);
@@ -222,7 +242,8 @@ Result<int> run(const Options& options) {
   } else {
     across_light(uris, job, options, report);
   }
-  const char* trace = core::setting("HALYARD_TRACE");
+  const char* trace = std::getenv("HALYARD_TRACE");  // NOLINT(concurrency-mt-unsafe): nobody here calls setenv
+  if (trace != nullptr && *trace == '\0') { trace = nullptr; }
   if (trace != nullptr) {
     const std::string path = trace;
     HAL_CHECK(demo::merge_traces(path, {{path + ".rank0", "rank 0: "}, {path + ".rank1", "rank 1: "}}));
@@ -240,6 +261,8 @@ void add_demo(CLI::App& app, Body& body) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1797));
   command->add_flag("--no-fabric", options->no_fabric, "Leave out the run over two processes");
+  command->add_option("--export", options->export_folder,
+                      "Only write digits.graph and pixels.npy of one batch to this folder, for 'halyard run'");
   command->callback([&body, options] { body = [options] { return run(*options); }; });
 
   CLI::App* rank = app.add_subcommand("demo-rank", "One rank of the demo's run over two processes")->group("");

@@ -2,7 +2,10 @@
 #include "core/settings.hpp"
 
 #include <array>
+#include <cstdint>
 #include <cstdlib>
+
+#include "hal/hal.h"
 
 namespace hal::core {
 namespace {
@@ -15,7 +18,17 @@ constexpr std::array kSettings{
     Setting{"HALYARD_TRACE", "file that gets a Perfetto trace (Chrome JSON) when the instance ends"},
     Setting{"HALYARD_CUDA_LIBRARIES",
             "':'-separated CUDA driver libraries instead of the real one and the emulated one"},
+    Setting{"HALYARD_EMULATED_CUDA_LOG", "1 lets the emulated CUDA driver say on standard error what went wrong"},
+    Setting{"HALYARD_EMULATED_CUDA_MEMORY", "MiB of the emulated CUDA device (4,096)"},
+    Setting{"HALYARD_EMULATED_CUDA_THREADS", "threads that interpret one grid (as many as processors, at most 8)"},
+    Setting{"HALYARD_RNGD_CARDS", "how many emulated RNGD cards there are, 0 to 8 (1)"},
+    Setting{"HALYARD_FABRIC_DEADLINE_MS", "when an operation on a fabric port gives up (60,000)"},
+    Setting{"HALYARD_FABRIC_FAULTS", "','-separated faults of the emulated optical plane"},
+    Setting{"HALYARD_FABRIC_PROVIDER", "libfabric provider, such as tcp;ofi_rxm"},
     Setting{"HALYARD_FABRIC_TOPOLOGY", "JSON file of the emulated optical plane"},
+    Setting{"HALYARD_RANK", "this process's number; 'halyard launch' sets it and the next two"},
+    Setting{"HALYARD_WORLD_SIZE", "how many processes there are"},
+    Setting{"HALYARD_RENDEZVOUS", "where they meet, a loopback address"},
 };
 
 }  // namespace
@@ -28,3 +41,10 @@ const char* setting(const char* name) {
 }
 
 }  // namespace hal::core
+
+extern "C" std::uint32_t hal_setting_describe(std::uint32_t i, hal_setting* out) {
+  const auto all = hal::core::settings();
+  if (i >= all.size() || out == nullptr) { return 0; }
+  *out = {all[i].name, all[i].help, hal::core::setting(all[i].name)};
+  return 1;
+}

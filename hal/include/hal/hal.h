@@ -276,6 +276,16 @@ HAL_NODISCARD HAL_API hal_error* hal_instance_device(const hal_instance* instanc
 /** Every driver that was tried and what came of it, one line each. Lives as long as the instance. */
 HAL_API const char* hal_instance_report(const hal_instance* instance);
 
+/** A variable of the environment that the core, a driver or an emulator reads. `value` is NULL if it is not set. */
+typedef struct hal_setting {
+  const char* name;
+  const char* help;
+  const char* value;
+} hal_setting;
+
+/** The i-th setting; returns 0, and writes nothing, if i is behind the last. Strings live as long as the environment. */
+HAL_API uint32_t hal_setting_describe(uint32_t i, hal_setting* out);
+
 /* ------------------------------------------------------------------------------------------------------------- device */
 
 /**

@@ -48,4 +48,13 @@ class Instance : public Handle<hal_instance> {
   }
 };
 
+// Every variable of the environment that the core, a driver or an emulator reads.
+inline std::vector<hal_setting> settings() {
+  std::vector<hal_setting> out;
+  for (hal_setting setting{}; hal_setting_describe(static_cast<std::uint32_t>(out.size()), &setting) != 0;) {
+    out.push_back(setting);
+  }
+  return out;
+}
+
 }  // namespace hal
