@@ -76,6 +76,7 @@ function(hal_test name)
   endif()
   add_executable(${name} ${arg_SOURCES})
   hal_target(${name})
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)  # tests compile twice as fast and are no product
   target_link_libraries(${name} PRIVATE halyard_catch2 ${arg_LIBS})
   add_test(NAME ${name} COMMAND ${name} ${HALYARD_CATCH2_ARGS})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" SKIP_RETURN_CODE 77)
