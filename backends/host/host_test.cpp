@@ -141,7 +141,7 @@ TEST_CASE("host: fills and copies move exactly their bytes, in every mode") {
   }
 }
 
-TEST_CASE("host: a copy past the caches arrives whole from and to odd addresses") {
+TEST_CASE("host: a large copy arrives whole from and to odd addresses") {
   Harness host{std::string(HOST_DRIVER)};
   const auto device = host.open(0);
   constexpr std::uint64_t kBytes = (std::uint64_t{17} << 20U) + 5;

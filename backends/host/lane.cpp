@@ -31,7 +31,7 @@ class Executor final : public kit::CommandExecutor {
           copy_in_pieces(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length,
                          perturb_, executed_);
         } else {
-          copy_bytes(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
+          std::memcpy(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
         }
         return nullptr;
       case HAL_OP_RUN:

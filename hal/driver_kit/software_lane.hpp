@@ -61,7 +61,7 @@ class SoftwareLane final : public hal_lane {
  public:
   static constexpr std::uint64_t kNapNs = 1'000'000;
   static constexpr std::uint32_t kNaps = 50;
-  static constexpr std::uint32_t kWakeNs = 5'000;   // held-back work that is worth a wake
+  static constexpr std::uint32_t kWakeNs = 50'000;  // held-back work that is worth a wake
   static constexpr std::uint32_t kLightNs = 1'000;  // dearer commands are announced by a publish before they begin
   static constexpr std::uint32_t kGroup = 64;       // most commands in one publish
 
