@@ -66,7 +66,8 @@ void load_run(Dtype type, const std::byte* from, std::int64_t first, std::int64_
 
 // `wraps`: an integer result that does not fit u8 keeps its low bits (map); otherwise it saturates (convert).
 template <class T>
-void store_run(Dtype type, std::byte* to, std::int64_t first, std::int64_t count, const T* from, bool wraps) {
+void store_run(Dtype type, std::byte* to, std::int64_t first, std::int64_t count, const T* from,
+               [[maybe_unused]] bool wraps) {
   const auto each = [&](auto* p, auto convert) {
     for (std::int64_t i = 0; i < count; ++i) { p[first + i] = convert(from[i]); }
   };
@@ -87,12 +88,13 @@ void store_run(Dtype type, std::byte* to, std::int64_t first, std::int64_t count
       each(reinterpret_cast<std::int32_t*>(to), [](T v) { return saturate<std::int32_t>(static_cast<double>(v)); });
       break;
     case Dtype::u8:
-      each(reinterpret_cast<std::uint8_t*>(to), [wraps](T v) {
-        if constexpr (!std::is_same_v<T, float>) {
-          if (wraps) { return static_cast<std::uint8_t>(v); }
+      if constexpr (!std::is_same_v<T, float>) {
+        if (wraps) {
+          each(reinterpret_cast<std::uint8_t*>(to), [](T v) { return static_cast<std::uint8_t>(v); });
+          break;
         }
-        return saturate<std::uint8_t>(static_cast<double>(v));
-      });
+      }
+      each(reinterpret_cast<std::uint8_t*>(to), [](T v) { return saturate<std::uint8_t>(static_cast<double>(v)); });
       break;
     case Dtype::boolean:
       each(reinterpret_cast<std::uint8_t*>(to), [](T v) { return static_cast<std::uint8_t>(v != T{} ? 1 : 0); });
