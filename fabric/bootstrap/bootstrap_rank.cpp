@@ -26,13 +26,10 @@ namespace {
   } while (false)
 
 int exchange(Session& session) {
-  const std::string mine = "value of rank " + std::to_string(session.rank());
-  NEED(session.put("key" + std::to_string(session.rank()), mine));
-  for (unsigned rank = 0; rank < session.size(); ++rank) {
-    auto value = session.get("key" + std::to_string(rank), 20s);
-    NEED(value);
-    NEED(*value == "value of rank " + std::to_string(rank));
-  }
+  const auto value_of = [](unsigned rank) { return "value of rank " + std::to_string(rank); };
+  const auto all = session.all_gather("value", value_of(session.rank()), 20s);
+  NEED(all && all->size() == session.size());
+  for (unsigned rank = 0; rank < session.size(); ++rank) { NEED((*all)[rank] == value_of(rank)); }
   for (int round = 0; round < 20; ++round) { NEED(session.barrier("round", 20s)); }
   const auto missing = session.get("nobody puts this", 20ms);
   NEED(!missing && missing.error().code == HAL_DEADLINE_EXCEEDED);

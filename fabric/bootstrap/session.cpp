@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <optional>
@@ -171,6 +172,18 @@ Result<std::string> Session::get(std::string_view key, Milliseconds timeout) {
   auto reply = request(id, MessageWriter(MessageType::get).number(id).text(key).take(), what, timeout);
   if (!reply) { return std::unexpected(std::move(reply).error()); }
   return std::move(reply->text);
+}
+
+Result<std::vector<std::string>> Session::all_gather(std::string_view name, std::string_view value,
+                                                     Milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  HAL_FABRIC_CHECK(put(fmt::format("{}/{}", name, world_.rank), value));
+  std::vector<std::string> out;
+  for (unsigned rank = 0; rank < world_.size; ++rank) {
+    const auto left = std::chrono::ceil<Milliseconds>(deadline - std::chrono::steady_clock::now());
+    HAL_FABRIC_TRY(out.emplace_back(), get(fmt::format("{}/{}", name, rank), std::max(left, Milliseconds(0))));
+  }
+  return out;
 }
 
 Result<void> Session::barrier(std::string_view name, Milliseconds timeout) {

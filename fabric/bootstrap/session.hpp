@@ -56,6 +56,8 @@ class Session {
   Result<void> put(std::string_view key, std::string_view value);
   // Waits until somebody has put the key. Errors: DEADLINE_EXCEEDED  naming the key and ranks known to be gone.
   Result<std::string> get(std::string_view key, Milliseconds timeout);
+  // Gives every rank's value to every rank, by rank. A name can be used once in a world. Errors: as put() and get().
+  Result<std::vector<std::string>> all_gather(std::string_view name, std::string_view value, Milliseconds timeout);
   // Until every rank has called it with this name. Errors: DEADLINE_EXCEEDED; PEER_LOST  naming who is gone.
   Result<void> barrier(std::string_view name, Milliseconds timeout);
   // All ranks, this one too, get the value as an event, all events in the same order.

@@ -49,20 +49,18 @@ struct Rank {
         window(device.buffer(kBytes * world.size).value()),
         peers(world.size),
         remotes(world.size) {
-    const auto put = [&](const std::string& key, const void* data, std::size_t size) {
-      NEED(session->put(key + std::to_string(world.rank), {static_cast<const char*>(data), size}));
-    };
     const auto address = device.address().value();
     const auto remote = window.export_memory().value();
-    put("address", address.data(), address.size());
-    put("window", &remote, sizeof remote);
+    const auto text = [](const void* data, std::size_t size) {
+      return std::string_view(static_cast<const char*>(data), size);
+    };
+    const auto addresses = session->all_gather("address", text(address.data(), address.size()), kSoon).value();
+    const auto windows = session->all_gather("window", text(&remote, sizeof remote), kSoon).value();
     for (unsigned other = 0; other < world.size; ++other) {
       if (other == world.rank) { continue; }
-      const std::string there = session->get("address" + std::to_string(other), kSoon).value();
-      peers[other] = device.connect(std::as_bytes(std::span(there)), other).value();
-      const std::string what = session->get("window" + std::to_string(other), kSoon).value();
-      NEED(what.size() == sizeof(hal::Remote));
-      std::memcpy(&remotes[other], what.data(), sizeof(hal::Remote));
+      peers[other] = device.connect(std::as_bytes(std::span(addresses[other])), other).value();
+      NEED(windows[other].size() == sizeof(hal::Remote));
+      std::memcpy(&remotes[other], windows[other].data(), sizeof(hal::Remote));
     }
     NEED(session->barrier("connected", kSoon));
   }

@@ -49,17 +49,16 @@ struct Rank {
     auto opened = engine->expose(window.data(), window.size());
     NEED(opened);
     exposed = *std::move(opened);
-    const std::string me = std::to_string(world.rank);
-    NEED(session->put("address" + me, engine->address()));
-    NEED(session->put("region" + me, {reinterpret_cast<const char*>(&exposed.region), sizeof exposed.region}));
+    const auto addresses = session->all_gather("address", engine->address(), 30s);
+    const auto regions =
+        session->all_gather("region", {reinterpret_cast<const char*>(&exposed.region), sizeof exposed.region}, 30s);
+    NEED(addresses && regions);
     remote.resize(world.size);
     for (unsigned rank = 0; rank < world.size; ++rank) {
       if (rank == world.rank) { continue; }
-      const auto address = session->get("address" + std::to_string(rank), 30s);
-      const auto region = session->get("region" + std::to_string(rank), 30s);
-      NEED(address && region && region->size() == sizeof(RemoteRegion));
-      std::memcpy(&remote[rank], region->data(), sizeof(RemoteRegion));
-      NEED(engine->connect(*address, rank, 30s));
+      NEED((*regions)[rank].size() == sizeof(RemoteRegion));
+      std::memcpy(&remote[rank], (*regions)[rank].data(), sizeof(RemoteRegion));
+      NEED(engine->connect((*addresses)[rank], rank, 30s));
     }
     NEED(session->barrier("connected", 30s));
   }
