@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices, memory, programs and the optional parts: forwarded but for the faults that live here.
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <span>
+
+#include "conformance/faults/shim.hpp"
+#include "graph/format.hpp"
+
+namespace hal::fault {
+namespace {
+
+std::uint32_t device_count(hal_driver* self) { return shim_of(self).ops.device_count(shim_of(self).inner); }
+
+void device_describe(hal_driver* self, std::uint32_t i, hal_device_info* out) {
+  Shim& shim = shim_of(self);
+  shim.ops.device_describe(shim.inner, i, out);
+  if (shim.is("SF-220")) { out->vendor = ""; }
+}
+
+hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_device_traits* out) {
+  Shim& shim = shim_of(self);
+  hal_error* error = shim.ops.device_open(shim.inner, request, out);
+  if (error != nullptr && shim.is("SF-223")) {
+    hal_device_request bare = *request;
+    bare.part = "";
+    bare.params = "";
+    hal_release(error);
+    error = shim.ops.device_open(shim.inner, &bare, out);
+  }
+  if (error != nullptr) { return error; }
+  if (shim.is("SF-220")) { out->info.vendor = ""; }
+  if (shim.is("SF-218")) { [[maybe_unused]] const int forgotten = eventfd(0, EFD_CLOEXEC); }
+  return nullptr;
+}
+
+void device_close(hal_driver* self, void* device) { shim_of(self).ops.device_close(shim_of(self).inner, device); }
+
+hal_verdict supports(hal_driver* self, void* device, const char* feature) {
+  Shim& shim = shim_of(self);
+  const hal_verdict verdict = shim.ops.supports(shim.inner, device, feature);
+  if (shim.is("SF-027") && std::string_view(feature) == "timestamp") { return {HAL_NO, "seeded fault"}; }
+  if (shim.is("SF-029") && std::string_view(feature) == "timestamp") {
+    const std::lock_guard lock(shim.mutex);
+    if (shim.made_a_lane) { return {verdict.support == HAL_NO ? HAL_YES : HAL_NO, "seeded fault"}; }
+  }
+  return verdict;
+}
+
+hal_error* memory_allocate(hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out) {
+  Shim& shim = shim_of(self);
+  if (shim.is("SF-034")) {
+    const std::lock_guard lock(shim.mutex);
+    if (shim.out_of_memory) {
+      return make_error(shim, HAL_OUT_OF_DEVICE_MEMORY, "seeded fault: 0 bytes free, largest block 0");
+    }
+  }
+  if (shim.is("SF-212")) {
+    const std::lock_guard lock(shim.mutex);
+    if (shim.reuse_next && shim.last_device == device && shim.last.impl != nullptr && shim.last.bytes >= bytes) {
+      shim.reuse_next = false;
+      ++shim.users[shim.last.impl];
+      *out = shim.last;
+      out->bytes = bytes;
+      return nullptr;
+    }
+    shim.reuse_next = true;
+  }
+  hal_error* error = shim.ops.memory_allocate(shim.inner, device, bytes, out);
+  const std::lock_guard lock(shim.mutex);
+  if (error != nullptr) {
+    shim.out_of_memory = shim.out_of_memory || hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY;
+    return error;
+  }
+  if (shim.is("SF-212")) {
+    shim.last = *out;
+    shim.last_device = device;
+    shim.users[out->impl] = 1;
+  }
+  return nullptr;
+}
+
+void memory_free(hal_driver* self, void* device, const hal_memory* memory) {
+  Shim& shim = shim_of(self);
+  if (shim.is("SF-212")) {
+    const std::lock_guard lock(shim.mutex);
+    if (--shim.users[memory->impl] > 0) { return; }
+    if (shim.last.impl == memory->impl) { shim.last = {}; }
+  }
+  shim.ops.memory_free(shim.inner, device, memory);
+}
+
+hal_verdict program_check(hal_driver* self, void* device, const hal_image* image) {
+  Shim& shim = shim_of(self);
+  if (shim.is("SF-125")) { return {HAL_YES, "seeded fault"}; }
+  return shim.ops.program_check(shim.inner, device, image);
+}
+
+hal_error* program_load(hal_driver* self, void* device, const hal_image* image, const hal_signature* signatures,
+                        std::uint32_t count, void** out) {
+  Shim& shim = shim_of(self);
+  if (shim.is("SF-217") && std::string_view(image->format) == "hal.graph") {
+    const auto* bytes = static_cast<const std::byte*>(image->bytes);
+    std::vector<std::byte> changed(bytes, bytes + image->size);
+    round_down(changed);
+    hal_image other = *image;
+    other.bytes = changed.data();
+    return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
+  }
+  return shim.ops.program_load(shim.inner, device, image, signatures, count, out);
+}
+
+void program_unload(hal_driver* self, void* device, void* program) {
+  Shim& shim = shim_of(self);
+  {
+    const std::lock_guard lock(shim.mutex);
+    shim.graphs_run.erase(program);
+  }
+  shim.ops.program_unload(shim.inner, device, program);
+}
+
+std::uint32_t number(hal_driver* self, void* device, const char* name, std::uint64_t* out) {
+  return shim_of(self).ops.number(shim_of(self).inner, device, name, out);
+}
+hal_error* report(hal_driver* self, void* device, char** out) {
+  return shim_of(self).ops.report(shim_of(self).inner, device, out);
+}
+hal_error* memory_export(hal_driver* self, void* device, const hal_memory* memory, hal_remote* out) {
+  return shim_of(self).ops.memory_export(shim_of(self).inner, device, memory, out);
+}
+hal_error* address(hal_driver* self, void* device, const void** bytes, std::uint64_t* size) {
+  return shim_of(self).ops.address(shim_of(self).inner, device, bytes, size);
+}
+hal_error* peer_connect(hal_driver* self, void* device, const void* bytes, std::uint64_t size, std::uint32_t rank,
+                        void** out) {
+  return shim_of(self).ops.peer_connect(shim_of(self).inner, device, bytes, size, rank, out);
+}
+void peer_close(hal_driver* self, void* device, void* peer) {
+  shim_of(self).ops.peer_close(shim_of(self).inner, device, peer);
+}
+
+}  // namespace
+
+void round_down(std::vector<std::byte>& graph) {
+  using namespace hal::graph;
+  // Damaged graphs come here too: every range is checked, and what does not fit is left for the driver to refuse.
+  const auto at = [&]<class T>(std::uint64_t offset, T& out) {
+    if (offset > graph.size() || graph.size() - offset < sizeof(T)) { return false; }
+    std::memcpy(&out, graph.data() + offset, sizeof(T));
+    return true;
+  };
+  format::Header header{};
+  if (!at(0, header)) { return; }
+  bool changed = false;
+  const auto& nodes = header.sections[static_cast<std::size_t>(format::SectionKind::nodes)];
+  const auto& attributes = header.sections[static_cast<std::size_t>(format::SectionKind::attributes)];
+  for (std::uint64_t i = 0; i < nodes.bytes / sizeof(format::NodeRecord); ++i) {
+    format::NodeRecord node{};
+    if (!at(nodes.offset + i * sizeof node, node)) { return; }
+    if (node.op != static_cast<std::uint8_t>(Op::map)) { continue; }
+    for (std::uint64_t k = 0; k < node.attributes_bytes / sizeof(format::InstructionRecord); ++k) {
+      format::InstructionRecord instruction{};
+      const std::uint64_t offset = attributes.offset + node.attributes_offset + k * sizeof instruction;
+      if (!at(offset, instruction)) { return; }
+      if (instruction.opcode != static_cast<std::uint8_t>(Opcode::round)) { continue; }
+      graph[offset] = static_cast<std::byte>(Opcode::floor);
+      changed = true;
+    }
+  }
+  if (changed) { std::memset(graph.data() + offsetof(format::Header, checksum), 0, sizeof header.checksum); }
+}
+
+void fill_device_table(const Shim& shim, hal_driver_ops& table) {
+  table.device_count = device_count;
+  table.device_describe = device_describe;
+  table.device_open = device_open;
+  table.device_close = device_close;
+  table.supports = supports;
+  table.memory_allocate = memory_allocate;
+  table.memory_free = memory_free;
+  table.program_check = program_check;
+  table.program_load = program_load;
+  table.program_unload = program_unload;
+  // What the driver does without, the shim does without.
+  table.number = shim.ops.number != nullptr ? number : nullptr;
+  table.report = shim.ops.report != nullptr ? report : nullptr;
+  table.memory_export = shim.ops.memory_export != nullptr ? memory_export : nullptr;
+  table.address = shim.ops.address != nullptr ? address : nullptr;
+  table.peer_connect = shim.ops.peer_connect != nullptr ? peer_connect : nullptr;
+  table.peer_close = shim.ops.peer_close != nullptr ? peer_close : nullptr;
+}
+
+}  // namespace hal::fault

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+
+#include "conformance/faults/shim.hpp"
+
+namespace hal::fault {
+namespace {
+
+void drop(hal_command& command) { command = {HAL_OP_BARRIER, 0, command.label, {}}; }
+
+bool has_room(const hal_slice& slice, std::uint64_t more) {
+  return slice.buffer != nullptr && slice.offset + slice.length + more <= slice.buffer->memory.bytes;
+}
+
+// The command's own arguments, to be changed.
+std::vector<hal_arg>& own_args(hal_command& command, std::vector<std::vector<hal_arg>>& args) {
+  auto& run = command.as.run;
+  args.emplace_back(run.args, run.args + run.arg_count);
+  run.args = args.back().data();
+  return args.back();
+}
+
+void spoil_copy(const Shim& shim, hal_command& command) {
+  auto& copy = command.as.copy;
+  if (shim.is("SF-206")) {
+    if (copy.to.length == 1) { return drop(command); }
+    copy.to.length = --copy.from.length;
+  }
+  if (shim.is("SF-207") && has_room(copy.to, 1) && has_room(copy.from, 1)) { copy.to.length = ++copy.from.length; }
+  if (shim.is("SF-208")) { copy.to.length = copy.from.length = std::min<std::uint64_t>(copy.from.length, 65536); }
+}
+
+void spoil_fill(const Shim& shim, hal_command& command) {
+  auto& fill = command.as.fill;
+  if (shim.is("SF-042") && fill.pattern_bytes == 2 && has_room(fill.to, 2)) { fill.to.length += 2; }
+  if (shim.is("SF-043") && fill.pattern_bytes > 1 && fill.to.offset % 8 != 0) {
+    const std::uint64_t bits = fill.pattern_bytes * 8;
+    const std::uint64_t mask = bits == 64 ? UINT64_MAX : (std::uint64_t{1} << bits) - 1;
+    const std::uint64_t pattern = fill.pattern & mask;
+    fill.pattern = ((pattern >> 8U) | (pattern << (bits - 8))) & mask;
+  }
+}
+
+void spoil_run(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
+  auto& run = command.as.run;
+  if (run.has_grid == 0) {
+    if (!shim.is("SF-216")) { return; }
+    const std::lock_guard lock(shim.mutex);
+    if (!shim.graphs_run.insert(run.program->impl).second) { drop(command); }
+    return;
+  }
+  if (shim.is("SF-117")) {
+    for (hal_arg& each : own_args(command, args)) {
+      if (each.kind == HAL_ARG_SCALAR && each.size == 8) { std::memset(each.value.scalar + 4, 0, 4); }
+    }
+  }
+  if (shim.is("SF-118")) {
+    for (hal_arg& each : own_args(command, args)) {
+      if (each.kind == HAL_ARG_BUFFER) { each.value.slice.offset = 0; }
+    }
+  }
+  if (shim.is("SF-119") && run.grid.groups[0] > 1) { --run.grid.groups[0]; }
+  if (shim.is("SF-214") && run.entry == 1) { run.entry = 0; }
+}
+
+// SF-187: each launch of an entry gets the scalars of the last one in the batch.
+void capture_late(std::vector<hal_command>& commands, std::vector<std::vector<hal_arg>>& args) {
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    for (std::size_t k = commands.size(); k-- > i + 1;) {
+      const auto& first = commands[i].as.run;
+      const auto& later = commands[k].as.run;
+      if (commands[i].op != HAL_OP_RUN || commands[k].op != HAL_OP_RUN || first.program != later.program ||
+          first.entry != later.entry) {
+        continue;
+      }
+      std::vector<hal_arg>& changed = own_args(commands[i], args);
+      for (std::size_t a = 0; a < changed.size(); ++a) {
+        if (changed[a].kind == HAL_ARG_SCALAR) { changed[a] = later.args[a]; }
+      }
+      break;
+    }
+  }
+}
+
+}  // namespace
+
+void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
+           std::vector<std::vector<hal_arg>>& args) {
+  args.reserve(commands.size() * 2);
+  if (shim.is("SF-187")) { capture_late(commands, args); }
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    hal_command& command = commands[i];
+    if (shim.is("SF-074") && i + 8 < commands.size()) { drop(command); }
+    if (shim.is("SF-228") && (first + i) % 7 == 0) { drop(command); }
+    if (shim.is("SF-215") && command.op == HAL_OP_TIMESTAMP) {
+      const std::lock_guard lock(shim.mutex);
+      const hal_slice to = command.as.timestamp.to;
+      command.op = HAL_OP_FILL;
+      command.as.fill = {to, --shim.clock, 8};
+    }
+    switch (command.op) {
+      case HAL_OP_COPY:
+        spoil_copy(shim, command);
+        break;
+      case HAL_OP_FILL:
+        spoil_fill(shim, command);
+        break;
+      case HAL_OP_RUN:
+        spoil_run(shim, command, args);
+        break;
+      default:
+        break;
+    }
+  }
+  if (shim.is("SF-210")) {
+    for (std::size_t i = 0; i + 1 < commands.size(); i += 2) {
+      if (commands[i].op != HAL_OP_BARRIER && commands[i + 1].op != HAL_OP_BARRIER) {
+        std::swap(commands[i], commands[i + 1]);
+      }
+    }
+  }
+}
+
+}  // namespace hal::fault
