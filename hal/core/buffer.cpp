@@ -25,12 +25,9 @@ Result<Ref<Buffer>> Buffer::make(Device& device, const std::shared_ptr<Pool>& po
 
 void Buffer::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Buffer*>(object);
-  if (self->returned) {
-    delete self;
-    return;
-  }
+  // Commands that are held back or that a lane has taken point to this object, also when FREE has returned its memory.
   self->device->instance().when_idle([self] {
-    self->pool->put(self->memory);
+    if (!self->returned) { self->pool->put(self->memory); }
     delete self;
   });
 }

@@ -315,8 +315,8 @@ bool Queue::advance_one(Pending& pending) {
     begin_call(pending_.front());
     return false;
   }
-  // Read before the lane is asked: it may complete all that it has between its refusal and a later look, and then nothing
-  // would ever be one more.
+  // Read before the lane is asked: it may complete all that it has between its refusal and a later look, and then
+  // nothing would ever be one more.
   const std::uint64_t done = hal_lane_completed(timeline_->lane());
   pending.taken += hand_over(pending.first + pending.taken, std::span(pending.commands).subspan(pending.taken));
   if (pending.taken == pending.commands.size()) { return true; }
@@ -359,6 +359,30 @@ void Queue::cancel() {
 
 // Splits a submission at the commands that the core carries out itself. The first part gets the waits, the last the
 // signals; queue order joins the rest.
+// The queue failed while this submission was on its way in parts, perhaps by its own host call. What is left takes its
+// numbers, which are lost; answering with an error now would deny the parts that were accepted.
+std::uint64_t Queue::abandon(const Batch& batch, std::size_t from) {
+  std::uint64_t last = timeline_->assigned.load(std::memory_order_relaxed);
+  for (std::size_t at = from; at < batch.commands.size(); ++at) {
+    const hal_command& command = batch.commands[at];
+    ++last;
+    if (command.op == HAL_OP_CALL) {
+      device_->instance().workers().post(
+          [function = command.as.call.function, user = command.as.call.user, failure = timeline_->failure()] {
+            hal_release(function(user, failure));
+            hal_release(failure);
+          });
+    } else if (command.op == HAL_OP_FREE) {
+      Buffer& buffer = *cast(command.as.free.buffer);
+      if (!__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) {
+        buffer.pool->put_after(buffer.memory, timeline_, last);
+      }
+    }
+  }
+  timeline_->assigned.store(last, std::memory_order_release);
+  return last;
+}
+
 Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
   HAL_CHECK(check_points(sync));
   hal_sync now{sync.waits, nullptr, sync.wait_count, 0, sync.where};
@@ -368,7 +392,11 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
     hal_command& command = batch.commands[at];
     if (command.op == HAL_OP_CALL) {
       const std::lock_guard lock(mutex_);
-      if (timeline_->failed()) { return failed_already(); }
+      if (timeline_->failed()) {
+        if (at == 0) { return failed_already(); }
+        last = abandon(batch, at);
+        break;
+      }
       if (pending_.size() >= device_->instance().pending_limit()) {
         return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' holds back its declared limit", label()));
       }
@@ -390,7 +418,14 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
       Batch barrier;
       barrier.commands.push_back(kBarrier);
       barrier.commands.back().label = command.label;
-      HAL_TRY(last, submit_plain(barrier, now));
+      const Result<std::uint64_t> freed = submit_plain(barrier, now);
+      if (!freed) {
+        if (at == 0 || !timeline_->failed()) { return freed.error(); }
+        const std::lock_guard lock(mutex_);
+        last = abandon(batch, at);
+        break;
+      }
+      last = *freed;
       if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) {
         return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already");
       }
@@ -406,7 +441,15 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
              batch.commands[at].op != HAL_OP_FREE && !crosses_devices(*device_, batch.commands[at])) {
         part.commands.push_back(batch.commands[at++]);
       }
-      HAL_TRY(last, submit_plain(part, now));
+      const Result<std::uint64_t> handed = submit_plain(part, now);
+      if (!handed) {
+        const std::size_t from = at - part.commands.size();
+        if (from == 0 || !timeline_->failed()) { return handed.error(); }
+        const std::lock_guard lock(mutex_);
+        last = abandon(batch, from);
+        break;
+      }
+      last = *handed;
     }
     begun();
   }

@@ -61,6 +61,7 @@ class Queue : public hal_queue {
   std::vector<hal_point> unreached(const hal_sync& sync, std::uint64_t next);
   Result<std::uint64_t> submit_plain(Batch& batch, const hal_sync& sync);
   Result<std::uint64_t> submit_parts(Batch& batch, const hal_sync& sync);
+  std::uint64_t abandon(const Batch& batch, std::size_t from);  // with the lock held
   Result<hal_point> copy_across(hal_command& command, const hal_sync& sync);
   void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
   void promise_signals(const hal_sync& sync, std::uint64_t number);
