@@ -354,7 +354,13 @@ class Parser {
       if (label.defined) { fail(fmt::format("label '{}' is defined twice", peek().text)); }
       label.defined = true;
       kernel.labels[label.number] = static_cast<std::uint32_t>(kernel.statements.size());
+      const std::uint32_t number = label.number;
       at_ += 2;
+      if (accept(".branchtargets")) {
+        std::vector<std::uint32_t>& targets = kernel.tables[number];
+        do { targets.push_back(label_named(word("a label"), kernel).number); } while (accept(","));
+        expect(";");
+      }
     } else {
       statement(kernel);
     }

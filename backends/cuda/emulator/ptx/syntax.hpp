@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,9 +88,10 @@ struct Kernel {
   std::vector<Register> registers;
   std::vector<Symbol> variables;  // shared and local of this kernel
   std::vector<Statement> statements;
-  std::vector<std::uint32_t> labels;         // label number -> statement it stands before
-  std::uint32_t max_threads[3] = {0, 0, 0};  // .maxntid or .reqntid; 0: not given
-  bool exact_threads = false;                // .reqntid
+  std::vector<std::uint32_t> labels;                           // label number -> statement it stands before
+  std::map<std::uint32_t, std::vector<std::uint32_t>> tables;  // .branchtargets: label number -> label numbers
+  std::uint32_t max_threads[3] = {0, 0, 0};                    // .maxntid or .reqntid; 0: not given
+  bool exact_threads = false;                                  // .reqntid
 };
 
 struct Syntax {

@@ -151,6 +151,7 @@ class Decoder {
     if (base == "setp") { return set_predicate(m); }
     if (base == "selp") { return select(m); }
     if (base == "bra" || base == "ret" || base == "exit" || base == "trap") { return jump(m); }
+    if (base == "brx") { return indexed_jump(m); }
     if (base == "bar" || base == "barrier") { return barrier(m); }
     if (one_of(base, {"shfl", "vote", "match", "redux", "activemask", "elect"})) { return across_lanes(m); }
     if (base == "atom" || base == "red") { return atomic(m); }
@@ -686,6 +687,25 @@ class Decoder {
     }
     need(0, 0);
     control(m.base() == "trap" ? Control::trap : Control::exit);
+  }
+
+  // brx.idx: one comparison and jump for each entry of the table. An index outside is undefined in PTX; here it faults.
+  void indexed_jump(Modifiers& m) {
+    if (!m.take("idx")) { unsupported(); }
+    m.take("uni");
+    done(m);
+    need(2, 2);
+    const auto table = kernel_.tables.find(operand(1).kind == OperandKind::label ? operand(1).index : kNoRow);
+    if (statement_->guarded) { fail("a guard is not supported here"); }
+    if (table == kernel_.tables.end()) { fail("needs a table of .branchtargets"); }
+    const std::uint32_t index = from(0, Type::u32), hit = rows_.temporary(4);
+    for (std::size_t n = 0; n < table->second.size(); ++n) {
+      emit("setp.eq.b32", {hit, index, rows_.constant(n, 4)});
+      Instruction& jump = control(Control::branch);
+      jump.guard = hit;
+      jump.target = table->second[n];
+    }
+    control(Control::trap);
   }
 
   void converge(Instruction& i, const Operand& members) {

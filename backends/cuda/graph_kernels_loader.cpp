@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph_kernels_loader.hpp"
+
+#include <fmt/format.h>
+
+#include "kernels/graph_kernels.hpp"
+#include "lane.hpp"
+
+namespace hal::cuda {
+
+namespace {
+
+constexpr const char* kNames[] = {"hal_strided_copy_1", "hal_strided_copy_2", "hal_strided_copy_4", "hal_fill",
+                                  "hal_timestamp",      "hal_convert",        "hal_contract",       "hal_matmul_f32",
+                                  "hal_reduce",         "hal_gather",         "hal_scatter",        "hal_map"};
+static_assert(std::size(kNames) == static_cast<std::size_t>(KernelId::count));
+
+}  // namespace
+
+Result<CUlibrary> load_ptx(const Device& device, const char* text) {
+  char log[2048] = "";
+  CUjit_option names[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+  void* values[] = {log, reinterpret_cast<void*>(sizeof(log))};
+  CUlibrary library = nullptr;
+  const CUresult result = device.api().LibraryLoadData(&library, text, names, values, 2, nullptr, nullptr, 0);
+  if (result == CUDA_SUCCESS) { return library; }
+  log[sizeof(log) - 1] = '\0';
+  return fail(device.api(), result,
+              *log == '\0' ? std::string("the driver refused the PTX image")
+                           : fmt::format("the PTX image does not compile: {}", log));
+}
+
+Result<std::unique_ptr<GraphKernels>> GraphKernels::load(Device& device) {
+  device.enter();
+  std::unique_ptr<GraphKernels> kernels(new GraphKernels(device));
+  HAL_TRY(kernels->library_, load_ptx(device, kGraphPtx));
+  for (std::size_t i = 0; i < kernels->kernels_.size(); ++i) {
+    HAL_CHECK(check(device.api(), device.api().LibraryGetKernel(&kernels->kernels_[i], kernels->library_, kNames[i]),
+                    kNames[i]));
+  }
+  return kernels;
+}
+
+GraphKernels::~GraphKernels() {
+  if (library_ != nullptr) { device_.api().LibraryUnload(library_); }
+}
+
+Result<void> GraphKernels::fill(Lane& lane, CUdeviceptr to, std::uint64_t bytes, std::uint64_t pattern,
+                                std::uint32_t pattern_bytes) const {
+  kernels::Fill f{reinterpret_cast<unsigned char*>(to), bytes, pattern, pattern_bytes};
+  void* parameters[] = {&f};
+  return lane.launch(kernel(KernelId::fill), {static_cast<std::uint32_t>((bytes + kBlock - 1) / kBlock), 1, 1},
+                     {kBlock, 1, 1}, 0, parameters);
+}
+
+Result<void> GraphKernels::timestamp(Lane& lane, CUdeviceptr to) const {
+  void* parameters[] = {&to};
+  return lane.launch(kernel(KernelId::timestamp), {1, 1, 1}, {1, 1, 1}, 0, parameters);
+}
+
+}  // namespace hal::cuda

@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tensor graph as a list of launches: parameters are laid out once at load; a run fills in the addresses.
+#include "graph_program.hpp"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <type_traits>
+#include <unordered_map>
+
+#include "driver_kit/errors.hpp"
+#include "driver_kit/slices.hpp"
+#include "graph/contraction.hpp"
+#include "graph/element.hpp"
+#include "graph/plan.hpp"
+#include "graph/view.hpp"
+#include "graph_kernels_loader.hpp"
+#include "kernels/graph_kernels.hpp"
+#include "lane.hpp"
+
+namespace hal::cuda {
+
+namespace {
+
+using graph::Op;
+using graph::Role;
+namespace k = kernels;
+
+constexpr std::int64_t kMostElements = INT32_MAX;  // kernels count in 32 bits
+constexpr std::uint32_t kBlock = GraphKernels::kBlock;
+
+std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+std::uint64_t size_of(DType type) { return dtype_bits(type) / 8; }  // of the types below
+
+unsigned kernel_type(DType type) {
+  switch (type) {
+    case DType::f32:
+      return k::kF32;
+    case DType::bf16:
+      return k::kBf16;
+    case DType::i32:
+      return k::kI32;
+    case DType::i8:
+      return k::kI8;
+    case DType::u8:
+      return k::kU8;
+    case DType::boolean:
+      return k::kBool;
+    default:
+      return 0;
+  }
+}
+
+Error unsupported(const graph::View& view, std::size_t node, const std::string& why) {
+  return kit::error(kOrigin, HAL_UNSUPPORTED, fmt::format("{}: {}", view.node_label(node), why));
+}
+
+Result<void> check_tensors(const graph::View& view) {
+  const auto check = [](const graph::Tensor& t, const std::string& who) -> Result<void> {
+    if (kernel_type(t.dtype) == 0) {
+      return kit::error(
+          kOrigin, HAL_UNSUPPORTED,
+          fmt::format("{} has type {}; graphs on CUDA have f32, bf16, i32, i8, u8 and bool", who, dtype_name(t.dtype)));
+    }
+    if (t.elements > kMostElements) {
+      return kit::error(
+          kOrigin, HAL_UNSUPPORTED,
+          fmt::format("{} has {} elements; graphs on CUDA take at most {}", who, t.elements, kMostElements));
+    }
+    return {};
+  };
+  for (std::size_t t = 0; t < view.parameter_count(); ++t) {
+    HAL_CHECK(check(view.tensor(t), fmt::format("parameter {} (\"{}\")", t, view.tensor(t).name)));
+  }
+  for (std::size_t n = 0; n < view.nodes().size(); ++n) {
+    HAL_CHECK(check(view.tensor(view.nodes()[n].output), view.node_label(n)));
+    if (view.nodes()[n].op == Op::map && view.nodes()[n].as<graph::MapAttributes>().code.size() > k::kMapCode) {
+      return unsupported(view, n, fmt::format("expressions on CUDA have at most {} instructions", k::kMapCode));
+    }
+  }
+  return {};
+}
+
+// One launch. Addresses in `parameters` are filled in at each run.
+struct Step {
+  KernelId kernel = KernelId::fill;
+  std::uint32_t grid[3] = {1, 1, 1};
+  std::vector<std::byte> parameters;
+  struct Slot {
+    std::uint32_t offset;
+    std::uint32_t tensor;
+  };
+  std::vector<Slot> slots;
+  std::uint32_t fault_offset = 0, command_offset = 0;  // of gather and scatter; else 0
+};
+
+class Builder {
+ public:
+  explicit Builder(const graph::View& view) : view_(view) {}
+
+  Result<std::vector<Step>> run() {
+    for (std::size_t n = 0; n < view_.nodes().size(); ++n) {
+      node_ = &view_.nodes()[n];
+      HAL_CHECK(node(n));
+    }
+    return std::move(steps_);
+  }
+  bool may_fail() const { return may_fail_; }
+
+ private:
+  const graph::Tensor& input(std::size_t i) const { return view_.tensor(node_->inputs[i]); }
+  const graph::Tensor& output() const { return view_.tensor(node_->output); }
+
+  template <class P>
+  Step& add(KernelId kernel, const P& parameters, std::uint64_t threads) {
+    static_assert(std::is_trivially_copyable_v<P>);
+    Step& s = steps_.emplace_back();
+    s.kernel = kernel;
+    s.grid[0] = static_cast<std::uint32_t>((threads + kBlock - 1) / kBlock);
+    s.parameters.resize(sizeof(P));
+    std::memcpy(s.parameters.data(), &parameters, sizeof(P));
+    return s;
+  }
+  static void slot(Step& s, std::size_t offset, std::uint32_t tensor) {
+    s.slots.push_back({static_cast<std::uint32_t>(offset), tensor});
+  }
+  static KernelId copy_kernel(DType type) {
+    const std::uint64_t size = size_of(type);
+    return size == 1 ? KernelId::strided_copy_1 : size == 2 ? KernelId::strided_copy_2 : KernelId::strided_copy_4;
+  }
+
+  Result<void> node(std::size_t n) {
+    switch (node_->op) {
+      case Op::contract:
+        return contract(n);
+      case Op::map:
+        return map();
+      case Op::reduce:
+        return reduce();
+      case Op::view:
+        return view();
+      case Op::gather:
+        return gather();
+      case Op::scatter:
+        return scatter();
+      case Op::pad:
+        return pad();
+      case Op::concat:
+        return concat();
+      case Op::convert:
+        return convert();
+      case Op::constant:
+        return {};
+    }
+    return unsupported(view_, n, "an operation that CUDA does not know");
+  }
+
+  static void row_major(const graph::Tensor& t, int* strides) {
+    std::int64_t stride = 1;
+    for (std::size_t d = t.rank; d-- > 0;) {
+      strides[d] = static_cast<int>(stride);
+      stride *= t.dims[d];
+    }
+  }
+
+  // Copies all of `from` (row-major) into `to` at an offset and with the strides of `to`, or the other way round.
+  void strided(std::uint32_t to, std::uint32_t from, const graph::Tensor& shape, const int* to_stride, int to_offset,
+               const int* from_stride, int from_offset) {
+    k::StridedCopy c{};
+    c.total = static_cast<unsigned>(shape.elements);
+    c.rank = static_cast<int>(shape.rank);
+    c.to_offset = to_offset;
+    c.from_offset = from_offset;
+    for (std::size_t d = 0; d < shape.rank; ++d) {
+      c.size[d] = static_cast<unsigned>(shape.dims[d]);
+      c.to_stride[d] = to_stride[d];
+      c.from_stride[d] = from_stride[d];
+    }
+    Step& s = add(copy_kernel(shape.dtype), c, c.total);
+    slot(s, offsetof(k::StridedCopy, to), to);
+    slot(s, offsetof(k::StridedCopy, from), from);
+  }
+
+  Result<void> view() {
+    const auto& a = node_->as<graph::ViewAttributes>();
+    int to[graph::kMaxRank] = {}, from[graph::kMaxRank] = {};
+    row_major(output(), to);
+    // Verified: every index lies inside the input, so strides that matter fit in 32 bits.
+    for (std::size_t d = 0; d < output().rank; ++d) {
+      from[d] = output().dims[d] == 1 ? 0 : static_cast<int>(a.strides[d]);
+    }
+    strided(node_->output, node_->inputs[0], output(), to, 0, from, static_cast<int>(a.offset));
+    return {};
+  }
+
+  Result<void> pad() {
+    const auto& a = node_->as<graph::PadAttributes>();
+    std::byte value[8] = {};
+    graph::store_element(output().dtype, value, 0, a.value);
+    k::Fill f{};
+    f.bytes = output().bytes;
+    f.pattern_bytes = static_cast<unsigned>(size_of(output().dtype));
+    std::memcpy(&f.pattern, value, f.pattern_bytes);
+    slot(add(KernelId::fill, f, f.bytes), offsetof(k::Fill, to), node_->output);
+    int to[graph::kMaxRank] = {}, from[graph::kMaxRank] = {};
+    row_major(output(), to);
+    row_major(input(0), from);
+    int offset = 0;
+    for (std::size_t d = 0; d < output().rank; ++d) { offset += static_cast<int>(a.low[d]) * to[d]; }
+    strided(node_->output, node_->inputs[0], input(0), to, offset, from, 0);
+    return {};
+  }
+
+  Result<void> concat() {
+    const std::size_t axis = node_->as<graph::ConcatAttributes>().axis;
+    int to[graph::kMaxRank] = {};
+    row_major(output(), to);
+    int offset = 0;
+    for (std::size_t i = 0; i < node_->inputs.size(); ++i) {
+      int from[graph::kMaxRank] = {};
+      row_major(input(i), from);
+      strided(node_->output, node_->inputs[i], input(i), to, offset, from, 0);
+      offset += static_cast<int>(input(i).dims[axis]) * to[axis];
+    }
+    return {};
+  }
+
+  Result<void> convert() {
+    k::Convert c{};
+    c.total = static_cast<unsigned>(output().elements);
+    c.to_type = kernel_type(output().dtype);
+    c.from_type = kernel_type(input(0).dtype);
+    Step& s = add(KernelId::convert, c, c.total);
+    slot(s, offsetof(k::Convert, to), node_->output);
+    slot(s, offsetof(k::Convert, from), node_->inputs[0]);
+    return {};
+  }
+
+  Result<void> contract(std::size_t n) {
+    const graph::Contraction c = graph::classify_contraction(view_, *node_);
+    const auto product = c.matmul();
+    const bool f32 = input(0).dtype == DType::f32 && input(1).dtype == DType::f32 && output().dtype == DType::f32;
+    if (product && f32 && product->m.size >= 8 && product->n.size >= 4 && product->k.size >= 4 &&
+        product->batch.size <= 65535 && product->m.size <= 65535 * 16) {
+      k::Matmul p{};
+      p.m = static_cast<int>(product->m.size);
+      p.n = static_cast<int>(product->n.size);
+      p.k = static_cast<int>(product->k.size);
+      p.left_m = static_cast<int>(product->m.left);
+      p.left_k = static_cast<int>(product->k.left);
+      p.right_k = static_cast<int>(product->k.right);
+      p.right_n = static_cast<int>(product->n.right);
+      p.out_m = static_cast<int>(product->m.out);
+      p.out_n = static_cast<int>(product->n.out);
+      p.left_batch = product->batch.left;
+      p.right_batch = product->batch.right;
+      p.out_batch = product->batch.out;
+      Step& s = add(KernelId::matmul_f32, p, 1);
+      s.grid[0] = static_cast<std::uint32_t>((product->n.size + 15) / 16);
+      s.grid[1] = static_cast<std::uint32_t>((product->m.size + 15) / 16);
+      s.grid[2] = static_cast<std::uint32_t>(product->batch.size);
+      slot(s, offsetof(k::Matmul, out), node_->output);
+      slot(s, offsetof(k::Matmul, left), node_->inputs[0]);
+      slot(s, offsetof(k::Matmul, right), node_->inputs[1]);
+      return {};
+    }
+    if (c.batch.size() + c.m.size() + c.n.size() + c.k.size() > k::kContractLoops) {
+      return unsupported(view_, n, fmt::format("more than {} loops after merging", k::kContractLoops));
+    }
+    k::Contract p{};
+    p.total = static_cast<unsigned>(output().elements);
+    p.type = kernel_type(input(0).dtype);
+    p.out_type = kernel_type(output().dtype);
+    p.k_outer = 1;
+    std::size_t at = 0;
+    const auto put = [&](const std::vector<graph::Loop>& loops) {
+      for (const graph::Loop& l : loops) {
+        p.size[at] = static_cast<unsigned>(l.size);
+        p.left_stride[at] = static_cast<int>(l.left);
+        p.right_stride[at] = static_cast<int>(l.right);
+        p.out_stride[at] = static_cast<int>(l.out);
+        ++at;
+      }
+    };
+    put(c.batch);
+    put(c.m);
+    put(c.n);
+    p.outer = static_cast<int>(at);
+    put(c.k);
+    p.inner = static_cast<int>(at) - p.outer;
+    for (std::size_t i = 0; i + 1 < c.k.size(); ++i) { p.k_outer *= static_cast<unsigned>(c.k[i].size); }
+    Step& s = add(KernelId::contract, p, p.total);
+    slot(s, offsetof(k::Contract, out), node_->output);
+    slot(s, offsetof(k::Contract, left), node_->inputs[0]);
+    slot(s, offsetof(k::Contract, right), node_->inputs[1]);
+    return {};
+  }
+
+  Result<void> reduce() {
+    const auto& a = node_->as<graph::ReduceAttributes>();
+    k::Reduce p{};
+    p.total = static_cast<unsigned>(output().elements);
+    p.type = kernel_type(input(0).dtype);
+    p.to_type = kernel_type(output().dtype);
+    p.op = static_cast<unsigned>(a.op);
+    p.count = 1;
+    int strides[graph::kMaxRank] = {};
+    row_major(input(0), strides);
+    std::size_t at = 0;
+    const auto put = [&](bool reduced) {
+      for (std::size_t d = 0; d < input(0).rank; ++d) {
+        if ((((a.axes >> d) & 1u) != 0) != reduced) { continue; }
+        p.size[at] = static_cast<unsigned>(input(0).dims[d]);
+        p.stride[at] = strides[d];
+        if (reduced) { p.count *= p.size[at]; }
+        ++at;
+      }
+    };
+    put(false);
+    p.outer = static_cast<int>(at);
+    put(true);
+    p.inner = static_cast<int>(at) - p.outer;
+    Step& s = add(KernelId::reduce, p, p.total);
+    slot(s, offsetof(k::Reduce, to), node_->output);
+    slot(s, offsetof(k::Reduce, from), node_->inputs[0]);
+    return {};
+  }
+
+  struct Taken {
+    unsigned outer = 1, inner = 1;
+    int axis = 0;
+  };
+  static Taken around(const graph::Tensor& x, std::size_t axis) {
+    Taken t;
+    for (std::size_t d = 0; d < x.rank; ++d) {
+      if (d < axis) { t.outer *= static_cast<unsigned>(x.dims[d]); }
+      if (d > axis) { t.inner *= static_cast<unsigned>(x.dims[d]); }
+    }
+    t.axis = static_cast<int>(x.dims[axis]);
+    return t;
+  }
+
+  Result<void> gather() {
+    const Taken t = around(input(0), node_->as<graph::GatherAttributes>().axis);
+    k::Gather p{};
+    p.total = static_cast<unsigned>(output().elements);
+    p.inner = t.inner;
+    p.axis = t.axis;
+    p.count = static_cast<unsigned>(input(1).elements);
+    p.bytes = static_cast<unsigned>(size_of(output().dtype));
+    Step& s = add(KernelId::gather, p, p.total);
+    slot(s, offsetof(k::Gather, to), node_->output);
+    slot(s, offsetof(k::Gather, from), node_->inputs[0]);
+    slot(s, offsetof(k::Gather, indices), node_->inputs[1]);
+    s.fault_offset = offsetof(k::Gather, fault);
+    s.command_offset = offsetof(k::Gather, command);
+    may_fail_ = true;
+    return {};
+  }
+
+  Result<void> scatter() {
+    const auto& a = node_->as<graph::ScatterAttributes>();
+    int strides[graph::kMaxRank] = {};
+    row_major(output(), strides);
+    strided(node_->output, node_->inputs[0], output(), strides, 0, strides, 0);
+    const Taken t = around(output(), a.axis);
+    k::Scatter p{};
+    p.total = t.outer * t.inner;
+    p.inner = t.inner;
+    p.axis = t.axis;
+    p.count = static_cast<unsigned>(input(1).elements);
+    p.type = kernel_type(output().dtype);
+    p.add = a.mode == graph::ScatterMode::add ? 1 : 0;
+    Step& s = add(KernelId::scatter, p, p.total);
+    slot(s, offsetof(k::Scatter, to), node_->output);
+    slot(s, offsetof(k::Scatter, updates), node_->inputs[2]);
+    slot(s, offsetof(k::Scatter, indices), node_->inputs[1]);
+    s.fault_offset = offsetof(k::Scatter, fault);
+    s.command_offset = offsetof(k::Scatter, command);
+    may_fail_ = true;
+    return {};
+  }
+
+  Result<void> map() {
+    const auto& a = node_->as<graph::MapAttributes>();
+    k::Map p{};
+    p.total = static_cast<unsigned>(output().elements);
+    p.to_type = kernel_type(output().dtype);
+    p.integer = a.integer ? 1 : 0;
+    p.length = static_cast<unsigned>(a.code.size());
+    p.rank = static_cast<int>(output().rank);
+    p.inputs = static_cast<int>(node_->inputs.size());
+    for (std::size_t d = 0; d < output().rank; ++d) { p.size[d] = static_cast<unsigned>(output().dims[d]); }
+    for (std::size_t i = 0; i < node_->inputs.size(); ++i) {
+      const graph::Tensor& x = input(i);
+      p.type[i] = kernel_type(x.dtype);
+      int strides[graph::kMaxRank] = {};
+      row_major(x, strides);
+      const std::size_t missing = output().rank - x.rank;
+      for (std::size_t d = 0; d < x.rank; ++d) {
+        p.stride[i][d + missing] = x.dims[d] == 1 ? 0u : static_cast<unsigned>(strides[d]);
+      }
+    }
+    for (std::size_t i = 0; i < a.code.size(); ++i) {
+      p.code[i].opcode = static_cast<unsigned short>(a.code[i].opcode);
+      p.code[i].input = a.code[i].input;
+      if (a.integer) {
+        p.code[i].integer = static_cast<int>(a.code[i].constant);
+      } else {
+        p.code[i].real = static_cast<float>(a.code[i].constant);
+      }
+    }
+    Step& s = add(KernelId::map, p, p.total);
+    slot(s, offsetof(k::Map, to), node_->output);
+    for (std::size_t i = 0; i < node_->inputs.size(); ++i) {
+      slot(s, offsetof(k::Map, from) + i * sizeof(void*), node_->inputs[i]);
+    }
+    return {};
+  }
+
+  const graph::View& view_;
+  const graph::Node* node_ = nullptr;
+  std::vector<Step> steps_;
+  bool may_fail_ = false;
+};
+
+class GraphProgram final : public Program {
+ public:
+  GraphProgram(Device& device, const GraphKernels& kernels) : device_(device), kernels_(kernels) {}
+  ~GraphProgram() override {
+    device_.enter();
+    if (constants_ != 0) { device_.api().MemFree(constants_); }
+    for (const auto& [lane, arena] : arenas_) { device_.api().MemFree(arena); }
+  }
+
+  Result<void> load(const graph::View& view) {
+    HAL_CHECK(check_tensors(view));
+    HAL_TRY(const graph::Plan plan, graph::plan_memory(view, kAlignment));
+    Builder builder(view);
+    HAL_TRY(steps_, builder.run());
+    may_fail_ = builder.may_fail();
+    arena_bytes_ = plan.arena_bytes;
+    arena_offsets_ = plan.offsets;
+    parameters_ = view.parameter_count();
+    std::uint64_t bytes = 0;
+    for (std::size_t t = 0; t < view.tensors().size(); ++t) {
+      const graph::Tensor& tensor = view.tensor(t);
+      element_bytes_.push_back(size_of(tensor.dtype));
+      constant_offsets_.push_back(bytes);
+      if (tensor.role == Role::constant) { bytes += padded(tensor.bytes); }
+    }
+    // An output parameter may itself be a constant node's tensor: then its bytes are copied at each run.
+    for (const graph::Tensor& t : view.tensors()) { is_constant_.push_back(t.role == Role::constant); }
+    return bytes == 0 ? Result<void>() : upload(view, bytes);
+  }
+
+  Result<void> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) override {
+    HAL_TRY(const CUdeviceptr arena, arena_of(lane));
+    const auto& run = command.as.run;
+    std::vector<CUdeviceptr> addresses(arena_offsets_.size());
+    for (std::size_t t = 0; t < addresses.size(); ++t) {
+      if (t < parameters_) {
+        addresses[t] = kit::device_address(run.args[t].value.slice);
+        if (addresses[t] == 0) {
+          return kit::error(kOrigin, HAL_UNSUPPORTED,
+                            fmt::format("argument {} is host memory; graphs reach device buffers only", t));
+        }
+        if (addresses[t] % element_bytes_[t] != 0) {
+          return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                            fmt::format("argument {} begins at device address {:#x}, which is not a multiple of its "
+                                        "element's {} bytes",
+                                        t, addresses[t], element_bytes_[t]));
+        }
+      } else if (is_constant_[t]) {
+        addresses[t] = constants_ + constant_offsets_[t];
+      } else if (arena_offsets_[t] != graph::kNotInArena) {
+        addresses[t] = arena + arena_offsets_[t];
+      }
+    }
+    for (Step& step : steps_) {
+      // Calls on one lane are serialised, but other lanes may run the same program: work on a copy.
+      alignas(16) std::byte parameters[4096];
+      std::memcpy(parameters, step.parameters.data(), step.parameters.size());
+      for (const Step::Slot& s : step.slots) {
+        std::memcpy(parameters + s.offset, &addresses[s.tensor], sizeof(CUdeviceptr));
+      }
+      if (step.command_offset != 0) {
+        const CUdeviceptr fault = lane.fault_word();
+        std::memcpy(parameters + step.fault_offset, &fault, sizeof(fault));
+        std::memcpy(parameters + step.command_offset, &number, sizeof(number));
+      }
+      void* list[] = {parameters};
+      HAL_CHECK(lane.launch(kernels_.kernel(step.kernel), step.grid, {kBlock, 1, 1}, 0, list));
+    }
+    return {};
+  }
+
+  bool may_fail() const override { return may_fail_; }
+
+ private:
+  Result<void> upload(const graph::View& view, std::uint64_t bytes) {
+    const Api& api = device_.api();
+    device_.enter();
+    const CUresult made = api.MemAlloc(&constants_, bytes);
+    if (made != CUDA_SUCCESS) { return fail(api, made, fmt::format("{} bytes for the graph's constants", bytes)); }
+    CUstream stream = nullptr;
+    HAL_CHECK(check(api, api.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
+    Result<void> result;
+    for (std::size_t t = 0; t < view.tensors().size() && result; ++t) {
+      const graph::Tensor& tensor = view.tensor(t);
+      if (tensor.role != Role::constant) { continue; }
+      result =
+          check(api, api.MemcpyHtoDAsync(constants_ + constant_offsets_[t], tensor.data.data(), tensor.bytes, stream),
+                "cuMemcpyHtoDAsync of a constant failed");
+    }
+    if (result) { result = check(api, api.StreamSynchronize(stream), "the upload of the graph's constants failed"); }
+    api.StreamDestroy(stream);
+    return result;
+  }
+
+  // Each lane has its own intermediates, so that lanes can run one program at the same time.
+  Result<CUdeviceptr> arena_of(Lane& lane) {
+    if (arena_bytes_ == 0) { return CUdeviceptr{0}; }
+    const std::lock_guard lock(mutex_);
+    CUdeviceptr& arena = arenas_[&lane];
+    if (arena == 0) {
+      const CUresult made = device_.api().MemAlloc(&arena, arena_bytes_);
+      if (made != CUDA_SUCCESS) {
+        arena = 0;
+        return fail(device_.api(), made, fmt::format("{} bytes for the graph's intermediates", arena_bytes_));
+      }
+    }
+    return arena;
+  }
+
+  Device& device_;
+  const GraphKernels& kernels_;
+  std::vector<Step> steps_;
+  bool may_fail_ = false;
+  std::size_t parameters_ = 0;
+  std::uint64_t arena_bytes_ = 0;
+  std::vector<std::uint64_t> arena_offsets_, constant_offsets_, element_bytes_;
+  std::vector<bool> is_constant_;
+  CUdeviceptr constants_ = 0;
+  std::mutex mutex_;
+  std::unordered_map<const Lane*, CUdeviceptr> arenas_;
+};
+
+}  // namespace
+
+Result<void> check_graph(std::span<const std::byte> image) {
+  HAL_TRY(const graph::View view, graph::View::verify(image));
+  HAL_CHECK(check_tensors(view));
+  Builder builder(view);
+  HAL_TRY(auto steps, builder.run());
+  (void)steps;
+  return {};
+}
+
+Result<std::unique_ptr<Program>> load_graph(Device& device, std::span<const std::byte> image) {
+  // A copy first, and the copy is what is verified: the caller's bytes may change meanwhile.
+  std::vector<std::max_align_t> storage(image.size() / sizeof(std::max_align_t) + 5);
+  const std::uintptr_t base = (reinterpret_cast<std::uintptr_t>(storage.data()) + 63) / 64 * 64;
+  auto* bytes = reinterpret_cast<std::byte*>(base);
+  if (!image.empty()) { std::memcpy(bytes, image.data(), image.size()); }
+  HAL_TRY(const graph::View view, graph::View::verify({bytes, image.size()}));
+  device.enter();
+  HAL_TRY(const GraphKernels* kernels, device.graph_kernels());
+  auto program = std::make_unique<GraphProgram>(device, *kernels);
+  HAL_CHECK(program->load(view));
+  return std::unique_ptr<Program>(std::move(program));
+}
+
+}  // namespace hal::cuda

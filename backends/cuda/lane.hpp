@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "cuda.hpp"
+
+namespace hal::cuda {
+
+// An in-order lane on a stream. After each command the stream writes the command's number into a pinned word; pump()
+// carries that word over to the core. Kernels that find a bad index write the command's number into a second word.
+class Lane {
+ public:
+  // CUDA blocks its caller when about a thousand launches are pending; submit() must not block, so it takes fewer.
+  static constexpr std::uint64_t kMostInFlight = 256;
+
+  static Result<std::unique_ptr<Lane>> create(Device& device, void* core);
+  ~Lane();
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  std::uint32_t submit(std::uint64_t first, std::span<const hal_command> commands);
+  // Publishes what is done, and the failure if there is one. Any thread. True if something was published.
+  bool pump();
+  // Nothing is left to publish.
+  bool settled() const;
+  bool wait_for(Lane& other, std::uint64_t number);
+
+  hal_lane* head() { return &head_; }
+  static Lane* of(hal_lane* head) { return reinterpret_cast<Lane*>(head); }
+  Device& device() const { return device_; }
+  CUstream stream() const { return stream_; }
+  const Api& api() const { return device_.api(); }
+  // Where kernels report a bad index.
+  CUdeviceptr fault_word() const { return words_address_ + 8; }
+  Result<void> launch(CUkernel kernel, const std::uint32_t (&grid)[3], const std::uint32_t (&block)[3],
+                      std::uint32_t shared_bytes, void** parameters);
+
+ private:
+  // Bytes that a host function moves in stream order.
+  struct HostStep {
+    std::byte* to = nullptr;
+    const std::byte* from = nullptr;  // null: fill
+    std::uint64_t bytes = 0, pattern = 0, pattern_bytes = 1;
+    std::uint64_t number = 0;
+  };
+  struct Words {
+    std::uint64_t done = 0;
+    std::uint64_t fault = 0;
+  };
+
+  Lane(Device& device, void* core);
+  Result<void> open();
+  Result<void> enqueue(std::uint64_t number, const hal_command& command);
+  Result<void> copy(std::uint64_t number, const hal_slice& to, const hal_slice& from);
+  Result<void> fill(std::uint64_t number, const hal_slice& to, std::uint64_t pattern, std::uint64_t pattern_bytes);
+  Result<void> timestamp(std::uint64_t number, const hal_slice& to);
+  Result<void> host_step(HostStep step);
+  Result<void> need_staging();
+  bool pinned(const std::byte* host) const;
+  void fail_at(std::uint64_t number, Error error);
+  bool publish();
+  void look_for_loss();
+
+  hal_lane head_{};  // first: the core and we share its address
+  Device& device_;
+  CUstream stream_ = nullptr;
+  Words* words_ = nullptr;  // pinned; written by the device
+  CUdeviceptr words_address_ = 0;
+  std::byte* staging_ = nullptr;  // pinned; stream order keeps its uses apart
+  CUdeviceptr scratch_ = 0;       // 8 bytes of device memory
+  std::atomic<std::uint64_t> submitted_{0};
+  std::uint64_t hold_ = 0;  // submit() takes nothing before this command is done
+  std::atomic<std::uint32_t> pumping_{0};
+  std::atomic<bool> failed_{false}, reported_{false};
+
+  mutable std::mutex mutex_;  // of what follows
+  std::deque<HostStep> host_steps_;
+  std::vector<CUevent> events_;
+  std::uint64_t failed_number_ = 0;
+  std::unique_ptr<Error> failure_;
+};
+
+}  // namespace hal::cuda
