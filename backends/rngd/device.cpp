@@ -191,9 +191,13 @@ std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t*
   rngd_device_info info;
   rngd_device_get_info(self.device, &info);
   const std::pair<const char*, std::uint64_t> numbers[] = {
-      {"memory.alignment", 4096},  {"queue.limit", kQueueDepth - 1},
-      {"pe.count", self.pe_count}, {"sram.bytes", info.sram_bytes_per_pe * self.pe_count},
-      {"clock.hz", info.clock_hz}, {"device.ns", rngd_device_time(self.device)},
+      {"memory.alignment", 4096},
+      {"queue.limit", kQueueDepth - 1},
+      {"pe.count", self.pe_count},
+      {"partition.units", self.pe_count},
+      {"sram.bytes", info.sram_bytes_per_pe * self.pe_count},
+      {"clock.hz", info.clock_hz},
+      {"device.ns", rngd_device_time(self.device)},
   };
   for (const auto& [known, value] : numbers) {
     if (std::strcmp(name, known) == 0) {

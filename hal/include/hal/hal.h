@@ -314,7 +314,8 @@ typedef struct hal_verdict {
  */
 HAL_API hal_verdict hal_device_supports(hal_device* device, const char* feature);
 
-/** A number that a device declares: "memory.alignment", "queue.limit", "group.size", "fabric.modelled_ns" and so on.
+/** A number that a device declares: "memory.bytes", "memory.alignment", "queue.limit", "partition.units" (how many units a
+    device with partitions can be divided into) and so on; a driver's own names are in its profile.toml.
     Errors: NOT_FOUND  the device declares no such number. */
 HAL_NODISCARD HAL_API hal_error* hal_device_number(hal_device* device, const char* name, uint64_t* out);
 
