@@ -156,7 +156,7 @@ rngd_status rngd_device::admin_locked(rqi::SubmissionEntry& entry, std::uint32_t
       const std::scoped_lock lock(event_mutex);
       seen = event_count;
     }
-    if ((bus.pump != nullptr && bus.pump(bus.context) != 0) || answered()) { continue; }
+    if ((bus.pump != nullptr && bus.pump(bus.context, 1) != 0) || answered()) { continue; }
     if (std::chrono::steady_clock::now() > end) {
       lost.store(true);
       return fail(error, RNGD_DEVICE_LOST, "%s: no answer from the firmware", what);

@@ -163,7 +163,7 @@ rngd_status rngd_event_wait(rngd_event* event, uint64_t value, uint64_t timeout_
       const std::scoped_lock lock(device->event_mutex);
       seen = device->event_count;
     }
-    if (bus.pump != nullptr && bus.pump(bus.context) != 0) { continue; }
+    if (bus.pump != nullptr && bus.pump(bus.context, 0) != 0) { continue; }
     if (rngd_event_value(event) >= value) { break; }
     if (device->lost.load()) {
       status = RNGD_DEVICE_LOST;

@@ -244,7 +244,7 @@ void rngd_queue_help(rngd_queue* queue, uint64_t value) {
   const rngd_bus& bus = queue->partition->device->bus;
   if (bus.pump == nullptr) { return bus.kick(bus.context); }
   while (queue->load_completed() < value && !queue->failed.load(std::memory_order_relaxed) &&
-         bus.pump(bus.context) != 0) {}
+         bus.pump(bus.context, 0) != 0) {}
 }
 
 rngd_status rngd_queue_wait(rngd_queue* queue, uint64_t value, uint64_t timeout_ns) {

@@ -72,9 +72,9 @@ class Card {
     if (state_.load(std::memory_order_seq_cst) != State::awake) { wake(); }
   }
 
-  bool pump() {
+  bool pump(bool quiet) {
     std::unique_lock lock(mutex_, std::try_to_lock);
-    return lock.owns_lock() && turn(lock);
+    return lock.owns_lock() && turn(lock, quiet && worker_.joinable());
   }
 
   int map(void* address, std::uint64_t bytes, std::uint64_t* iova) { return core_.iommu().map(address, bytes, *iova); }
@@ -120,12 +120,21 @@ class Card {
   }
   static bool is_semaphore(std::uint64_t offset) { return offset >= rqi::kSemaphores && offset < rqi::kBar2Bytes; }
 
-  bool turn(std::unique_lock<std::mutex>& lock) {
+  bool turn(std::unique_lock<std::mutex>& lock, bool quiet) {
     const bool progress = core_.run(kBudget);
     std::uint64_t raised = core_.take_interrupts();
     lock.unlock();
-    for (; raised != 0; raised &= raised - 1) { deliver(static_cast<std::size_t>(__builtin_ctzll(raised))); }
+    if (quiet && raised > 1) {
+      deferred_.fetch_or(raised & ~1ull, std::memory_order_seq_cst);
+      raised &= 1;
+      kick();
+    }
+    deliver_all(raised);
     return progress;
+  }
+
+  void deliver_all(std::uint64_t raised) {
+    for (; raised != 0; raised &= raised - 1) { deliver(static_cast<std::size_t>(__builtin_ctzll(raised))); }
   }
 
   void deliver(std::size_t vector) {
@@ -144,8 +153,9 @@ class Card {
       const std::uint32_t seen = epoch_.load(std::memory_order_seq_cst);
       const State rest = idle < kYields ? State::awake : idle < kYields + kNaps ? State::napping : State::asleep;
       state_.store(rest, std::memory_order_seq_cst);  // before the look at the doorbells
+      deliver_all(deferred_.exchange(0, std::memory_order_seq_cst));
       std::unique_lock lock(mutex_);
-      if (turn(lock)) {
+      if (turn(lock, false)) {
         idle = 0;
         continue;
       }
@@ -173,6 +183,7 @@ class Card {
   std::mutex mutex_;  // the core
   std::mutex vectors_mutex_;
   std::array<Vector, rqi::kVectors> vectors_;
+  std::atomic<std::uint64_t> deferred_{0};  // interrupts that a quiet pump leaves to the worker
   std::atomic<std::uint32_t> epoch_{0};
   std::atomic<State> state_{State::awake};
   std::atomic<bool> stop_{false};
@@ -231,7 +242,7 @@ int rngd_emulated_card_create(const rngd_emulated_card_options* options, rngd_bu
       return card(c).set_interrupt(vector, handler, user);
     } catch (...) { return -ENOMEM; }
   };
-  bus->pump = [](void* c) { return card(c).pump() ? 1 : 0; };
+  bus->pump = [](void* c, uint32_t quiet) { return card(c).pump(quiet != 0) ? 1 : 0; };
   bus->release = [](void* c) { delete &card(c); };
   return 0;
 }

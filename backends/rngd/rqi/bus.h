@@ -42,8 +42,9 @@ typedef struct rngd_bus {
   int (*set_interrupt)(void* context, uint32_t vector, rngd_bus_interrupt handler, void* user);
 
   /* Optional (may be NULL): lets the calling thread do the device's work. 1 progress was made, 0 nothing to do or
-     another thread is at it. Interrupt handlers may run inside. */
-  int (*pump)(void* context);
+     another thread is at it. Interrupt handlers run inside; with `quiet` all but vector 0 are left to the device's own
+     thread, if it has one, so that a caller who holds locks does not meet its own callbacks. */
+  int (*pump)(void* context, uint32_t quiet);
 
   /* Ends the bus and whatever it owns. No other call may be in progress. */
   void (*release)(void* context);
