@@ -200,7 +200,7 @@ class Launch {
     ::poll(waits.data(), waits.size(), milliseconds_to_next_step());
     signalfd_siginfo signal{};
     if (::read(signals_.fd(), &signal, sizeof signal) == sizeof signal) {
-      log(fmt::format("launch: SIG{}, ending the ranks", sigabbrev_np(static_cast<int>(signal.ssi_signo))));
+      log(fmt::format("SIG{}, ending the ranks", sigabbrev_np(static_cast<int>(signal.ssi_signo))));
       if (result_.exit_code == 0) { result_.exit_code = 128 + static_cast<int>(signal.ssi_signo); }
       stop_at(Clock::now());
     }
@@ -216,7 +216,7 @@ class Launch {
     const int status = ::waitid(P_PIDFD, static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG);
     if (status != 0 && errno == ECHILD) {
       // The program ignores SIGCHLD or waits for any child: the status is gone, the end is not.
-      log(fmt::format("launch: somebody else took the exit status of rank {}", child.exit.rank));
+      log(fmt::format("somebody else took the exit status of rank {}", child.exit.rank));
       info.si_pid = child.exit.pid;
       info.si_code = CLD_EXITED;
       info.si_status = 255;
@@ -231,7 +231,7 @@ class Launch {
       rendezvous_->mark_left(child.exit.rank);
       return;
     }
-    log(fmt::format("launch: rank {} (pid {}): {}{}", child.exit.rank, child.exit.pid, describe(child.exit),
+    log(fmt::format("rank {} (pid {}): {}{}", child.exit.rank, child.exit.pid, describe(child.exit),
                     child.exit.stopped ? ", as the launcher asked" : ""));
     rendezvous_->mark_lost(child.exit.rank, describe(child.exit));
     if (result_.exit_code == 0) {
@@ -246,7 +246,7 @@ class Launch {
 
   void step(Clock::time_point now) {
     if (timeout_at_ && now >= *timeout_at_ && !result_.timed_out) {
-      log(fmt::format("launch: {} ms are over with {} ranks running", options_.timeout->count(), running()));
+      log(fmt::format("{} ms are over with {} ranks running", options_.timeout->count(), running()));
       result_.timed_out = true;
       if (result_.exit_code == 0) { result_.exit_code = 124; }
       stop_at(now);
@@ -264,7 +264,7 @@ class Launch {
   void signal_all(int signal) {
     for (Child& child : children_) {
       if (!child.running) { continue; }
-      log(fmt::format("launch: SIG{} to rank {} (pid {})", sigabbrev_np(signal), child.exit.rank, child.exit.pid));
+      log(fmt::format("SIG{} to rank {} (pid {})", sigabbrev_np(signal), child.exit.rank, child.exit.pid));
       child.exit.stopped = true;
       ::kill(child.exit.pid, signal);
       if (signal == SIGTERM) { ::kill(child.exit.pid, SIGCONT); }  // a stopped process could not obey
