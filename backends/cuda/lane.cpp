@@ -260,18 +260,18 @@ bool Lane::publish() {
   if (reported_.load()) { return false; }
   std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
   const std::uint64_t published = hal_lane_completed(&head_);
-  if (done == published && done < submitted_.load() && !failed_.load()) { look_for_loss(); }
+  if (done == published && done < last_expected()) { look_for_loss(); }
   // The device writes this word before it writes the number of the command as done.
   const std::uint64_t fault = __atomic_load_n(&words_->fault, __ATOMIC_ACQUIRE);
   if (fault != 0 && fault <= done) {
     fail_at(fault, kit::error(kOrigin, HAL_OUT_OF_RANGE,
                               "an index of a gather or scatter node lies outside its axis; the run ended there"));
   }
-  Error* failure = nullptr;
+  std::unique_ptr<Error> failure;  // a copy: another thread may find an earlier one
   std::uint64_t failed_number = 0;
   {
     const std::lock_guard lock(mutex_);
-    failure = failure_.get();
+    if (failure_ != nullptr) { failure = std::make_unique<Error>(*failure_); }
     failed_number = failed_number_;
   }
   if (failure != nullptr) { done = std::min(done, failed_number - 1); }
@@ -281,10 +281,15 @@ bool Lane::publish() {
     moved = true;
   }
   if (failure != nullptr && done + 1 == failed_number && !reported_.exchange(true)) {
-    hal_lane_fail(&head_, failed_number, Error(*failure).release());
+    hal_lane_fail(&head_, failed_number, std::move(*failure).release());
     moved = true;
   }
   return moved;
+}
+
+std::uint64_t Lane::last_expected() const {
+  const std::lock_guard lock(mutex_);
+  return failure_ != nullptr ? failed_number_ - 1 : submitted_.load();
 }
 
 bool Lane::settled() const { return reported_.load() || hal_lane_completed(&head_) >= submitted_.load(); }

@@ -61,6 +61,8 @@ class Lane {
   void fail_at(std::uint64_t number, Error error);
   bool publish();
   void look_for_loss();
+  // The last command that the device should still finish.
+  std::uint64_t last_expected() const;
 
   hal_lane head_{};  // first: the core and we share its address
   Device& device_;

@@ -123,6 +123,29 @@ DONE:
   REQUIRE(r.out[34] == 5);
 }
 
+TEST_CASE("a branch table sends each lane its way, and an index outside faults") {
+  const char* const body = R"(
+  and.b32 %r5, %r1, {};
+T:
+  .branchtargets A, B, C;
+  brx.idx %r5, T;
+A:
+  mov.u32 %r6, 10; bra DONE;
+B:
+  mov.u32 %r6, 20; bra DONE;
+C:
+  mov.u32 %r6, 30;
+DONE:
+  st.global.u32 [%d3], %r6; ret;)";
+  std::string two = body, three = body;
+  two.replace(two.find("{}"), 2, "2");
+  three.replace(three.find("{}"), 2, "3");
+  const Ran r = run(two, 1, 32);
+  REQUIRE(r.fault.kind == FaultKind::none);
+  for (std::uint32_t t = 0; t < 32; ++t) { REQUIRE(r.out[t] == ((t & 2) != 0 ? 30u : 10u)); }
+  REQUIRE(run(three, 1, 32).fault.kind == FaultKind::trap);
+}
+
 TEST_CASE("a grid is spread over threads and every block runs once") {
   const Ran r = run(R"(
   mov.u32 %r5, 0; mov.u32 %r6, 0;
