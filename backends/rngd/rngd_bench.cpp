@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <functional>
 #include <vector>
@@ -11,7 +12,9 @@
 #include "driver/rngd.h"
 #include "driver_kit/clock.hpp"
 #include "emulator/emulated_card.h"
+#include "emulator/execute.hpp"
 #include "hal/hal.h"
+#include "image/builder.hpp"
 
 namespace {
 
@@ -87,6 +90,31 @@ int main() {
     rngd_queue_destroy(queue);
     check(rngd_partition_destroy(partition, nullptr));
     rngd_device_close(device);
+  }
+  {
+    using namespace rngd::image;
+    constexpr std::int64_t kSide = 512;
+    const std::array<std::int64_t, 2> dims{kSide, kSide};
+    Builder b(1);
+    const auto x = b.input(Dtype::f32, dims), y = b.output(Dtype::f32, dims);
+    b.contract(x, x, y,
+               {2,
+                2,
+                2,
+                static_cast<std::uint8_t>(Unit::vector),
+                static_cast<std::uint8_t>(Dtype::f32),
+                0,
+                {},
+                {0, 1},
+                {1, 2},
+                {0, 2}});
+    const auto program = parse(b.finish());
+    std::vector<float> in(kSide * kSide, 0.5F), out(kSide * kSide);
+    std::array<std::byte*, 2> bindings{reinterpret_cast<std::byte*>(in.data()),
+                                       reinterpret_cast<std::byte*>(out.data())};
+    measure(
+        "emulator: f32 contraction 512^3, per 1000 MAC", kSide * kSide * kSide / 1000,
+        [&] { rngd::emulator::execute(*program, {bindings, nullptr, nullptr, nullptr}); }, [] {});
   }
   hal_instance* instance = nullptr;
   hal_device* device = nullptr;

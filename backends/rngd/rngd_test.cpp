@@ -273,6 +273,29 @@ TEST_CASE("rngd: f32 contractions on the tensor unit round their operands", "[rn
   CHECK(result("f32=bf16") == 1.0F);
 }
 
+TEST_CASE("rngd: intermediates that do not fit on chip go to HBM", "[rngd][hal][graph]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  constexpr std::int64_t kSide = 3000;  // 36 MB of f32 between two nodes; one PE has 32 MiB
+  hal::GraphBuilder builder("outer");
+  const auto x = builder.input("x", hal::DType::f32, {kSide, 1});
+  const auto y = builder.input("y", hal::DType::f32, {1, kSide});
+  const auto sums = builder.map({x, y}, graph::arg(0) + graph::arg(1));
+  builder.output("most", builder.reduce(sums, graph::ReduceOp::max, {0, 1}));
+  const auto bytes = builder.finish().value();
+  std::vector<float> values(kSide);
+  std::iota(values.begin(), values.end(), 0.0F);
+  Bytes input(values.size() * 4);
+  std::memcpy(input.data(), values.data(), input.size());
+  for (const char* part : {"pe0", "pe0-1"}) {
+    const auto device = host.open(0, "", part);
+    const Outcome outcome = evaluate(*device, bytes, {input, input});
+    REQUIRE(outcome.code == HAL_OK);
+    float most = 0;
+    std::memcpy(&most, outcome.outputs.at(0).data(), 4);
+    CHECK(most == 5998.0F);
+  }
+}
+
 TEST_CASE("rngd: the report is about the emulated card", "[rngd][hal]") {
   Harness host{std::string(RNGD_DRIVER)};
   const auto device = host.open(0, "", "pe0");
