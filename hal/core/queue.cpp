@@ -7,44 +7,9 @@
 
 #include "core/api.hpp"
 #include "core/buffer.hpp"
+#include "core/pending.hpp"
 
 namespace hal::core {
-
-// A submission that cannot begin yet.
-struct Pending {
-  std::uint64_t first = 0;
-  std::uint32_t taken = 0;  // the lane took this many already
-  std::vector<hal_command> commands;
-  std::vector<hal_arg> args;
-  hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
-  void* user = nullptr;
-  enum class Call { none, waiting, running, returned } call = Call::none;
-  hal_site site{};
-  std::vector<hal_point>
-      waits;  // guarded by failure_mutex; a wait that ended is {}: a timeline that goes ends its waits first
-  std::atomic<std::size_t> unresolved{0};
-  std::mutex failure_mutex;
-  hal_error* failure = nullptr;
-
-  std::uint64_t last() const { return first + commands.size() - 1; }
-  void ended(std::size_t i) {
-    const std::lock_guard lock(failure_mutex);
-    waits[i] = {};
-  }
-  void fail(hal_error* error) {
-    const std::lock_guard lock(failure_mutex);
-    if (failure == nullptr) {
-      failure = error;
-    } else {
-      hal_release(error);
-    }
-  }
-  hal_error* take_failure() {
-    const std::lock_guard lock(failure_mutex);
-    return std::exchange(failure, nullptr);
-  }
-  ~Pending() { hal_release(failure); }
-};
 
 namespace {
 
@@ -73,8 +38,6 @@ void capture(Pending& pending, std::span<const hal_command> commands) {
     command.as.run.args = pending.args.data() + start;
   }
 }
-
-const hal_command kBarrier{HAL_OP_BARRIER, 0, nullptr, {}};
 
 }  // namespace
 
@@ -210,38 +173,41 @@ Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const
   Batch& batch = scratch;
   HAL_CHECK(lower(*device_, commands, batch));
   if (batch.commands.empty()) { batch.commands.push_back(kBarrier); }
-  if (batch.plain) { return submit_plain(batch, sync); }
+  if (batch.plain) { return submit_plain(batch.commands, sync, Part::first); }
   Batch mine = std::move(scratch);  // parts submit again from here, which uses the scratch
   return submit_parts(mine, sync);
 }
 
-Result<std::uint64_t> Queue::submit_plain(Batch& batch, const hal_sync& sync) {
+// The declared limit counts submissions: the later parts of one that was accepted always fit.
+Result<void> Queue::check_limit() const {
+  if (pending_.size() < device_->instance().pending_limit()) { return {}; }
+  return Error(HAL_WOULD_BLOCK,
+               fmt::format("queue '{}' on {} holds back {} submissions, its declared limit; wait for one of its points",
+                           label(), device_->uri(), pending_.size()));
+}
+
+Result<std::uint64_t> Queue::submit_plain(std::span<const hal_command> commands, const hal_sync& sync, Part part) {
   HAL_CHECK(check_points(sync));
   std::uint64_t last = 0;
   {
     const std::lock_guard lock(mutex_);
     if (timeline_->failed()) { return failed_already(); }
     const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
-    last = first + batch.commands.size() - 1;
+    last = first + commands.size() - 1;
     const std::vector<hal_point> waits = sync.wait_count != 0 ? unreached(sync, first) : std::vector<hal_point>{};
     std::uint32_t taken = 0;
     const bool straight = pending_.empty() && waits.empty();
-    if (!straight && pending_.size() >= device_->instance().pending_limit()) {
-      return Error(
-          HAL_WOULD_BLOCK,
-          fmt::format("queue '{}' on {} holds back {} submissions, its declared limit; wait for one of its points",
-                      label(), device_->uri(), pending_.size()));
-    }
+    if (!straight && part == Part::first) { HAL_CHECK(check_limit()); }
     timeline_->assigned.store(last, std::memory_order_release);
-    recorder_.note(first, static_cast<std::uint32_t>(batch.commands.size()), batch.commands.front(), sync.where);
-    if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, batch.commands, sync); }
-    if (straight) { taken = hand_over(first, batch.commands); }
-    if (taken < batch.commands.size()) {
+    recorder_.note(first, static_cast<std::uint32_t>(commands.size()), commands.front(), sync.where);
+    if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, commands, sync); }
+    if (straight) { taken = hand_over(first, commands); }
+    if (taken < commands.size()) {
       auto pending = std::make_shared<Pending>();
       pending->first = first;
       pending->taken = taken;
       if (sync.where != nullptr) { pending->site = *sync.where; }
-      capture(*pending, batch.commands);
+      capture(*pending, commands);
       hold_back(std::move(pending), waits);
     }
   }
@@ -355,154 +321,6 @@ void Queue::cancel() {
   const hal_driver_ops& ops = device_->driver();
   if (ops.lane_cancel != nullptr) { ops.lane_cancel(device_->driver_self(), timeline_->lane()); }
   post_advance();
-}
-
-// Splits a submission at the commands that the core carries out itself. The first part gets the waits, the last the
-// signals; queue order joins the rest.
-// The queue failed while this submission was on its way in parts, perhaps by its own host call. What is left takes its
-// numbers, which are lost; answering with an error now would deny the parts that were accepted.
-std::uint64_t Queue::abandon(const Batch& batch, std::size_t from) {
-  std::uint64_t last = timeline_->assigned.load(std::memory_order_relaxed);
-  for (std::size_t at = from; at < batch.commands.size(); ++at) {
-    const hal_command& command = batch.commands[at];
-    ++last;
-    if (command.op == HAL_OP_CALL) {
-      device_->instance().workers().post(
-          [function = command.as.call.function, user = command.as.call.user, failure = timeline_->failure()] {
-            hal_release(function(user, failure));
-            hal_release(failure);
-          });
-    } else if (command.op == HAL_OP_FREE) {
-      Buffer& buffer = *cast(command.as.free.buffer);
-      if (!__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) {
-        buffer.pool->put_after(buffer.memory, timeline_, last);
-      }
-    }
-  }
-  timeline_->assigned.store(last, std::memory_order_release);
-  return last;
-}
-
-Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
-  HAL_CHECK(check_points(sync));
-  hal_sync now{sync.waits, nullptr, sync.wait_count, 0, sync.where};
-  std::uint64_t last = 0;
-  const auto begun = [&] { now.waits = nullptr, now.wait_count = 0; };
-  for (std::size_t at = 0; at < batch.commands.size();) {
-    hal_command& command = batch.commands[at];
-    if (command.op == HAL_OP_CALL) {
-      const std::lock_guard lock(mutex_);
-      if (timeline_->failed()) {
-        if (at == 0) { return failed_already(); }
-        last = abandon(batch, at);
-        break;
-      }
-      if (pending_.size() >= device_->instance().pending_limit()) {
-        return Error(HAL_WOULD_BLOCK, fmt::format("queue '{}' holds back its declared limit", label()));
-      }
-      auto pending = std::make_shared<Pending>();
-      last = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
-      pending->function = command.as.call.function;
-      pending->user = command.as.call.user;
-      pending->call = Pending::Call::waiting;
-      pending->commands.push_back(kBarrier);
-      if (sync.where != nullptr) { pending->site = *sync.where; }
-      const std::vector<hal_point> waits = unreached(now, last);
-      timeline_->assigned.store(last, std::memory_order_release);
-      recorder_.note(last, 1, command, sync.where);
-      if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, {&command, 1}, sync); }
-      hold_back(std::move(pending), waits);
-      ++at;
-    } else if (command.op == HAL_OP_FREE) {
-      Buffer& buffer = *cast(command.as.free.buffer);
-      Batch barrier;
-      barrier.commands.push_back(kBarrier);
-      barrier.commands.back().label = command.label;
-      const Result<std::uint64_t> freed = submit_plain(barrier, now);
-      if (!freed) {
-        if (at == 0 || !timeline_->failed()) { return freed.error(); }
-        const std::lock_guard lock(mutex_);
-        last = abandon(batch, at);
-        break;
-      }
-      last = *freed;
-      if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) {
-        return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already");
-      }
-      buffer.pool->put_after(buffer.memory, timeline_, last);
-      ++at;
-    } else if (crosses_devices(*device_, command)) {
-      HAL_TRY(const hal_point end, copy_across(command, now));
-      last = end.value;
-      ++at;
-    } else {
-      Batch part;
-      while (at < batch.commands.size() && batch.commands[at].op != HAL_OP_CALL &&
-             batch.commands[at].op != HAL_OP_FREE && !crosses_devices(*device_, batch.commands[at])) {
-        part.commands.push_back(batch.commands[at++]);
-      }
-      const Result<std::uint64_t> handed = submit_plain(part, now);
-      if (!handed) {
-        const std::size_t from = at - part.commands.size();
-        if (from == 0 || !timeline_->failed()) { return handed.error(); }
-        const std::lock_guard lock(mutex_);
-        last = abandon(batch, from);
-        break;
-      }
-      last = *handed;
-    }
-    begun();
-  }
-  promise_signals(sync, last);
-  return last;
-}
-
-// A copy between two devices that cannot reach each other goes through host memory: one device writes it, the other
-// reads it, and points join the two halves.
-Result<hal_point> Queue::copy_across(hal_command& command, const hal_sync& sync) {
-  auto& copy = command.as.copy;
-  struct Staging {
-    std::unique_ptr<unsigned char[]> bytes;
-    Ref<Queue> other;
-  };
-  const bool reads = copy.from.buffer != nullptr && copy.from.buffer->device_impl != device_->impl();
-  const hal_slice foreign = reads ? copy.from : copy.to;
-  Device& owner = *cast(foreign.buffer)->device;
-  auto staging = std::make_shared<Staging>();
-  staging->bytes = std::make_unique_for_overwrite<unsigned char[]>(foreign.length);
-  HAL_TRY(staging->other, Queue::create(owner, "copy between devices"));
-  Queue& other = *staging->other;
-  const hal_slice middle = hal_host(staging->bytes.get(), foreign.length);
-  hal_command out = command, in = command;
-  out.as.copy.to = middle;
-  in.as.copy.from = middle;
-  std::uint64_t last = 0;
-  if (reads) {
-    // Everything that this queue was to do first still comes first.
-    const hal_point before{timeline_.get(), timeline_->assigned.load(std::memory_order_acquire)};
-    std::vector<hal_point> waits(sync.waits, sync.waits + sync.wait_count);
-    waits.push_back(before);
-    const hal_sync their{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
-    HAL_TRY(const std::uint64_t there, other.submit({&out, 1}, their));
-    const hal_point ready{&other.timeline(), there};
-    const hal_sync mine{&ready, nullptr, 1, 0, sync.where};
-    HAL_TRY(last, submit({&in, 1}, mine));
-  } else {
-    HAL_TRY(const std::uint64_t here, submit({&out, 1}, sync));
-    const hal_point ready{timeline_.get(), here};
-    const hal_sync their{&ready, nullptr, 1, 0, sync.where};
-    HAL_TRY(const std::uint64_t there, other.submit({&in, 1}, their));
-    const hal_point arrived{&other.timeline(), there};
-    const hal_sync mine{&arrived, nullptr, 1, 0, sync.where};
-    HAL_TRY(last, submit({}, mine));
-  }
-  timeline_->when(
-      last,
-      [staging, &instance = device_->instance()](const hal_error*) mutable {
-        instance.engine().post([staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
-      },
-      Timeline::Until::physical);
-  return hal_point{timeline_.get(), last};
 }
 
 std::string Queue::describe(std::uint64_t number) const {

@@ -23,6 +23,7 @@ struct hal_queue {
 
 namespace hal::core {
 
+struct Buffer;
 struct Pending;
 
 class Queue : public hal_queue {
@@ -55,14 +56,19 @@ class Queue : public hal_queue {
   ~Queue();
   static void dispose(hal_object* object);
 
-  struct Waits;
+  enum class Part { first, later };  // of one submission
+
   Result<void> check_points(const hal_sync& sync) const;
+  Result<void> check_limit() const;  // with the lock held
   bool device_waits(const hal_point& wait);
   std::vector<hal_point> unreached(const hal_sync& sync, std::uint64_t next);
-  Result<std::uint64_t> submit_plain(Batch& batch, const hal_sync& sync);
+  Result<std::uint64_t> submit_plain(std::span<const hal_command> commands, const hal_sync& sync, Part part);
   Result<std::uint64_t> submit_parts(Batch& batch, const hal_sync& sync);
-  std::uint64_t abandon(const Batch& batch, std::size_t from);  // with the lock held
-  Result<hal_point> copy_across(hal_command& command, const hal_sync& sync);
+  Result<std::uint64_t> submit_call(const hal_command& command, const hal_sync& sync, Part part);
+  Result<std::uint64_t> submit_free(const hal_command& command, const hal_sync& sync, Part part);
+  Result<std::uint64_t> copy_across(hal_command& command, const hal_sync& sync);
+  bool give_back(Buffer& buffer, std::uint64_t number);
+  std::uint64_t abandon(std::span<const hal_command> commands);
   void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
   void promise_signals(const hal_sync& sync, std::uint64_t number);
   void post_advance();

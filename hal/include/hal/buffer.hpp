@@ -38,7 +38,9 @@ class Buffer : public Handle<hal_buffer> {
 };
 
 // Host memory as a slice: queue.copy(host(pixels), buffer). It must stay valid until the copy's point is reached.
+// A temporary is refused: it would be gone before the copy ran.
 template <std::ranges::contiguous_range Range>
+  requires std::ranges::borrowed_range<Range>  // lvalues, spans and views
 Slice host(Range&& range) {
   using T = std::ranges::range_value_t<Range>;
   static_assert(std::is_trivially_copyable_v<T>, "a device copies bytes");

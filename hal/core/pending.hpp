@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Work that a queue holds back.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "core/object.hpp"
+
+namespace hal::core {
+
+inline constexpr hal_command kBarrier{HAL_OP_BARRIER, 0, nullptr, {}};
+
+// A submission that cannot begin yet.
+struct Pending {
+  std::uint64_t first = 0;
+  std::uint32_t taken = 0;  // the lane took this many already
+  std::vector<hal_command> commands;
+  std::vector<hal_arg> args;
+  hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
+  void* user = nullptr;
+  enum class Call { none, waiting, running, returned } call = Call::none;
+  hal_site site{};
+  std::vector<hal_point>
+      waits;  // guarded by failure_mutex; a wait that ended is {}: a timeline that goes ends its waits first
+  std::atomic<std::size_t> unresolved{0};
+  std::mutex failure_mutex;
+  hal_error* failure = nullptr;
+
+  std::uint64_t last() const { return first + commands.size() - 1; }
+  void ended(std::size_t i) {
+    const std::lock_guard lock(failure_mutex);
+    waits[i] = {};
+  }
+  void fail(hal_error* error) {
+    const std::lock_guard lock(failure_mutex);
+    if (failure == nullptr) {
+      failure = error;
+    } else {
+      hal_release(error);
+    }
+  }
+  hal_error* take_failure() {
+    const std::lock_guard lock(failure_mutex);
+    return std::exchange(failure, nullptr);
+  }
+  ~Pending() { hal_release(failure); }
+};
+
+}  // namespace hal::core
