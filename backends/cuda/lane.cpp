@@ -74,6 +74,13 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
         break;
       }
     }
+    if (hold_ != 0) {  // that command is done: well, or with a bad index, which nobody may have published yet
+      if (__atomic_load_n(&words_->fault, __ATOMIC_ACQUIRE) != 0) {
+        device_.watch(this);
+        return static_cast<std::uint32_t>(commands.size());
+      }
+      hold_ = 0;
+    }
     Result<void> result = [&] {
       try {
         return enqueue(number, command);
