@@ -90,3 +90,9 @@ hal_cli_test(launch_no_program EXIT 2 MATCH "no program was given" ARGS launch -
 hal_cli_test(launch_unknown_program EXIT 1 MATCH "no-such-program.*cannot be run.*NOT_FOUND" ARGS launch -n 2 ./no-such-program)
 hal_cli_test(launch_no_ranks EXIT 1 MATCH "INVALID_ARGUMENT" ARGS launch -n 0 true)
 hal_cli_test(launch_timeout EXIT 124 MATCH "." ARGS launch -n 2 --timeout 0.2 sleep 30)
+
+# -- bench
+hal_cli_test(bench EXIT 0 MATCH "^enqueue an empty command +host:0 +no " ARGS bench --device host:0 --repetitions 2)
+hal_cli_test(bench_json EXIT 0 MATCH "\"schema\": \"halyard-bench/1\"" ARGS bench --device host:0 --repetitions 1
+  --json)
+hal_cli_test(bench_unknown_device EXIT 1 MATCH "no driver 'nosuch'" ARGS bench --device nosuch:0)

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// halyard bench: ours and the peer in turns, in one process, with the cores' placement checked round each repetition.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/bench/probe.hpp"
+#include "cli/bench/scenario.hpp"
+#include "cli/command.hpp"
+#include "cli/machine.hpp"
+#include "cli/table.hpp"
+
+namespace hal::cli {
+namespace {
+
+using bench::Placement;
+using bench::Probe;
+using bench::Scenario;
+
+struct Options {
+  std::vector<std::string> devices;
+  int repetitions = 15;
+  bool json = false;
+};
+
+struct Samples {
+  std::vector<double> ours, peer;
+};
+
+struct Measured {
+  const Scenario* scenario = nullptr;
+  std::map<Placement, Samples> by_placement;
+  int rejected = 0;  // the placement changed meanwhile
+};
+
+struct Spread {
+  double median = 0, least = 0, most = 0;
+};
+
+Spread spread(std::vector<double> samples) {
+  std::ranges::sort(samples);
+  const std::size_t n = samples.size();
+  const double median = n % 2 == 1 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
+  return {median, samples.front(), samples.back()};
+}
+
+// Every scenario once, ours and the peer in turns; then again. So a slow minute hurts all alike.
+Result<std::vector<Measured>> measure(const std::vector<Scenario>& scenarios, int repetitions,
+                                      std::vector<double>& probes) {
+  std::vector<Measured> out(scenarios.size());
+  for (std::size_t i = 0; i < scenarios.size(); ++i) { out[i].scenario = &scenarios[i]; }
+  for (int round = -1; round < repetitions; ++round) {  // the first only warms up
+    Probe before = bench::probe_placement();
+    for (Measured& measured : out) {
+      const Scenario& scenario = *measured.scenario;
+      std::optional<double> peer;
+      if (scenario.peer && round % 2 == 0) { peer = scenario.peer(); }
+      Result<double> ours = scenario.ours();
+      if (!ours) {
+        return std::move(ours).error().while_doing(fmt::format("measuring '{}' on {}", scenario.name, scenario.device));
+      }
+      if (scenario.peer && !peer) { peer = scenario.peer(); }
+      const Probe after = bench::probe_placement();
+      if (round >= 0) {
+        if (after.placement != Placement::unknown) { probes.push_back(after.round_trip_ns); }
+        if (before.placement == after.placement) {
+          Samples& samples = measured.by_placement[after.placement];
+          samples.ours.push_back(*ours);
+          if (peer) { samples.peer.push_back(*peer); }
+        } else {
+          ++measured.rejected;
+        }
+      }
+      before = after;
+    }
+  }
+  return out;
+}
+
+void print_table(const std::vector<Measured>& all) {
+  Table table({{"SCENARIO"},
+               {"DEVICE"},
+               {"EMULATED"},
+               {"CORES"},
+               {"RUNS", Align::right},
+               {"MEDIAN", Align::right},
+               {"MIN", Align::right},
+               {"MAX", Align::right},
+               {"PEER"},
+               {"MEDIAN", Align::right},
+               {"RATIO", Align::right},
+               {"TARGET", Align::right}});
+  for (const Measured& measured : all) {
+    const Scenario& scenario = *measured.scenario;
+    for (const auto& [placement, samples] : measured.by_placement) {
+      const Spread ours = spread(samples.ours);
+      std::vector<std::string> row{scenario.name,
+                                   scenario.device,
+                                   scenario.emulated ? "yes" : "no",
+                                   bench::placement_name(placement),
+                                   fmt::format("{}", samples.ours.size()),
+                                   time_text(ours.median),
+                                   time_text(ours.least),
+                                   time_text(ours.most)};
+      if (samples.peer.empty()) {
+        row.insert(row.end(), {"", "", ""});
+      } else {
+        const Spread peer = spread(samples.peer);
+        row.insert(row.end(),
+                   {scenario.peer_name, time_text(peer.median), fmt::format("{:.2f}", ours.median / peer.median)});
+      }
+      row.push_back(scenario.target_ns > 0 ? fmt::format("{} {}", time_text(scenario.target_ns),
+                                                         ours.median <= scenario.target_ns ? "met" : "missed")
+                                           : "");
+      table.row(std::move(row));
+    }
+  }
+  fmt::print("{}", table.text());
+}
+
+nlohmann::ordered_json as_json(const Spread& spread) {
+  return {{"median_ns", spread.median}, {"min_ns", spread.least}, {"max_ns", spread.most}};
+}
+
+void print_json(const std::vector<Measured>& all, const Machine& machine, const std::vector<double>& probes) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const Measured& measured : all) {
+    for (const auto& [placement, samples] : measured.by_placement) {
+      nlohmann::ordered_json row;
+      row["scenario"] = measured.scenario->name;
+      row["device"] = measured.scenario->device;
+      row["emulated"] = measured.scenario->emulated;
+      row["placement"] = bench::placement_name(placement);
+      row["runs"] = samples.ours.size();
+      row["rejected"] = measured.rejected;
+      row["ours"] = as_json(spread(samples.ours));
+      if (!samples.peer.empty()) {
+        row["peer_name"] = measured.scenario->peer_name;
+        row["peer"] = as_json(spread(samples.peer));
+      }
+      rows.push_back(std::move(row));
+    }
+  }
+  nlohmann::ordered_json out;
+  out["schema"] = "halyard-bench/1";
+  out["version"] = HALYARD_VERSION;
+  out["processor"] = machine.processor;
+  out["cores"] = machine.cores;
+  out["load"] = machine.load;
+  if (!probes.empty()) { out["core_to_core_round_trip"] = as_json(spread(probes)); }
+  out["results"] = std::move(rows);
+  fmt::print("{}\n", out.dump(2));
+}
+
+// The devices asked for, or every usable one that no other of the list overlaps.
+Result<std::vector<Scenario>> collect(const Instance& instance, const Options& options) {
+  std::vector<std::string> uris = options.devices;
+  if (uris.empty()) {
+    for (const DeviceInfo& info : instance.devices()) {
+      if (info.usable != 0) { uris.push_back(info.uri); }
+    }
+  }
+  std::vector<Scenario> scenarios;
+  for (const std::string& uri : uris) {
+    Result<Device> device = instance.open(uri);
+    if (!device) {
+      // Partitions of one card exclude each other; the first one listed stands for the card.
+      if (options.devices.empty() && device.error().code() == HAL_BUSY) { continue; }
+      return std::move(device).error();
+    }
+    HAL_TRY(std::vector<Scenario> more, bench::scenarios_of(*device));
+    std::ranges::move(more, std::back_inserter(scenarios));
+  }
+  if (options.devices.empty()) { scenarios.push_back(bench::opening()); }
+  return scenarios;
+}
+
+Result<int> run(const Options& options) {
+  HAL_TRY(const Instance instance, Instance::create());
+  HAL_TRY(const std::vector<Scenario> scenarios, collect(instance, options));
+  const Machine machine = read_machine();
+  std::vector<double> probes;
+  HAL_TRY(const std::vector<Measured> all, measure(scenarios, options.repetitions, probes));
+  if (options.json) {
+    print_json(all, machine, probes);
+    return kOk;
+  }
+  fmt::print("Halyard {}, {}, {} cores, load {:.2f}\n", HALYARD_VERSION, machine.processor, machine.cores,
+             machine.load[0]);
+  if (!probes.empty()) {
+    const Spread trip = spread(probes);
+    fmt::print("cache line from core to core and back: {} [{} - {}] in {} probes\n", time_text(trip.median),
+               time_text(trip.least), time_text(trip.most), probes.size());
+  }
+  fmt::print("An emulated device's times are its emulator's: they say nothing about the device.\n\n");
+  print_table(all);
+  int rejected = 0;
+  for (const Measured& measured : all) { rejected += measured.rejected; }
+  fmt::print("\n{} of {} repetitions left out: the cores changed their placement meanwhile\n", rejected,
+             all.size() * static_cast<std::size_t>(options.repetitions));
+  return kOk;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Body& body) {
+  CLI::App* command = app.add_subcommand("bench", "Measure every device, ours and the peer in turns");
+  auto options = std::make_shared<Options>();
+  command->add_option("--device", options->devices, "URI; may be given again; every usable device if left out");
+  command->add_option("--repetitions", options->repetitions, "Of each scenario")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--json", options->json, "Machine-readable, schema halyard-bench/1");
+  command->callback([&body, options] { body = [options] { return run(*options); }; });
+}
+
+}  // namespace hal::cli
