@@ -96,3 +96,34 @@ hal_cli_test(bench EXIT 0 MATCH "^enqueue an empty command +host:0 +no " ARGS be
 hal_cli_test(bench_json EXIT 0 MATCH "\"schema\": \"halyard-bench/1\"" ARGS bench --device host:0 --repetitions 1
   --json)
 hal_cli_test(bench_unknown_device EXIT 1 MATCH "no driver 'nosuch'" ARGS bench --device nosuch:0)
+
+# -- conformance (the suite over each device is the conformance folder's own)
+hal_cli_test(conformance EXIT 0 MATCH "MEM-0" ARGS conformance --device host:0 --case "MEM-*")
+hal_cli_test(conformance_list EXIT 0 MATCH "^ *MEM-0" ARGS conformance --list)
+hal_cli_test(conformance_bad_option EXIT 2 MATCH "unknown option '--frobnicate'" ARGS conformance --frobnicate)
+hal_cli_test(conformance_unknown_device EXIT 2 MATCH "nosuch" ARGS conformance --device nosuch:0)
+
+# -- every device family
+hal_cli_test(devices_all EXIT 0 MATCH "^rngd:0 .*emulated.* yes " ARGS devices)
+hal_cli_test(devices_verbose EXIT 0 MATCH "partition +yes: open rngd" ARGS devices --verbose)
+hal_cli_test(run_on_a_part EXIT 0 MATCH "on rngd:0/pe0-1 " ARGS run --device rngd:0/pe0-1 ${digits} ${pixels}
+  --out label=${work}/part_label.npy)
+hal_cli_test(run_on_emulated_cuda EXIT 0 MATCH "on cuda:0 .*mulated" ARGS run --device cuda:0 ${digits} ${pixels}
+  --out label=${work}/cuda_label.npy)
+set(pack "${PROJECT_SOURCE_DIR}/conformance/kernels")
+set(saxpy --image ptx:${pack}/pack.ptx --manifest ${pack}/pack.manifest --entry pack_saxpy)
+set(x_and_y --in x=${work}/pixels.npy --in y=${work}/pixels.npy --out y=${work}/saxpy.npy)
+hal_cli_test(run_kernel EXIT 0 MATCH "^pack_saxpy on cuda:0 " ARGS run --device cuda:0 ${saxpy} ${x_and_y} --grid 9
+  --set n=576 --set a=2)
+hal_cli_test(run_kernel_bad_scalar EXIT 1 MATCH "--set n=many: is no u32 in range" ARGS run --device cuda:0 ${saxpy}
+  ${x_and_y} --grid 9 --set n=many --set a=2)
+hal_cli_test(run_kernel_no_grid EXIT 1 MATCH "grid" ARGS run --device cuda:0 ${saxpy} ${x_and_y} --set n=576 --set a=2)
+hal_cli_test(run_kernel_on_graph_device EXIT 1 MATCH "UNSUPPORTED" ARGS run --device rngd:0 ${saxpy} ${x_and_y} --grid 9
+  --set n=576 --set a=2)
+hal_cli_test(run_two_entries EXIT 1 MATCH "entries.*name one with --entry" ARGS run --device cuda:0
+  --image ptx:${pack}/pack.ptx --manifest ${pack}/pack.manifest)
+hal_cli_test(run_no_such_part EXIT 1 MATCH "pe9" ARGS run --device rngd:0/pe9 ${digits} ${pixels})
+foreach(test run_on_a_part run_on_emulated_cuda run_kernel run_kernel_bad_scalar run_kernel_no_grid
+        run_kernel_on_graph_device run_two_entries run_no_such_part)
+  set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
+endforeach()

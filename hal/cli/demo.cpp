@@ -42,13 +42,13 @@ class Report {
   Report(const Job& job, const Answers& reference) : job_(job), reference_(reference) {}
 
   void title() const {
-    fmt::print("{:<34} {:<8} {:>8} {:>10} {:>9} {:>9} {:>9} {:>10}\n", "DEVICE", "EMULATED", "ACCURACY", "AGREE",
+    fmt::print("{:<41} {:<8} {:>8} {:>10} {:>9} {:>9} {:>9} {:>10}\n", "DEVICE", "EMULATED", "ACCURACY", "AGREE",
                "MAX DIFF", "PREPARE", "RUN", "MOVED");
   }
   void row(const std::string& what, bool emulated, const Answers& found, double prepare_ns, double run_ns,
            std::uint64_t bytes) {
     const Verdict verdict = demo::judge(job_, reference_, found);
-    fmt::print("{:<34} {:<8} {:>7.2f}% {:>5}/{} {:>9.1e} {:>9} {:>9} {:>10}\n", what, emulated ? "yes" : "no",
+    fmt::print("{:<41} {:<8} {:>7.2f}% {:>5}/{} {:>9.1e} {:>9} {:>9} {:>10}\n", what, emulated ? "yes" : "no",
                100.0 * static_cast<double>(verdict.right) / static_cast<double>(verdict.images), verdict.agree,
                verdict.images, verdict.largest_difference, prepare_ns > 0 ? time_text(prepare_ns) : "-",
                time_text(run_ns), bytes_text(bytes));
@@ -61,14 +61,14 @@ class Report {
   }
   void fail(const std::string& what, std::string_view why) {
     ++failed_;
-    fmt::print("{:<34} FAIL: {}\n", what, why);
+    fmt::print("{:<41} FAIL: {}\n", what, why);
     std::fflush(stdout);
   }
   void note(const std::string& text) const {
     fmt::print("    {}\n", text);
     std::fflush(stdout);
   }
-  void skip(const std::string& what, std::string_view why) const { fmt::print("{:<34} not run: {}\n", what, why); }
+  void skip(const std::string& what, std::string_view why) const { fmt::print("{:<41} not run: {}\n", what, why); }
 
   int passed() const { return passed_; }
   int failed() const { return failed_; }
@@ -79,20 +79,17 @@ class Report {
   int passed_ = 0, failed_ = 0;
 };
 
-// The device's own account of itself: what it modelled, if it models anything.
-void note_report(const Device& device, const Report& report) {
+// What an emulated device modelled since it was opened, by its own account.
+struct Modelled {
+  double ns = 0, joules = 0;
+};
+
+Modelled modelled_by(const Device& device) {
   const Result<std::string> text = device.report();
-  if (!text) { return; }
+  if (!text) { return {}; }
   const nlohmann::json json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.value("emulated", false)) { return; }
-  std::string line;
-  if (json.contains("modelled_seconds")) {
-    line += fmt::format("modelled time {}", time_text(json["modelled_seconds"].get<double>() * 1e9));
-  }
-  if (json.contains("joules")) {
-    line += fmt::format("{}modelled energy {:.3g} mJ", line.empty() ? "" : ", ", json["joules"].get<double>() * 1e3);
-  }
-  if (!line.empty()) { report.note(line); }
+  if (!json.is_object() || !json.contains("card") || !json["card"].is_object()) { return {}; }
+  return {json["card"].value("modelled_ns", 0.0), json["card"].value("estimated_joules", 0.0)};
 }
 
 Result<void> on_one(const Instance& instance, const std::string& uri, const Job& job, const Options& options,
@@ -102,13 +99,18 @@ Result<void> on_one(const Instance& instance, const std::string& uri, const Job&
   HAL_TRY(demo::Classifier classifier, demo::Classifier::make(device, job.weights, options.batch));
   const double prepare_ns = ns_since(start);
   Answers answers(job.count());
+  const Modelled before = modelled_by(device);
   const auto first = Clock::now();
   HAL_TRY(const Point done, classifier.submit({job.digits.pixels, answers.labels, answers.probabilities}));
   HAL_CHECK(wait(done, 120s));
+  const double run_ns = ns_since(first);
   const DeviceInfo info = device.info();
-  report.row(fmt::format("{} {}", info.uri, info.name), info.is_emulated != 0, answers, prepare_ns, ns_since(first),
+  report.row(fmt::format("{} {}", info.uri, info.name), info.is_emulated != 0, answers, prepare_ns, run_ns,
              classifier.bytes_moved());
-  note_report(device, report);
+  if (const Modelled after = modelled_by(device); after.ns > before.ns) {
+    report.note(fmt::format("modelled time {}, estimated energy {:.3g} mJ", time_text(after.ns - before.ns),
+                            (after.joules - before.joules) * 1e3));
+  }
   return {};
 }
 
@@ -130,14 +132,13 @@ void note_circuits(const demo::FabricAccount& account, const Report& report) {
   }
 }
 
-// Two unlike devices if there are two: the first that are not the host, else the host.
+// Two unlike devices if there are two: of each driver but the host's the last one that ran, which has most units.
 std::vector<std::string> rank_devices(const std::vector<std::string>& uris) {
   std::vector<std::string> picked;
-  std::vector<std::string> drivers;
+  const auto driver_of = [](const std::string& uri) { return uri.substr(0, uri.find(':')); };
   for (const std::string& uri : uris) {
-    const std::string driver = uri.substr(0, uri.find(':'));
-    if (driver == "host" || std::ranges::find(drivers, driver) != drivers.end()) { continue; }
-    drivers.push_back(driver);
+    if (driver_of(uri) == "host") { continue; }
+    if (!picked.empty() && driver_of(picked.back()) == driver_of(uri)) { picked.pop_back(); }
     picked.push_back(uri);
   }
   picked.resize(2, "host:0");
@@ -166,7 +167,7 @@ std::vector<std::string> uris_of(const Instance& instance, const DeviceInfo& inf
   if (!device || device->supports("partition").support == HAL_NO || uri.find('/') != std::string::npos) {
     return {uri};
   }
-  const Result<std::uint64_t> units = device->number("partition.units");
+  const Result<std::uint64_t> units = device->number("pe.count");
   if (!units || *units < 2) { return {uri}; }
   return {uri + "/pe0", fmt::format("{}/pe0-{}", uri, std::min<std::uint64_t>(*units, 4) - 1)};
 }

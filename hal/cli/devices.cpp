@@ -2,6 +2,7 @@
 // halyard devices: what there is, by the URI that every call and tool takes back.
 #include <fmt/format.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.hpp"
@@ -42,8 +43,32 @@ std::string as_text(const Instance& instance) {
   return table.text();
 }
 
-Result<int> run(bool json) {
+// Opens each device and asks it what it can do; parts of one card are opened one after the other.
+std::string as_verdicts(const Instance& instance) {
+  constexpr std::array kFeatures{"partition", "kernel", "graph", "fabric", "timestamp", "host-visible", "dtype.bf16"};
+  std::string out;
+  for (const DeviceInfo& info : instance.devices()) {
+    out += fmt::format("{}  {}, {}\n", info.uri, info.name, info.vendor);
+    const Result<Device> device = instance.open(info.uri);
+    if (!device) {
+      out += fmt::format("  cannot be opened: {}\n", device.error().text());
+      continue;
+    }
+    for (const char* feature : kFeatures) {
+      const Verdict verdict = device->supports(feature);
+      const char* answer = verdict.support == HAL_NO ? "no" : verdict.support == HAL_YES ? "yes" : "emulated";
+      out += fmt::format("  {:<13} {}: {}\n", feature, answer, verdict.why);
+    }
+  }
+  return out;
+}
+
+Result<int> run(bool json, bool verbose) {
   HAL_TRY(const Instance instance, Instance::create());
+  if (verbose) {
+    fmt::print("{}", as_verdicts(instance));
+    return kOk;
+  }
   fmt::print("{}", json ? as_json(instance) : as_text(instance));
   return kOk;
 }
@@ -54,7 +79,9 @@ void add_devices(CLI::App& app, Body& body) {
   CLI::App* command = app.add_subcommand("devices", "List the devices and partitions by URI");
   auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "Machine-readable, schema halyard-devices/1");
-  command->callback([&body, json] { body = [json] { return run(*json); }; });
+  auto verbose = std::make_shared<bool>(false);
+  command->add_flag("-v,--verbose", *verbose, "Open each device and ask what it can do, with reasons");
+  command->callback([&body, json, verbose] { body = [json, verbose] { return run(*json, *verbose); }; });
 }
 
 }  // namespace hal::cli

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   add_run(app, body);
   add_graph(app, body);
   add_launch(app, body);
+  add_conformance(app, body);
   add_bench(app, body);
 
   // CLI11 would only say that a subcommand is missing.
