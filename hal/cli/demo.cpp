@@ -167,7 +167,7 @@ std::vector<std::string> uris_of(const Instance& instance, const DeviceInfo& inf
   if (!device || device->supports("partition").support == HAL_NO || uri.find('/') != std::string::npos) {
     return {uri};
   }
-  const Result<std::uint64_t> units = device->number("pe.count");
+  const Result<std::uint64_t> units = device->number("partition.units");
   if (!units || *units < 2) { return {uri}; }
   return {uri + "/pe0", fmt::format("{}/pe0-{}", uri, std::min<std::uint64_t>(*units, 4) - 1)};
 }
