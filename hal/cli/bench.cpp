@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -17,8 +16,6 @@
 namespace hal::cli {
 namespace {
 
-using bench::Placement;
-using bench::Probe;
 using bench::Scenario;
 
 struct Options {
@@ -27,14 +24,20 @@ struct Options {
   bool json = false;
 };
 
-struct Samples {
-  std::vector<double> ours, peer;
+struct Sample {
+  double ours = 0;
+  std::optional<double> peer, round_trip;  // of the scenario's peer; from core to core
 };
 
 struct Measured {
   const Scenario* scenario = nullptr;
-  std::map<Placement, Samples> by_placement;
-  int rejected = 0;  // the placement changed meanwhile
+  std::vector<Sample> samples;
+  int rejected = 0;  // the cores moved meanwhile
+};
+
+// The samples of one scenario that were taken with the cores about equally far apart.
+struct Group {
+  std::vector<double> ours, peer, round_trip;
 };
 
 struct Spread {
@@ -48,13 +51,27 @@ Spread spread(std::vector<double> samples) {
   return {median, samples.front(), samples.back()};
 }
 
+// Cores that wander come in states far apart; twice the least round trip of the run parts them.
+std::vector<Group> groups_of(const Measured& measured, const std::vector<double>& probes) {
+  const double least = probes.empty() ? 0 : std::ranges::min(probes);
+  std::vector<Group> groups(2);
+  for (const Sample& sample : measured.samples) {
+    Group& group = groups[sample.round_trip && *sample.round_trip > 2 * least ? 1 : 0];
+    group.ours.push_back(sample.ours);
+    if (sample.peer) { group.peer.push_back(*sample.peer); }
+    if (sample.round_trip) { group.round_trip.push_back(*sample.round_trip); }
+  }
+  std::erase_if(groups, [](const Group& group) { return group.ours.empty(); });
+  return groups;
+}
+
 // Every scenario once, ours and the peer in turns; then again. So a slow minute hurts all alike.
 Result<std::vector<Measured>> measure(const std::vector<Scenario>& scenarios, int repetitions,
                                       std::vector<double>& probes) {
   std::vector<Measured> out(scenarios.size());
   for (std::size_t i = 0; i < scenarios.size(); ++i) { out[i].scenario = &scenarios[i]; }
   for (int round = -1; round < repetitions; ++round) {  // the first only warms up
-    Probe before = bench::probe_placement();
+    std::optional<double> before = bench::probe_round_trip();
     for (Measured& measured : out) {
       const Scenario& scenario = *measured.scenario;
       std::optional<double> peer;
@@ -64,13 +81,11 @@ Result<std::vector<Measured>> measure(const std::vector<Scenario>& scenarios, in
         return std::move(ours).error().while_doing(fmt::format("measuring '{}' on {}", scenario.name, scenario.device));
       }
       if (scenario.peer && !peer) { peer = scenario.peer(); }
-      const Probe after = bench::probe_placement();
+      const std::optional<double> after = bench::probe_round_trip();
       if (round >= 0) {
-        if (after.placement != Placement::unknown) { probes.push_back(after.round_trip_ns); }
-        if (before.placement == after.placement) {
-          Samples& samples = measured.by_placement[after.placement];
-          samples.ours.push_back(*ours);
-          if (peer) { samples.peer.push_back(*peer); }
+        if (after) { probes.push_back(*after); }
+        if (bench::alike(before, after)) {
+          measured.samples.push_back({*ours, peer, after});
         } else {
           ++measured.rejected;
         }
@@ -81,11 +96,11 @@ Result<std::vector<Measured>> measure(const std::vector<Scenario>& scenarios, in
   return out;
 }
 
-void print_table(const std::vector<Measured>& all) {
+void print_table(const std::vector<Measured>& all, const std::vector<double>& probes) {
   Table table({{"SCENARIO"},
                {"DEVICE"},
                {"EMULATED"},
-               {"CORES"},
+               {"CORES", Align::right},
                {"RUNS", Align::right},
                {"MEDIAN", Align::right},
                {"MIN", Align::right},
@@ -96,12 +111,12 @@ void print_table(const std::vector<Measured>& all) {
                {"TARGET", Align::right}});
   for (const Measured& measured : all) {
     const Scenario& scenario = *measured.scenario;
-    for (const auto& [placement, samples] : measured.by_placement) {
+    for (const Group& samples : groups_of(measured, probes)) {
       const Spread ours = spread(samples.ours);
       std::vector<std::string> row{scenario.name,
                                    scenario.device,
                                    scenario.emulated ? "yes" : "no",
-                                   bench::placement_name(placement),
+                                   samples.round_trip.empty() ? "n/a" : time_text(spread(samples.round_trip).median),
                                    fmt::format("{}", samples.ours.size()),
                                    time_text(ours.median),
                                    time_text(ours.least),
@@ -129,12 +144,13 @@ nlohmann::ordered_json as_json(const Spread& spread) {
 void print_json(const std::vector<Measured>& all, const Machine& machine, const std::vector<double>& probes) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Measured& measured : all) {
-    for (const auto& [placement, samples] : measured.by_placement) {
+    for (const Group& samples : groups_of(measured, probes)) {
       nlohmann::ordered_json row;
       row["scenario"] = measured.scenario->name;
       row["device"] = measured.scenario->device;
       row["emulated"] = measured.scenario->emulated;
-      row["placement"] = bench::placement_name(placement);
+      row["core_to_core_ns"] = samples.round_trip.empty() ? nlohmann::ordered_json(nullptr)
+                                                          : nlohmann::ordered_json(spread(samples.round_trip).median);
       row["runs"] = samples.ours.size();
       row["rejected"] = measured.rejected;
       row["ours"] = as_json(spread(samples.ours));
@@ -196,11 +212,13 @@ Result<int> run(const Options& options) {
     fmt::print("cache line from core to core and back: {} [{} - {}] in {} probes\n", time_text(trip.median),
                time_text(trip.least), time_text(trip.most), probes.size());
   }
-  fmt::print("An emulated device's times are its emulator's: they say nothing about the device.\n\n");
-  print_table(all);
+  fmt::print(
+      "An emulated device's times are its emulator's: they say nothing about the device.\n"
+      "CORES is the round trip between the cores while the row was measured.\n\n");
+  print_table(all, probes);
   int rejected = 0;
   for (const Measured& measured : all) { rejected += measured.rejected; }
-  fmt::print("\n{} of {} repetitions left out: the cores changed their placement meanwhile\n", rejected,
+  fmt::print("\n{} of {} repetitions left out: the round trip between the cores changed meanwhile\n", rejected,
              all.size() * static_cast<std::size_t>(options.repetitions));
   return kOk;
 }
