@@ -25,67 +25,78 @@ Pool::~Pool() {
   }
 }
 
+void Pool::free_blocks(const std::vector<hal_memory>& blocks) {
+  for (const hal_memory& block : blocks) {
+    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
+  }
+}
+
+// A block from the cache: one that is ready, or one that only `lane` itself still uses.
+bool Pool::take_cached(std::uint64_t wanted, const Timeline* lane, hal_memory& out) {
+  if (const auto found = ready_.find(wanted); found != ready_.end()) {
+    out = found->second;
+    ready_.erase(found);
+  } else {
+    const auto cooling = std::find_if(cooling_.begin(), cooling_.end(), [&](const Cooling& entry) {
+      return lane != nullptr && entry.lane == lane && size_class(entry.block.bytes) == wanted;
+    });
+    if (cooling == cooling_.end()) { return false; }
+    out = cooling->block;
+    cooling_.erase(cooling);
+  }
+  stats_.cached_bytes -= wanted;
+  ++stats_.hits;
+  return true;
+}
+
+// The driver is never called with our lock held: what it does to allocate may bring it back into the core.
 Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
   const std::uint64_t wanted = size_class(bytes);
+  hal_memory block{};
+  bool cached = false;
   std::vector<hal_memory> surplus;
-  const auto used = [&](hal_memory block) {
-    stats_.used_bytes += wanted;
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.used_bytes);
-    block.bytes = bytes;
-    return block;
-  };
   {
     const std::lock_guard lock(mutex_);
     ++stats_.allocations;
-    if (const auto found = ready_.find(wanted); found != ready_.end()) {
-      const hal_memory block = found->second;
-      ready_.erase(found);
-      stats_.cached_bytes -= wanted;
-      ++stats_.hits;
-      return used(block);
-    }
-    if (lane != nullptr) {
-      const auto found = std::find_if(cooling_.begin(), cooling_.end(), [&](const Cooling& entry) {
-        return entry.lane == lane && size_class(entry.block.bytes) == wanted;
-      });
-      if (found != cooling_.end()) {
-        const hal_memory block = found->block;
-        cooling_.erase(found);
-        stats_.cached_bytes -= wanted;
-        ++stats_.hits;
-        return used(block);
+    cached = take_cached(wanted, lane, block);
+    if (!cached && limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
+      surplus = trim_locked(limit_ > stats_.used_bytes + wanted ? limit_ - stats_.used_bytes - wanted : 0);
+      if (stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
+        const Error full(
+            HAL_OUT_OF_DEVICE_MEMORY,
+            fmt::format("pool of {} was asked for {} bytes; its limit of {} has {} in use and {} that work still holds",
+                        device_.uri(), bytes, limit_, stats_.used_bytes, stats_.cached_bytes));
+        for (const hal_memory& kept : surplus) {
+          ready_.emplace(size_class(kept.bytes), kept), stats_.cached_bytes += size_class(kept.bytes);
+        }
+        return full;
       }
     }
-    if (limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
-      const std::uint64_t room = limit_ > stats_.used_bytes + wanted ? limit_ - stats_.used_bytes - wanted : 0;
-      surplus = trim_locked(room);
+    stats_.used_bytes += wanted;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.used_bytes);
+  }
+  if (!cached) {
+    free_blocks(surplus);
+    hal_error* error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
+    if (error != nullptr && hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY) {
+      {
+        const std::lock_guard lock(mutex_);
+        surplus = trim_locked(0);  // our own cache may be what is missing
+      }
+      if (!surplus.empty()) {
+        hal_release(error);
+        free_blocks(surplus);
+        error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
+      }
+    }
+    if (error != nullptr) {
+      const std::lock_guard lock(mutex_);
+      stats_.used_bytes -= wanted;
+      return Error::adopt(error).while_doing(fmt::format("allocating {} bytes on {}", bytes, device_.uri()));
     }
   }
-  for (const hal_memory& block : surplus) {
-    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
-  }
-  surplus.clear();
-
-  std::unique_lock lock(mutex_);
-  if (limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
-    return Error(
-        HAL_OUT_OF_DEVICE_MEMORY,
-        fmt::format("pool of {} was asked for {} bytes; its limit of {} has {} in use and {} that work still holds",
-                    device_.uri(), bytes, limit_, stats_.used_bytes, stats_.cached_bytes));
-  }
-  hal_memory block{};
-  hal_error* error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
-  if (error != nullptr && hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY && stats_.cached_bytes != 0) {
-    hal_release(error);  // our own cache may be what is missing
-    for (const hal_memory& cached : trim_locked(0)) {
-      device_.driver().memory_free(device_.driver_self(), device_.impl(), &cached);
-    }
-    error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
-  }
-  if (error != nullptr) {
-    return Error::adopt(error).while_doing(fmt::format("allocating {} bytes on {}", bytes, device_.uri()));
-  }
-  return used(block);
+  block.bytes = bytes;
+  return block;
 }
 
 void Pool::put(const hal_memory& block) {
@@ -136,9 +147,7 @@ void Pool::trim(std::uint64_t keep) {
     const std::lock_guard lock(mutex_);
     surplus = trim_locked(keep);
   }
-  for (const hal_memory& block : surplus) {
-    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
-  }
+  free_blocks(surplus);
 }
 
 hal_pool_stats Pool::stats() const {

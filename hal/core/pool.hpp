@@ -34,7 +34,9 @@ class Pool : public std::enable_shared_from_this<Pool> {
     const Timeline* lane;  // compared, never followed
     std::uint64_t ticket;
   };
+  bool take_cached(std::uint64_t wanted, const Timeline* lane, hal_memory& out);  // with the lock held
   std::vector<hal_memory> trim_locked(std::uint64_t keep);
+  void free_blocks(const std::vector<hal_memory>& blocks);
 
   Device& device_;
   const std::uint64_t limit_;
