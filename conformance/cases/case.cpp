@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "conformance/runner/stream.hpp"
 
@@ -138,8 +139,18 @@ Owned<hal_instance> Case::own_instance(std::uint32_t pending_limit) {
 
 Owned<hal_device> Case::open_in(hal_instance* instance) {
   Owned<hal_device> opened;
-  EXPECT_OK(hal_device_open(instance, uri().c_str(), opened.out()));
+  EXPECT_OK(open_device(instance, uri(), deadline_ns(), opened.out()));
   return opened;
+}
+
+hal_error* open_device(hal_instance* instance, const std::string& uri, std::uint64_t deadline_ns, hal_device** out) {
+  const std::uint64_t end = now_ns() + deadline_ns;
+  while (true) {
+    hal_error* error = hal_device_open(instance, uri.c_str(), out);
+    if (!has_code(error, HAL_BUSY) || now_ns() > end) { return error; }
+    hal_release(error);
+    std::this_thread::yield();
+  }
 }
 
 Owned<hal_queue> Case::queue(const char* label) { return queue_on(device(), label); }

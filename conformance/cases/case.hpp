@@ -189,6 +189,10 @@ class Case {
   Random random_;
 };
 
+// Opens a device. One that was released a moment ago may still be closing, which releases its partition last: BUSY is
+// asked again until the deadline.
+hal_error* open_device(hal_instance* instance, const std::string& uri, std::uint64_t deadline_ns, hal_device** out);
+
 // Commands as values.
 hal_slice slice(hal_buffer* buffer, std::uint64_t offset, std::uint64_t length);
 hal_slice whole(hal_buffer* buffer);

@@ -15,6 +15,7 @@ constexpr char kUsage[] =
     "  --device URI      the device to test; default host:0, or with --driver that driver's first device\n"
     "  --driver FILE     load only this driver (path of a shared object, or a name)\n"
     "  --case GLOB       only cases or requirements that match, 'MEM-*'\n"
+    "  --waive GLOB      these cases may fail: they are shown and not counted; a waiver that nothing needed says so\n"
     "  --list            list the cases and leave\n"
     "  --json FILE       write every case as a line of JSON\n"
     "  --junit FILE      write JUnit XML\n"
@@ -58,6 +59,7 @@ int command(int argc, const char* const* argv, const std::vector<std::string>& s
     std::string* text = word == "--device"        ? &options.device
                         : word == "--driver"      ? &options.driver
                         : word == "--case"        ? &options.cases
+                        : word == "--waive"       ? &options.waive
                         : word == "--json"        ? &options.json
                         : word == "--junit"       ? &options.junit
                         : word == "--shim"        ? &options.shim

@@ -15,6 +15,7 @@ struct Options {
   std::string cases = "*";  // glob over case names, "MEM-*"
   std::string json;         // file for JSON lines; empty: none
   std::string junit;        // file for JUnit XML; empty: none
+  std::string waive;        // glob over case names that may fail: printed, not counted; says so if none does
   bool list = false;        // only list the cases
   bool faults = false;      // test the suite itself: seeded faults, controls, the null driver
   std::string fault;        // with faults: only those whose ID matches this glob; empty: all

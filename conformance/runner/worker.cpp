@@ -53,7 +53,7 @@ void run_case(const CaseInfo& info, hal_instance* instance, const std::string& u
   static_cast<void>(checks_made());
   {
     Owned<hal_device> device;
-    if (hal_error* error = hal_device_open(instance, uri.c_str(), device.out())) {
+    if (hal_error* error = open_device(instance, uri, settings.deadline_ms * 1'000'000U, device.out())) {
       fail_case({info.file, info.line}, "the device cannot be opened: " + text_of(error));
     }
     if (!described) {
@@ -103,7 +103,7 @@ int run_worker(const WorkerSettings& settings) {
   for (std::string name; std::getline(std::cin, name);) {
     if (name == "-") {  // only say what the device is
       Owned<hal_device> device;
-      if (hal_error* error = hal_device_open(instance, uri.c_str(), device.out())) {
+      if (hal_error* error = open_device(instance, uri, settings.deadline_ms * 1'000'000U, device.out())) {
         stream_line("{\"kind\":\"fatal\",\"what\":" + quoted(text_of(error)) + "}");
         return 2;
       }
