@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs every file of a corpus through the fuzz entry point, so that a corpus is also a regression test with any compiler.
+// Runs every file of a corpus through the fuzz entry point, so that a corpus is also a regression test with any
+// compiler.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

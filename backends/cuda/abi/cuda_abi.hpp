@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// clang-format off: set by hand, so that tables read as tables
 // The part of the CUDA driver's binary interface that Halyard uses, declared by us from the public documentation of the
 // CUDA driver API, so that neither a toolkit nor a vendor header is needed to build. Names are the documented ones.
 // cuda_abi_test.cpp compares every value and size with the real header where a toolkit is installed.

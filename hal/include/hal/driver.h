@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off: set by hand, so that tables read as tables */
 /**
  * The border: what a driver gives to the core, and what it gets.
  *

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off: set by hand, so that tables read as tables */
 /**
  * Halyard: one device API for accelerators that have nothing in common.
  *

@@ -36,11 +36,11 @@ extern "C" {
 
 /** Which group this is, of how many, and how large each is. */
 typedef struct hal_host_group {
-  uint32_t group[3];       /* this group's index */
+  uint32_t group[3]; /* this group's index */
   uint32_t group_count[3];
-  uint32_t group_size[3];  /* items; the grid's, or the entry's own if the grid left it 0 */
-  uint32_t shared_bytes;   /* the entry's own plus the grid's */
-  void* shared;            /* this group's alone, 64-byte aligned, contents undefined; NULL if shared_bytes is 0 */
+  uint32_t group_size[3]; /* items; the grid's, or the entry's own if the grid left it 0 */
+  uint32_t shared_bytes;  /* the entry's own plus the grid's */
+  void* shared;           /* this group's alone, 64-byte aligned, contents undefined; NULL if shared_bytes is 0 */
 } hal_host_group;
 
 /** `args` has one pointer for each parameter: a buffer's or tensor's first byte, or the place of a scalar's value. */
@@ -62,8 +62,7 @@ typedef struct hal_host_functions {
   const hal_host_entry* entries;
 } hal_host_functions;
 
-#define HAL_HOST_FUNCTIONS(entries, count) \
-  { HAL_HOST_FUNCTIONS_MAGIC, HAL_HOST_FUNCTIONS_VERSION, (count), (entries) }
+#define HAL_HOST_FUNCTIONS(entries, count) {HAL_HOST_FUNCTIONS_MAGIC, HAL_HOST_FUNCTIONS_VERSION, (count), (entries)}
 
 #if defined(__cplusplus)
 }
