@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* clang-format off: set by hand, so that tables read as tables */
+/* Set by hand, so that tables read as tables. */
+/* clang-format off */
 /**
  * The border: what a driver gives to the core, and what it gets.
  *

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* clang-format off: set by hand, so that tables read as tables */
+/* Set by hand, so that tables read as tables. */
+/* clang-format off */
 /**
  * Halyard: one device API for accelerators that have nothing in common.
  *
