@@ -498,6 +498,8 @@ class Parser {
     const Name* entry = find(token.text);
     if (register_index(token.text, entry, o.index)) {
       o.kind = OperandKind::reg;
+    } else if (entry != nullptr && entry->kind == Name::Kind::reg_range) {
+      fail(fmt::format("'{}' names {} registers; one of them is needed", token.text, entry->count));
     } else if (entry != nullptr) {
       o.kind = OperandKind::symbol;
       o.index = entry->index;
