@@ -26,8 +26,8 @@ class Device;
 class Instance;
 class Queue;
 
-// Called once, with no lock of the core held, on any thread; error is NULL or borrowed. Must be short and must not
-// block.
+// Called once, on any thread, with no timeline's lock held; a queue's may be, so it must not take one. error is NULL or
+// borrowed. Must be short and must not block.
 using Reached = std::move_only_function<void(const hal_error* error)>;
 
 class Timeline : public hal_timeline {

@@ -4,10 +4,9 @@
 // Who executes  At any time at most one thread holds the claim and executes: the lane's worker, or a thread inside
 //               help(), which drains the lane on its own stack instead of waking somebody and sleeping.
 // When          Submitting does not wake the worker at once: a wake costs more than most commands. It is woken by
-// flush()
-//               and notify(), by the ring being half full, and by enough held-back work. Failing all these it looks by
-//               itself: after its last command it dozes in naps of kNapNs, and only after kNaps of them without work it
-//               sleeps until rung. So every command runs, and an idle lane costs nothing.
+//               flush() and notify(), by the ring being half full, and by enough held-back work. Failing all these it
+//               looks by itself: after its last command it dozes in naps of kNapNs, and only after kNaps of them
+//               without work it sleeps until rung. So every command runs, and an idle lane costs nothing.
 // Publishing    Cheap commands are published in groups; before a command that may take long, everything done is
 //               published. Barriers on an idle lane are published inside submit().
 // Failure       The first failing command is reported and nothing after it executes or is published.

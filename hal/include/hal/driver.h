@@ -74,7 +74,7 @@ struct hal_peer {
 };
 struct hal_commands {
   hal_object object;
-  void* impl; /* of record(), or NULL */
+  void* impl; /* NULL: a recording is replayed by the core */
   void* device_impl;
 };
 

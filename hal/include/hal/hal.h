@@ -269,7 +269,7 @@ typedef struct hal_device_info {
   uint32_t usable;
 } hal_device_info;
 
-/** How many devices hal_instance_device() lists: usable ones first, real before emulated within a driver. */
+/** How many devices hal_instance_device() lists: driver by driver, each with usable ones first, then real before emulated. */
 HAL_API uint32_t hal_instance_device_count(const hal_instance* instance);
 
 /** The i-th device. Errors: OUT_OF_RANGE  i is not below the count. */
@@ -387,7 +387,8 @@ HAL_NODISCARD HAL_API hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* poo
 /** Tells the device about everything submitted so far. Waiting does it by itself. */
 HAL_NODISCARD HAL_API hal_error* hal_queue_flush(hal_queue* queue);
 
-/** Fails everything that has not begun, and the queue itself, with CANCELLED. Work that runs finishes. Idempotent. */
+/** Fails every point not yet reached, and the queue itself, with CANCELLED. What runs on the device, or cannot
+    be taken back from it, still comes to its end, though its point has failed. Idempotent. */
 HAL_API void hal_queue_cancel(hal_queue* queue);
 
 /* ----------------------------------------------------------------------------------------------------------- timeline */
@@ -417,7 +418,8 @@ typedef enum hal_wait_mode { HAL_WAIT_ALL = 0, HAL_WAIT_ANY = 1 } hal_wait_mode;
 
 /**
  * Blocks until all points are reached, or any. `timeout_ns` counts from the call; 0 only looks. `which` (optional) gets
- * the index of a reached point in ANY mode. No points: success for ALL, INVALID_ARGUMENT for ANY.
+ * the index of a reached point in ANY mode. No points: success for ALL, INVALID_ARGUMENT for ANY. A Point owns nothing:
+ * the caller keeps the owners of the points' timelines until the call returns.
  *
  * Errors   DEADLINE_EXCEEDED  with the point that is missing, who was to signal it, and what that waits for itself
  *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER

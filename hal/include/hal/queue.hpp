@@ -140,7 +140,7 @@ class Queue : public Handle<hal_queue> {
   Result<Point> circuit(const char* permutation, const Sync& sync = {}) {
     return one(command::circuit(permutation), sync);
   }
-  // The buffer's memory goes back to its pool at the point; the handle may only be released afterwards.
+  // The buffer's memory goes back to its pool at the point. The handle may be released at any time.
   Result<Point> free(const Buffer& buffer, const Sync& sync = {}) { return one(command::free(buffer), sync); }
 
   // A host function in queue order, on a thread of the core. An error that it returns fails the queue.
