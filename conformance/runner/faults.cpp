@@ -73,6 +73,13 @@ class FaultRun {
     }
     out_ << "Seeded faults in " << facts_.uri << "  " << facts_.name << (facts_.emulated ? "  (emulated)" : "")
          << "\n\n";
+    const auto chosen = [&](const Fault& fault) {
+      return options_.fault.empty() || glob_match(options_.fault.c_str(), fault.id);
+    };
+    if (std::none_of(std::begin(kFaults), std::end(kFaults), chosen)) {
+      err_ << "no fault matches '" << options_.fault << "'\n";  // judging none must not read as a pass
+      return 2;
+    }
     worker_.drivers = shim_;
     worker_.fault_inner = inner_;
     // Without a fault the shim must be invisible; otherwise a kill would prove nothing.
@@ -81,7 +88,7 @@ class FaultRun {
       return 2;
     }
     for (const Fault& fault : kFaults) {
-      if (!options_.fault.empty() && !glob_match(options_.fault.c_str(), fault.id)) { continue; }
+      if (!chosen(fault)) { continue; }
       fault.control ? judge_control(fault) : judge_fault(fault);
     }
     if (options_.fault.empty()) { judge_null(); }

@@ -13,6 +13,7 @@ hal_cli_test(unknown_option EXIT 2 MATCH "--frobnicate" ARGS devices --frobnicat
 hal_cli_test(devices EXIT 0 MATCH "^host:0 +.* no +.* host +yes$" ARGS devices)
 hal_cli_test(devices_json EXIT 0 MATCH "\"uri\": \"host:0\"" ARGS devices --json)
 hal_cli_test(devices_no_drivers EXIT 0 MATCH "^URI" ARGS devices ENV HALYARD_DRIVER_PATH=/nonexistent)
+hal_cli_test(devices_none EXIT 0 MATCH "no device was found" ARGS devices ENV HALYARD_DRIVERS=nosuch)
 hal_cli_test(doctor EXIT 0 MATCH "^  host: loaded" ARGS doctor)
 hal_cli_test(doctor_missing_driver EXIT 0 MATCH "nosuch: unavailable: no file halyard-nosuch.so" ARGS doctor
   ENV HALYARD_DRIVERS=host:nosuch)
@@ -90,6 +91,7 @@ hal_cli_test(launch_no_program EXIT 2 MATCH "no program was given" ARGS launch -
 hal_cli_test(launch_unknown_program EXIT 1 MATCH "no-such-program.*cannot be run.*NOT_FOUND" ARGS launch -n 2 ./no-such-program)
 hal_cli_test(launch_no_ranks EXIT 1 MATCH "INVALID_ARGUMENT" ARGS launch -n 0 true)
 hal_cli_test(launch_timeout EXIT 124 MATCH "." ARGS launch -n 2 --timeout 0.2 sleep 30)
+hal_cli_test(launch_bad_timeout EXIT 2 MATCH "--timeout nan: expected seconds" ARGS launch -n 2 --timeout nan true)
 
 # -- bench
 hal_cli_test(bench EXIT 0 MATCH "^enqueue an empty command +host:0 +no " ARGS bench --device host:0 --repetitions 2)
@@ -99,6 +101,7 @@ hal_cli_test(bench_unknown_device EXIT 1 MATCH "no driver 'nosuch'" ARGS bench -
 
 # -- conformance (the suite over each device is the conformance folder's own)
 hal_cli_test(conformance EXIT 0 MATCH "MEM-0" ARGS conformance --device host:0 --case "MEM-*")
+hal_cli_test(conformance_no_fault EXIT 2 MATCH "no fault matches" ARGS conformance --faults --fault "NOSUCH*")
 hal_cli_test(conformance_list EXIT 0 MATCH "^ *MEM-0" ARGS conformance --list)
 hal_cli_test(conformance_bad_option EXIT 2 MATCH "unknown option '--frobnicate'" ARGS conformance --frobnicate)
 hal_cli_test(conformance_unknown_device EXIT 2 MATCH "nosuch" ARGS conformance --device nosuch:0)

@@ -70,6 +70,9 @@ Result<int> run(bool json, bool verbose) {
     return kOk;
   }
   fmt::print("{}", json ? as_json(instance) : as_text(instance));
+  if (instance.devices().empty()) {
+    fmt::print(stderr, "halyard: no device was found; drivers tried:\n{}try: halyard doctor\n", instance.report());
+  }
   return kOk;
 }
 

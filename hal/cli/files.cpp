@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <system_error>
 
@@ -66,16 +67,20 @@ Result<std::vector<std::byte>> read_file(const std::string& path) {
 }
 
 Result<void> write_file(const std::string& path, std::span<const std::byte> bytes) {
-  const std::string draft = path + ".part";
+  // A rename would put a plain file where a device or a pipe was: those are written to as they are.
+  std::error_code ignored;
+  const auto kind = std::filesystem::status(path, ignored).type();
+  const bool in_place = kind != std::filesystem::file_type::regular && kind != std::filesystem::file_type::not_found;
+  const std::string draft = in_place ? path : path + ".part";
   const auto fail = [&](int error) {
-    (void)std::remove(draft.c_str());
+    if (!in_place) { (void)std::remove(draft.c_str()); }
     return Error(HAL_UNAVAILABLE, fmt::format("{} cannot be written: {}", path, reason(error)));
   };
   File file(std::fopen(draft.c_str(), "wb"));
   if (!file) { return fail(errno); }
   if (std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size()) { return fail(errno); }
   if (std::fclose(file.release()) != 0) { return fail(errno); }
-  if (std::rename(draft.c_str(), path.c_str()) != 0) { return fail(errno); }
+  if (!in_place && std::rename(draft.c_str(), path.c_str()) != 0) { return fail(errno); }
   return {};
 }
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/files.hpp"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
 #include <halyard_catch.hpp>
 
 #include "cli/table.hpp"
@@ -30,6 +34,20 @@ TEST_CASE("files: reasons name the file", "[cli]") {
   CHECK(std::string(read_file("no/such/file").error().what()).find("no/such/file") == 0);
   CHECK(read_file("/").error().code() == HAL_NOT_FOUND);  // a folder opens and cannot be read
   CHECK(write_file("no/such/file", {}).error().code() == HAL_UNAVAILABLE);
+}
+
+TEST_CASE("files: a device stays what it is when it is written to", "[cli]") {
+  struct stat before{}, after{};
+  const std::string link = "files_test.null";
+  (void)unlink(link.c_str());
+  REQUIRE(symlink("/dev/null", link.c_str()) == 0);
+  const std::array bytes{std::byte{1}};
+  CHECK(write_file(link, bytes));
+  REQUIRE(lstat(link.c_str(), &before) == 0);
+  CHECK(S_ISLNK(before.st_mode));
+  REQUIRE(stat(link.c_str(), &after) == 0);
+  CHECK(S_ISCHR(after.st_mode));
+  (void)unlink(link.c_str());
 }
 
 TEST_CASE("table: columns line up and lines do not end in blanks", "[cli]") {

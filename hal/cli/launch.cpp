@@ -22,6 +22,12 @@ Result<int> run(const Options& options, std::vector<std::string> command) {
     fmt::print(stderr, "halyard launch: no program was given, for example: halyard launch -n 2 ./my_program\n");
     return kUsage;
   }
+  constexpr double kMostSeconds = 31'536'000;  // a year
+  if (!(options.timeout_seconds >= 0 && options.timeout_seconds <= kMostSeconds)) {
+    fmt::print(stderr, "halyard launch: --timeout {}: expected seconds from 0 (none) to {}\n", options.timeout_seconds,
+               kMostSeconds);
+    return kUsage;
+  }
   fabric::LaunchOptions launch;
   launch.ranks = options.ranks;
   launch.command = std::move(command);

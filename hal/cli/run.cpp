@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 
 #include "cli/binding.hpp"
 #include "cli/command.hpp"
@@ -94,6 +95,9 @@ Result<std::optional<Grid>> read_grid(const Options& options) {
 }
 
 Result<int> run(const Options& options) {
+  if (std::isnan(options.timeout_seconds)) {  // no range keeps it out
+    return Error(HAL_INVALID_ARGUMENT, "--timeout nan: expected seconds");
+  }
   HAL_TRY(const Source source, read_source(options));
   HAL_TRY(const std::optional<Grid> grid, read_grid(options));
   HAL_TRY(const Instance instance, Instance::create());
