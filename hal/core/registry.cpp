@@ -3,10 +3,12 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "core/settings.hpp"
@@ -71,7 +73,35 @@ std::string file_of(const std::string& name) {
   return {};
 }
 
+// dlopen() waits for ever on a pipe and is ended by SIGBUS on a file that was cut short. Says what is wrong, or
+// nothing.
+std::string unfit(const std::string& path) {
+  if (path.find('/') == std::string::npos) { return {}; }  // dlopen() looks for it in the system's folders
+  std::error_code problem;
+  const fs::file_status status = fs::status(path, problem);
+  if (problem || !fs::exists(status)) { return {}; }  // dlopen() says it better
+  if (!fs::is_regular_file(status)) { return "it is no regular file"; }
+  const std::uintmax_t size = fs::file_size(path, problem);
+  std::ifstream file(path, std::ios::binary);
+  ElfW(Ehdr) head{};
+  if (problem || !file.read(reinterpret_cast<char*>(&head), sizeof head)) { return {}; }
+  if (std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_phentsize != sizeof(ElfW(Phdr))) { return {}; }
+  file.seekg(static_cast<std::streamoff>(head.e_phoff));
+  for (unsigned i = 0; i < head.e_phnum; ++i) {
+    ElfW(Phdr) part{};
+    const bool whole = static_cast<bool>(file.read(reinterpret_cast<char*>(&part), sizeof part));
+    if (!whole || part.p_offset > size || part.p_filesz > size - part.p_offset) {
+      return fmt::format("the file was cut short: it has {} bytes and its header describes more", size);
+    }
+  }
+  return {};
+}
+
 void load(LoadedDriver& driver, const hal_host_api& host) {
+  if (const std::string why = unfit(driver.path); !why.empty()) {
+    driver.reason = fmt::format("cannot be loaded: {}: {}", driver.path, why);
+    return;
+  }
   // NOW: a missing symbol is found here, with its name, and not in the middle of somebody's work.
   void* library = dlopen(driver.path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {

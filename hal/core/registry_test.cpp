@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+
 #include <cstdio>
+#include <filesystem>
 #include <halyard_catch.hpp>
 #include <string>
 
@@ -31,6 +34,21 @@ TEST_CASE("registry: a file that is no shared object and one that is not there a
   CHECK(report_of(path).find("cannot be loaded") != std::string::npos);
   CHECK(report_of("/nowhere/x.so").find("cannot be loaded") != std::string::npos);
   CHECK(report_of("nosuch").find("no file halyard-nosuch.so") != std::string::npos);
+}
+
+TEST_CASE("registry: a pipe is a reason, not a wait; a library that was cut short is a reason, not a signal") {
+  const std::string pipe = std::string(BAD_DRIVER_DIR) + "/pipe.so", cut = std::string(BAD_DRIVER_DIR) + "/cut.so";
+  (void)std::remove(pipe.c_str());
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(report_of(pipe).find("no regular file") != std::string::npos);
+  (void)std::remove(pipe.c_str());
+  namespace fs = std::filesystem;
+  fs::copy_file(bad("no_entry"), cut, fs::copy_options::overwrite_existing);
+  fs::resize_file(cut, 200);  // behind the header, before the last of what it describes
+  CHECK(report_of(cut).find("cut short") != std::string::npos);
+  fs::resize_file(cut, 40);
+  CHECK(report_of(cut).find("cannot be loaded") != std::string::npos);
+  fs::remove(cut);
 }
 
 TEST_CASE("registry: unknown drivers and devices are named with what there is") {
