@@ -93,14 +93,15 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
       result = check(api(), api().StreamWriteValue64(stream_, words_address_, number, CU_STREAM_WRITE_VALUE_DEFAULT),
                      "cuStreamWriteValue64 failed");
     }
+    // Before the number is shown as submitted: wait_for() of another lane looks at the number first.
+    if (!result) { fail_at(number, std::move(result).error()); }
+    if (command.op == HAL_OP_RUN && static_cast<Program*>(command.as.run.program->impl)->may_fail()) { hold_ = number; }
     submitted_.store(number);
     ++taken;
-    if (!result) {
-      fail_at(number, std::move(result).error());
+    if (failed_.load()) {
       device_.watch(this);
       return static_cast<std::uint32_t>(commands.size());
     }
-    if (command.op == HAL_OP_RUN && static_cast<Program*>(command.as.run.program->impl)->may_fail()) { hold_ = number; }
   }
   return taken;
 }
@@ -302,8 +303,11 @@ std::uint64_t Lane::last_expected() const {
 bool Lane::settled() const { return reported_.load() || hal_lane_completed(&head_) >= submitted_.load(); }
 
 bool Lane::wait_for(Lane& other, std::uint64_t number) {
+  if (other.submitted_.load() < number) { return false; }
+  // A run that can fail by itself moves the device's counter all the same; only the host learns that it failed, so only
+  // the host may say that its point is reached.
+  if (other.failed_.load() || other.hold_.load() != 0) { return false; }
   if (__atomic_load_n(&other.words_->done, __ATOMIC_ACQUIRE) >= number) { return true; }
-  if (other.failed_.load() || other.submitted_.load() < number) { return false; }
   CUevent event = nullptr;
   if (api().EventCreate(&event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) { return false; }
   // All that `other` was given so far; it cannot contain anything that waits for us in turn, because a wait for work

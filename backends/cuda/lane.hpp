@@ -72,7 +72,7 @@ class Lane {
   std::byte* staging_ = nullptr;  // pinned; stream order keeps its uses apart
   CUdeviceptr scratch_ = 0;       // 8 bytes of device memory
   std::atomic<std::uint64_t> submitted_{0};
-  std::uint64_t hold_ = 0;  // submit() takes nothing before this command is done
+  std::atomic<std::uint64_t> hold_{0};  // submit() takes nothing before this command is done
   std::atomic<std::uint32_t> pumping_{0};
   std::atomic<bool> failed_{false}, reported_{false};
 

@@ -39,16 +39,6 @@ void Device::dispose(hal_object* object) {
   }
 }
 
-bool Device::revive() {
-  std::uint32_t owners = __atomic_load_n(&object.owners, __ATOMIC_RELAXED);
-  while (owners != 0) {
-    if (__atomic_compare_exchange_n(&object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-      return true;
-    }
-  }
-  return false;
-}
-
 hal_device_info Device::describe() const {
   hal_device_info info = traits_.info;
   info.uri = uri_.c_str();

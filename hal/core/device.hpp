@@ -31,7 +31,6 @@ class Device : public hal_device {
   bool executes(std::uint32_t op) const { return (traits_.ops >> op & 1U) != 0; }
 
   const std::shared_ptr<Pool>& pool() const { return pool_; }
-  bool revive();  // one more owner, unless it is already going
 
  private:
   ~Device();

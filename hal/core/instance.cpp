@@ -138,8 +138,8 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   const std::string key = fmt::format("{}:{}{}{}{}{}", uri.driver, uri.index, uri.part.empty() ? "" : "/", uri.part,
                                       uri.params.empty() ? "" : "?", uri.params);
   const std::lock_guard lock(open_mutex_);
-  if (const auto found = open_.find(key); found != open_.end() && found->second->revive()) {
-    return Ref<Device>(found->second);
+  if (const auto found = open_.find(key); found != open_.end()) {
+    if (Ref<Device> device = try_share(found->second)) { return device; }
   }
 
   if (const std::uint32_t count = driver->ops.device_count(driver->self); uri.index >= count) {

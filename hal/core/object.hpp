@@ -68,4 +68,18 @@ class Ref {
   T* object_ = nullptr;
 };
 
+// One more owner, unless the last has gone and the object is on its way out; then empty. The caller makes sure that the
+// memory is still there, by the lock under which the object takes itself out of sight.
+template <class T>
+Ref<T> try_share(T* object) {
+  std::uint32_t owners = __atomic_load_n(&object->object.owners, __ATOMIC_RELAXED);
+  while (owners != 0) {
+    if (__atomic_compare_exchange_n(&object->object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED)) {
+      return Ref<T>(object);
+    }
+  }
+  return {};
+}
+
 }  // namespace hal::core

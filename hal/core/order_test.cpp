@@ -397,3 +397,27 @@ TEST_CASE("order: objects may be released in any order while work is in flight")
     }
   } while (std::next_permutation(order.begin(), order.end()));
 }
+
+TEST_CASE("order: a signal given before a failure counts even if nobody had looked, one after it does not") {
+  Fixture f;
+  hal::Timeline early = f.instance.timeline(0, "early").value(), late = f.instance.timeline(0, "late").value();
+  REQUIRE(hal::wait(f.queue.barrier({.signals = {early.at(5)}}).value(), kSoon));
+  early.fail(hal::Error(HAL_EXECUTION_FAILED, "later"));
+  CHECK(early.wait(5, kSoon));
+  CHECK(early.wait(6, kSoon).error().code() == HAL_EXECUTION_FAILED);
+  late.fail(hal::Error(HAL_EXECUTION_FAILED, "first"));
+  for (const std::uint64_t value : {5U, 6U, 7U}) { f.queue.barrier({.signals = {late.at(value)}}).value(); }
+  REQUIRE(f.queue.finish(kSoon));
+  CHECK(late.wait(5, kSoon).error().code() == HAL_EXECUTION_FAILED);
+}
+
+TEST_CASE("order: a submission that names a buffer after freeing it is refused whole") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  hal::Buffer b = f.queue.alloc(pool, 64).value();
+  const std::array twice{hal::command::free(b), hal::command::free(b)};
+  const std::array used{hal::command::free(b), hal::command::copy(b, f.buffer.slice(0, 64))};
+  CHECK(f.queue.submit(twice).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.submit(used).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.free(b).value().value == 2);  // the refused ones took no number
+}

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,7 @@ struct Pending {
   std::uint32_t taken = 0;  // the lane took this many already
   std::vector<hal_command> commands;
   std::vector<hal_arg> args;
+  std::deque<std::string> texts;         // names of permutations
   hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
   void* user = nullptr;
   enum class Call { none, waiting, running, returned } call = Call::none;

@@ -99,32 +99,40 @@ Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
   return block;
 }
 
-void Pool::put(const hal_memory& block) {
-  const std::lock_guard lock(mutex_);
-  const std::uint64_t bytes = size_class(block.bytes);
-  stats_.used_bytes -= bytes;
-  stats_.cached_bytes += bytes;
-  ready_.emplace(bytes, block);
+// The driver gets back what it gave: a block of its class, not of the bytes that the buffer showed.
+hal_memory Pool::whole(const hal_memory& block) {
+  hal_memory out = block;
+  out.bytes = size_class(block.bytes);
+  return out;
 }
 
-void Pool::put_after(const hal_memory& block, const Ref<Timeline>& lane, std::uint64_t number) {
+void Pool::put(const hal_memory& shown) {
+  const hal_memory block = whole(shown);
+  const std::lock_guard lock(mutex_);
+  stats_.used_bytes -= block.bytes;
+  stats_.cached_bytes += block.bytes;
+  ready_.emplace(block.bytes, block);
+}
+
+void Pool::put_after(const hal_memory& shown, const Ref<Timeline>& lane, std::uint64_t number) {
+  const hal_memory block = whole(shown);
   std::uint64_t ticket = 0;
   {
     const std::lock_guard lock(mutex_);
-    const std::uint64_t bytes = size_class(block.bytes);
-    stats_.used_bytes -= bytes;
-    stats_.cached_bytes += bytes;
+    stats_.used_bytes -= block.bytes;
+    stats_.cached_bytes += block.bytes;
     ticket = next_ticket_++;
     cooling_.push_back({block, lane.get(), ticket});
   }
+  // Captured in this order so that the pool goes before its device.
   lane->when(
       number,
-      [self = shared_from_this(), device = Ref<Device>::share(&device_), ticket](const hal_error*) {
+      [device = Ref<Device>::share(&device_), self = shared_from_this(), ticket](const hal_error*) {
         const std::lock_guard lock(self->mutex_);
         const auto found = std::find_if(self->cooling_.begin(), self->cooling_.end(),
                                         [&](const Cooling& entry) { return entry.ticket == ticket; });
         if (found == self->cooling_.end()) { return; }  // its own lane took it again
-        self->ready_.emplace(size_class(found->block.bytes), found->block);
+        self->ready_.emplace(found->block.bytes, found->block);
         self->cooling_.erase(found);
       },
       Timeline::Until::physical);
@@ -164,7 +172,14 @@ extern "C" hal_error* hal_pool_create(hal_device* device, std::uint64_t limit_by
     auto* made = new PoolHandle;
     init(made->object, Kind::pool, [](hal_object* object) { delete reinterpret_cast<PoolHandle*>(object); });
     made->device = Ref<Device>::share(cast(device));
-    made->pool = std::make_shared<Pool>(*made->device, limit_bytes);
+    // The last owner may be a driver's call into the core, and freeing memory would call that driver back.
+    made->pool = std::shared_ptr<Pool>(new Pool(*made->device, limit_bytes), [kept = made->device](Pool* pool) {
+      if (Engine::on_core_thread()) {
+        kept->instance().engine().post([kept, pool] { delete pool; });
+      } else {
+        delete pool;
+      }
+    });
     *out = made;
     return {};
   });

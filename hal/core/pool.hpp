@@ -37,6 +37,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   bool take_cached(std::uint64_t wanted, const Timeline* lane, hal_memory& out);  // with the lock held
   std::vector<hal_memory> trim_locked(std::uint64_t keep);
   void free_blocks(const std::vector<hal_memory>& blocks);
+  static hal_memory whole(const hal_memory& block);
 
   Device& device_;
   const std::uint64_t limit_;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cstring>
 #include <halyard_catch.hpp>
+#include <vector>
 
 #include "hal/hal.hpp"
 
@@ -99,4 +102,48 @@ TEST_CASE("copy: bytes cross between two devices") {
   queue.fill(from, std::uint32_t{0x01020304}).value();
   REQUIRE(hal::wait(queue.copy(from, to).value(), 20s));
   CHECK(std::memcmp(from.host().data(), to.host().data(), 256) == 0);
+}
+
+TEST_CASE("pool: blocks go back to the driver as they came, for every size near a class") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  for (const std::uint64_t bytes : {1U, 63U, 65U, 4095U, 4097U, 245'761U, 262'143U, 262'145U, 1'000'001U}) {
+    {
+      hal::Buffer buffer = f.queue.alloc(pool, bytes).value();
+      std::memset(buffer.host().data(), 1, bytes);
+    }
+    REQUIRE(f.queue.finish(20s));
+    pool.trim();
+    CHECK(pool.stats().used_bytes == 0);
+    CHECK(pool.stats().cached_bytes == 0);
+  }
+}
+
+TEST_CASE("copy: between devices that cannot reach each other, plain, recorded and against the limit") {
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host:rngd";
+  desc.pending_limit = 1;
+  hal::Instance instance = hal::Instance::create(desc).value();
+  hal::Device host = instance.open("host:0").value();
+  hal::Device card = instance.open("rngd:0/pe0").value(), second = instance.open("rngd:0/pe1").value();
+  hal::Queue queue = card.queue().value(), other = second.queue().value(), local = host.queue().value();
+  hal::Buffer a = card.buffer(4096).value(), b = second.buffer(4096).value(), c = host.buffer(4096).value();
+  std::vector<std::uint32_t> out(1024);
+  queue.fill(a, 0x11223344U).value();
+  REQUIRE(hal::wait(queue.copy(a, b).value(), 20s));  // this device writes
+  REQUIRE(hal::wait(local.copy(b, c).value(), 20s));  // this device reads
+  CHECK(std::memcmp(c.host().data(), std::vector<std::uint32_t>(1024, 0x11223344U).data(), 4096) == 0);
+  const std::array commands{hal::command::copy(hal::slot(0, 0, 4096), c)};
+  hal::Commands recording = host.record(commands).value();
+  REQUIRE(hal::wait(other.fill(b, 7U).value(), 20s));
+  const std::array<hal::Slice, 1> slots{b};
+  REQUIRE(hal::wait(local.execute(recording, slots).value(), 20s));
+  CHECK(c.host()[0] == std::byte{7});
+  // With the limit reached the copy is refused whole: nothing of it may still touch memory later.
+  hal::Timeline gate = instance.timeline().value();
+  const hal::Point held = local.barrier({.waits = {gate.at(1)}}).value();
+  CHECK(local.copy(b, c).error().code() == HAL_WOULD_BLOCK);
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(held, 20s));
 }

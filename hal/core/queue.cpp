@@ -32,6 +32,9 @@ void capture(Pending& pending, std::span<const hal_command> commands) {
   pending.args.reserve(arg_count);
   pending.commands.assign(commands.begin(), commands.end());
   for (hal_command& command : pending.commands) {
+    if (command.op == HAL_OP_CIRCUIT) {
+      command.as.circuit.permutation = pending.texts.emplace_back(command.as.circuit.permutation).c_str();
+    }
     if (command.op != HAL_OP_RUN) { continue; }
     const std::size_t start = pending.args.size();
     pending.args.insert(pending.args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
@@ -107,7 +110,7 @@ Result<void> Queue::check_points(const hal_sync& sync) const {
 }
 
 // Lets the device itself wait for a lane of the same device. False if it cannot, and the core must.
-bool Queue::device_waits(const hal_point& wait) {
+bool Queue::device_waits(const hal_point& wait, std::uint64_t next) {
   const hal_driver_ops& ops = device_->driver();
   if (ops.lane_wait == nullptr) { return false; }
   std::uint64_t number = 0;
@@ -118,8 +121,12 @@ bool Queue::device_waits(const hal_point& wait) {
   }
   if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
   // Order is the device's now; failure stays ours.
-  producer->when(number, [self = Ref<Queue>::share(this)](const hal_error* error) {
-    if (error != nullptr) { self->timeline_->fail(share(error)); }
+  producer->when(number, [self = Ref<Queue>::share(this), next](const hal_error* error) {
+    if (error == nullptr) { return; }
+    self->device_->instance().engine().post([self, next, cause = share(error)] {
+      const std::lock_guard lock(self->mutex_);
+      self->timeline_->fail_above(cause, next - 1);
+    });
   });
   return true;
 }
@@ -130,7 +137,7 @@ std::vector<hal_point> Queue::unreached(const hal_sync& sync, std::uint64_t next
     if (wait.timeline == nullptr) { continue; }
     if (wait.timeline == timeline_.get() && wait.value < next) { continue; }  // queue order already says so
     if (cast(wait.timeline)->reached(wait.value)) { continue; }
-    if (pending_.empty() && device_waits(wait)) { continue; }
+    if (pending_.empty() && device_waits(wait, next)) { continue; }
     left.push_back(wait);
   }
   return left;
@@ -155,7 +162,7 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
   }
   // Whoever came to wait before this work reached the lane could not tell the driver then.
   if (ops.notify != nullptr && taken != 0 &&
-      __atomic_load_n(&timeline_->lane()->wake_at, __ATOMIC_RELAXED) <= first + taken - 1) {
+      __atomic_load_n(&timeline_->lane()->wake_at, __ATOMIC_SEQ_CST) <= first + taken - 1) {
     ops.notify(device_->driver_self(), timeline_->lane());
   }
   return taken;
@@ -237,7 +244,8 @@ void Queue::post_advance() {
 }
 
 void Queue::advance() {
-  advance_posted_.store(false, std::memory_order_release);
+  // A read-modify-write: what the swallowed posts left behind is seen by this look.
+  advance_posted_.exchange(false, std::memory_order_acq_rel);
   std::deque<std::shared_ptr<Pending>> dropped;  // released after the lock
   const std::lock_guard lock(mutex_);
   while (!pending_.empty()) {
@@ -315,9 +323,13 @@ void Queue::flush() {
 }
 
 void Queue::cancel() {
-  timeline_->cancel(
-      Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "", 0)
-          .release());
+  {
+    // Under the lock: a hand-over in between would leave the device with work that nobody counts any more.
+    const std::lock_guard lock(mutex_);
+    timeline_->cancel(
+        Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "", 0)
+            .release());
+  }
   const hal_driver_ops& ops = device_->driver();
   if (ops.lane_cancel != nullptr) { ops.lane_cancel(device_->driver_self(), timeline_->lane()); }
   post_advance();
@@ -341,7 +353,7 @@ Queue::Blocker Queue::blocker() {
   const std::lock_guard guard(head.failure_mutex);
   for (const hal_point& wait : head.waits) {
     if (wait.timeline == nullptr) { continue; }
-    found.timeline = Timeline::try_share(cast(wait.timeline));
+    found.timeline = try_share(cast(wait.timeline));
     found.value = wait.value;
     if (found.timeline) { break; }
   }

@@ -60,13 +60,13 @@ class Queue : public hal_queue {
 
   Result<void> check_points(const hal_sync& sync) const;
   Result<void> check_limit() const;  // with the lock held
-  bool device_waits(const hal_point& wait);
+  bool device_waits(const hal_point& wait, std::uint64_t next);
   std::vector<hal_point> unreached(const hal_sync& sync, std::uint64_t next);
   Result<std::uint64_t> submit_plain(std::span<const hal_command> commands, const hal_sync& sync, Part part);
   Result<std::uint64_t> submit_parts(Batch& batch, const hal_sync& sync);
   Result<std::uint64_t> submit_call(const hal_command& command, const hal_sync& sync, Part part);
   Result<std::uint64_t> submit_free(const hal_command& command, const hal_sync& sync, Part part);
-  Result<std::uint64_t> copy_across(hal_command& command, const hal_sync& sync);
+  Result<std::uint64_t> copy_across(const hal_command& command, const hal_sync& sync, Part part);
   bool give_back(Buffer& buffer, std::uint64_t number);
   std::uint64_t abandon(std::span<const hal_command> commands);
   void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
@@ -86,8 +86,5 @@ class Queue : public hal_queue {
 };
 
 inline Queue* cast(hal_queue* handle) { return static_cast<Queue*>(handle); }
-
-// What a deadline says: which point, who is to signal it, and what that waits for itself.
-std::string explain(Timeline& timeline, std::uint64_t value);
 
 }  // namespace hal::core

@@ -30,10 +30,12 @@ Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
     const Result<std::uint64_t> end = command.op == HAL_OP_CALL   ? submit_call(command, now, part)
                                       : command.op == HAL_OP_FREE ? submit_free(command, now, part)
                                       : crosses_devices(*device_, command)
-                                          ? copy_across(command, now)
+                                          ? copy_across(command, now, part)
                                           : submit_plain(std::span(batch.commands).subspan(at, next - at), now, part);
     if (!end) {
-      if (part == Part::first || !timeline_->failed()) { return end.error(); }
+      if (part == Part::first) { return end.error(); }
+      // Earlier parts were accepted, so the answer is a failed queue, not a refusal.
+      if (!timeline_->failed()) { timeline_->fail(hal::Error(end.error()).release()); }
       last = abandon(std::span(batch.commands).subspan(at));
       break;
     }
@@ -104,50 +106,52 @@ Result<std::uint64_t> Queue::submit_free(const hal_command& command, const hal_s
 
 // A copy between two devices that cannot reach each other goes through host memory: one device writes it, the other
 // reads it, and points join the two halves.
-Result<std::uint64_t> Queue::copy_across(hal_command& command, const hal_sync& sync) {
-  auto& copy = command.as.copy;
+Result<std::uint64_t> Queue::copy_across(const hal_command& command, const hal_sync& sync, Part part) {
+  if (part == Part::first) {
+    const std::lock_guard lock(mutex_);
+    if (timeline_->failed()) { return failed_already(); }
+    HAL_CHECK(check_limit());
+  }
+  const auto& copy = command.as.copy;
+  const bool reads = copy.from.buffer != nullptr && copy.from.buffer->device_impl != device_->impl();
+  const hal_slice foreign = reads ? copy.from : copy.to;
   struct Staging {
     std::unique_ptr<unsigned char[]> bytes;
     Ref<Queue> other;
   };
-  const bool reads = copy.from.buffer != nullptr && copy.from.buffer->device_impl != device_->impl();
-  const hal_slice foreign = reads ? copy.from : copy.to;
-  Device& owner = *cast(foreign.buffer)->device;
   auto staging = std::make_shared<Staging>();
   staging->bytes = std::make_unique_for_overwrite<unsigned char[]>(foreign.length);
-  HAL_TRY(staging->other, Queue::create(owner, "copy between devices"));
+  HAL_TRY(staging->other, Queue::create(*cast(foreign.buffer)->device, "copy between devices"));
   Queue& other = *staging->other;
-  const hal_slice middle = hal_host(staging->bytes.get(), foreign.length);
   hal_command out = command, in = command;
-  out.as.copy.to = middle;
-  in.as.copy.from = middle;
-  std::uint64_t last = 0;
+  out.as.copy.to = in.as.copy.from = hal_host(staging->bytes.get(), foreign.length);
+
+  // Submits one half and keeps the staging memory until that half's device is done with it.
+  const auto half = [&](Queue& queue, const hal_command& what, std::span<const hal_point> waits) -> Result<hal_point> {
+    const hal_sync order{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
+    HAL_TRY(const std::uint64_t number, queue.submit_plain({&what, 1}, order, Part::later));
+    queue.timeline_->when(
+        number,
+        [staging, &instance = device_->instance()](const hal_error*) mutable {
+          instance.engine().post(
+              [staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
+        },
+        Timeline::Until::physical);
+    return hal_point{queue.timeline_.get(), number};
+  };
+  const std::span<const hal_point> given(sync.waits, sync.wait_count);
   if (reads) {
     // Everything that this queue was to do first still comes first.
-    const hal_point before{timeline_.get(), timeline_->assigned.load(std::memory_order_acquire)};
-    std::vector<hal_point> waits(sync.waits, sync.waits + sync.wait_count);
-    waits.push_back(before);
-    const hal_sync their{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
-    HAL_TRY(const std::uint64_t there, other.submit({&out, 1}, their));
-    const hal_point ready{&other.timeline(), there};
-    const hal_sync mine{&ready, nullptr, 1, 0, sync.where};
-    HAL_TRY(last, submit({&in, 1}, mine));
-  } else {
-    HAL_TRY(const std::uint64_t here, submit({&out, 1}, sync));
-    const hal_point ready{timeline_.get(), here};
-    const hal_sync their{&ready, nullptr, 1, 0, sync.where};
-    HAL_TRY(const std::uint64_t there, other.submit({&in, 1}, their));
-    const hal_point arrived{&other.timeline(), there};
-    const hal_sync mine{&arrived, nullptr, 1, 0, sync.where};
-    HAL_TRY(last, submit({}, mine));
+    std::vector<hal_point> waits(given.begin(), given.end());
+    waits.push_back({timeline_.get(), timeline_->assigned.load(std::memory_order_acquire)});
+    HAL_TRY(const hal_point read, half(other, out, waits));
+    HAL_TRY(const hal_point end, half(*this, in, {&read, 1}));
+    return end.value;
   }
-  timeline_->when(
-      last,
-      [staging, &instance = device_->instance()](const hal_error*) mutable {
-        instance.engine().post([staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
-      },
-      Timeline::Until::physical);
-  return last;
+  HAL_TRY(const hal_point read, half(*this, out, given));
+  HAL_TRY(const hal_point written, half(other, in, {&read, 1}));
+  HAL_TRY(const hal_point end, half(*this, kBarrier, {&written, 1}));
+  return end.value;
 }
 
 }  // namespace hal::core

@@ -329,6 +329,26 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
   return {};
 }
 
+// A buffer that an earlier command of the same submission gives back must not be named again.
+Result<void> check_not_freed(const Context& at, const hal_command& command, std::span<const hal_buffer* const> freed) {
+  bool named = command.op == HAL_OP_FREE && std::ranges::count(freed, command.as.free.buffer) != 0;
+  const auto look = [&](const hal_slice& slice) {
+    named = named || (slice.buffer != nullptr && std::ranges::count(freed, slice.buffer) != 0);
+  };
+  hal_command copy = command;
+  each_slice(copy, look);
+  if (command.op == HAL_OP_RUN && command.as.run.args != nullptr) {
+    for (const hal_arg& arg : std::span(command.as.run.args, command.as.run.arg_count)) {
+      if (arg.kind == HAL_ARG_BUFFER) { look(arg.value.slice); }
+    }
+  }
+  if (command.op == HAL_OP_EXECUTE && command.as.execute.slots != nullptr) {
+    std::ranges::for_each(std::span(command.as.execute.slots, command.as.execute.slot_count), look);
+  }
+  if (named) { return at.bad(HAL_INVALID_ARGUMENT, "names a buffer that an earlier command of this submission frees"); }
+  return {};
+}
+
 // How many arguments unrolling will copy, so that their storage does not move while commands point into it.
 std::size_t args_of(std::span<const hal_command> commands) {
   std::size_t total = 0;
@@ -353,20 +373,25 @@ bool crosses_devices(const Device& device, const hal_command& command) {
 Result<void> lower(Device& device, std::span<const hal_command> commands, Batch& out) {
   out.args.reserve(out.args.size() + args_of(commands));
   Context at{device};
+  std::vector<const hal_buffer*> freed;
+  bool replays = false;
   for (const hal_command& given : commands) {
     at.command = &given;
+    if (!freed.empty()) { HAL_CHECK(check_not_freed(at, given, freed)); }
     if (given.op == HAL_OP_EXECUTE) {
+      replays = true;
       HAL_CHECK(unroll(at, given, out));
     } else {
       hal_command& command = out.commands.emplace_back(given);
       HAL_CHECK(check(at, command));
+      if (command.op == HAL_OP_FREE) { freed.push_back(command.as.free.buffer); }
       out.plain =
           out.plain && command.op != HAL_OP_CALL && command.op != HAL_OP_FREE && !crosses_devices(device, command);
     }
     ++at.index;
   }
-  if (out.plain && args_of(commands) + 1 > 1) {
-    // Slots may have brought a foreign buffer into a copy.
+  if (out.plain && replays) {
+    // Recordings and their slots may have brought a foreign buffer into a copy.
     out.plain = std::none_of(out.commands.begin(), out.commands.end(),
                              [&](const hal_command& command) { return crosses_devices(device, command); });
   }
@@ -411,6 +436,11 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
         given;  // as the user named them: check() may have turned a foreign buffer into its host address
     each_slice(named, note);
     if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE) { keep(command.as.run.program->object); }
+    if (command.op == HAL_OP_PUT || command.op == HAL_OP_GET) { keep(command.as.transfer.peer->object); }
+    if (command.op == HAL_OP_SEND || command.op == HAL_OP_RECV) { keep(command.as.message.peer->object); }
+    if (command.op == HAL_OP_CIRCUIT) {
+      command.as.circuit.permutation = made->texts.emplace_back(command.as.circuit.permutation).c_str();
+    }
     if (command.op == HAL_OP_RUN) {
       const std::size_t start = made->args.size();
       made->args.insert(made->args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);

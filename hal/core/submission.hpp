@@ -2,7 +2,9 @@
 // From what a user submits to what a driver gets: checked, slots filled in, recordings unrolled.
 #pragma once
 
+#include <deque>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/device.hpp"
@@ -16,6 +18,7 @@ struct Commands : hal_commands {
   Ref<Device> device;
   std::vector<hal_command> commands;
   std::vector<hal_arg> args;       // of all runs, in order
+  std::deque<std::string> texts;   // names of permutations
   std::vector<hal_object*> owned;  // what the commands name, kept alive
   std::uint32_t slot_count = 0;    // one more than the highest slot named
 };

@@ -2,6 +2,7 @@
 #include "core/timeline.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/device.hpp"
 #include "core/instance.hpp"
@@ -71,17 +72,6 @@ void Timeline::destroy() {
   delete this;
 }
 
-Ref<Timeline> Timeline::try_share(Timeline* timeline) {
-  std::uint32_t owners = __atomic_load_n(&timeline->object.owners, __ATOMIC_RELAXED);
-  while (owners != 0) {
-    if (__atomic_compare_exchange_n(&timeline->object.owners, &owners, owners + 1, true, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_RELAXED)) {
-      return Ref<Timeline>(timeline);
-    }
-  }
-  return {};
-}
-
 std::uint64_t Timeline::value() {
   if (is_lane_) { return std::min(hal_lane_completed(lane_), frozen_.load(std::memory_order_acquire)); }
   if (has_promises_.load(std::memory_order_acquire)) { return refresh(); }
@@ -105,8 +95,10 @@ void Timeline::advance(std::uint64_t value) {
 
 void Timeline::promise(std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number) {
   bool somebody_waits = false;
+  std::vector<Promise> dropped;  // released after the lock: the last reference may destroy a lane
   {
     const std::lock_guard lock(mutex_);
+    if (failure_ != nullptr) { return; }  // a signal after failure is ignored
     // Promises that came true need no entry; looking at the front only keeps this constant time for the usual order.
     std::size_t done = 0;
     while (done < promises_.size() && promises_[done].source->reached(promises_[done].number)) {
@@ -114,7 +106,9 @@ void Timeline::promise(std::uint64_t value, const Ref<Timeline>& source, std::ui
       ++done;
     }
     if (done > promises_.size() / 2) {
-      promises_.erase(promises_.begin(), promises_.begin() + static_cast<std::ptrdiff_t>(done));
+      const auto end = promises_.begin() + static_cast<std::ptrdiff_t>(done);
+      std::move(promises_.begin(), end, std::back_inserter(dropped));
+      promises_.erase(promises_.begin(), end);
     }
     promises_.push_back({value, source, number, false});
     has_promises_.store(true, std::memory_order_release);
@@ -168,6 +162,7 @@ Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
 }
 
 void Timeline::fail(hal_error* error) { fail_with(error, UINT64_MAX, false); }
+void Timeline::fail_above(hal_error* error, std::uint64_t last_good) { fail_with(error, last_good, false); }
 void Timeline::cancel(hal_error* error) { fail_with(error, value(), false); }
 void Timeline::fail_lane(hal_error* error) { fail_with(error, value(), true); }
 
@@ -176,8 +171,16 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
   std::vector<Promise> dropped;
   {
     const std::lock_guard lock(mutex_);
+    if (failure_ == nullptr) {
+      // What was signalled before the failure counts, also if nobody had looked yet.
+      for (const Promise& promise : promises_) {
+        if (promise.source->reached(promise.number)) {
+          value_.store(std::max(value_.load(std::memory_order_relaxed), promise.value), std::memory_order_release);
+        }
+      }
+      failure_ = error;
+    }
     take_reached(reached);
-    if (failure_ == nullptr) { failure_ = error; }
     // A lane's own death may come after a failure by the core that left more reachable.
     const std::uint64_t standing = is_lane_ ? handed.load() : value_.load(std::memory_order_relaxed);
     frozen_.store(std::min({frozen_.load(), last_good, standing}), std::memory_order_release);
@@ -246,14 +249,23 @@ bool Timeline::forget(std::uint64_t ticket) {
 }
 
 void Timeline::clip() {
+  std::vector<Reached> lost;
   {
     const std::lock_guard lock(mutex_);
+    frozen_.store(std::min(frozen_.load(), handed.load()), std::memory_order_release);
     Waiters kept;
     for (auto& [value, waiter] : waiters_) {
-      kept.emplace(waiter.until == Until::physical ? std::min(value, handed.load()) : value, std::move(waiter));
+      if (waiter.until == Until::physical) {
+        kept.emplace(std::min(value, handed.load()), std::move(waiter));
+      } else if (value <= frozen_.load()) {
+        kept.emplace(value, std::move(waiter));
+      } else {
+        lost.push_back(std::move(waiter.then));
+      }
     }
     waiters_ = std::move(kept);
   }
+  for (Reached& then : lost) { then(failure_); }
   settle();
 }
 

@@ -38,8 +38,6 @@ class Timeline : public hal_timeline {
 
   static Ref<Timeline> plain(Instance& instance, std::uint64_t initial, const char* label);
   static Ref<Timeline> of_lane(Device& device, const char* label);  // attach() follows
-  // One more owner, unless the last has gone and the object is on its way out; then empty.
-  static Ref<Timeline> try_share(Timeline* timeline);
 
   void attach(hal_lane* lane);  // from now on the instance's list owns it too
   void retire();                // lanes: nothing more is submitted; leaves the list once the device is done with it
@@ -70,8 +68,10 @@ class Timeline : public hal_timeline {
   Ref<Timeline> producer(std::uint64_t value, std::uint64_t& number);
 
   // Fails every value not yet reached; on a lane, what the driver has taken still counts when it completes. The first
-  // failure stays. All three take ownership.
+  // failure stays. All four take ownership.
   void fail(hal_error* error);
+  // Lanes: fails everything above `last_good`, also what the driver has taken.
+  void fail_above(hal_error* error, std::uint64_t last_good);
   // Lanes: fails everything not completed by now, whatever the lane still does.
   void cancel(hal_error* error);
   // The lane itself has died: as cancel(), and nothing it took will touch memory any more.

@@ -50,12 +50,14 @@ class Explanation {
     }
     Queue::Blocker blocker;
     std::string next;
+    Ref<Queue> owner;
     {
       const std::lock_guard lock(lane.owner_mutex);
-      if (lane.owner != nullptr) {
-        blocker = lane.owner->blocker();
-        next = lane.owner->describe(blocker.number != 0 ? blocker.number : hal_lane_completed(lane.lane()) + 1);
-      }
+      if (lane.owner != nullptr) { owner = try_share(lane.owner); }
+    }
+    if (owner) {  // outside that lock: a driver may report a failure, which takes it, under the queue's
+      blocker = owner->blocker();
+      next = owner->describe(blocker.number != 0 ? blocker.number : hal_lane_completed(lane.lane()) + 1);
     }
     if (blocker.number == 0 || number < blocker.number) {
       text += fmt::format("; the device has begun or will begin {} of {} and has completed {}: slow work, or a hang",
@@ -195,12 +197,6 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
 }
 
 }  // namespace
-
-std::string explain(Timeline& timeline, std::uint64_t value) {
-  Explanation explanation;
-  explanation.point(timeline, value);
-  return explanation.text;
-}
 
 }  // namespace hal::core
 
