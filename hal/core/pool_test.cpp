@@ -134,6 +134,10 @@ TEST_CASE("copy: between devices that cannot reach each other, plain, recorded a
   REQUIRE(hal::wait(queue.copy(a, b).value(), 20s));  // this device writes
   REQUIRE(hal::wait(local.copy(b, c).value(), 20s));  // this device reads
   CHECK(std::memcmp(c.host().data(), std::vector<std::uint32_t>(1024, 0x11223344U).data(), 4096) == 0);
+  REQUIRE(hal::wait(queue.fill(a, 0x55667788U).value(), 20s));
+  REQUIRE(hal::wait(local.copy(a, b).value(), 20s));  // both ends lie elsewhere
+  REQUIRE(hal::wait(local.copy(b, c).value(), 20s));
+  CHECK(c.host()[0] == std::byte{0x88});
   const std::array commands{hal::command::copy(hal::slot(0, 0, 4096), c)};
   hal::Commands recording = host.record(commands).value();
   REQUIRE(hal::wait(other.fill(b, 7U).value(), 20s));
@@ -146,4 +150,42 @@ TEST_CASE("copy: between devices that cannot reach each other, plain, recorded a
   CHECK(local.copy(b, c).error().code() == HAL_WOULD_BLOCK);
   REQUIRE(gate.signal(1));
   REQUIRE(hal::wait(held, 20s));
+}
+
+TEST_CASE("copy: between two devices it takes one place in the queue's limit, and its halves keep their bytes") {
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host:null";
+  desc.pending_limit = 2;
+  hal::Instance instance = hal::Instance::create(desc).value();
+  hal::Device host = instance.open("host:0").value(), null = instance.open("null:0").value();
+  hal::Queue queue = host.queue().value();
+  hal::Timeline gate = instance.timeline().value();
+  // Large enough for the bytes between the halves to be unmapped, not only freed, if they went too early.
+  constexpr std::uint64_t kBytes = 8U << 20U;
+  hal::Buffer mine = host.buffer(kBytes).value(), other = null.buffer(kBytes).value();
+  queue.fill(mine, std::uint32_t{1}, {.waits = {gate.at(1)}}).value();
+  const hal::Point copied = queue.copy(mine, other).value();
+  CHECK(queue.copy(mine, other).error().code() == HAL_WOULD_BLOCK);
+  CHECK(queue.copy(other, mine).error().code() == HAL_WOULD_BLOCK);
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(copied, 20s));
+  REQUIRE(hal::wait(queue.copy(other, mine).value(), 20s));
+}
+
+TEST_CASE("free: what uses a buffer after its free is refused, in the same submission and in a recording too") {
+  Fixture f;
+  hal::Buffer buffer = f.device.buffer(64).value();
+  const std::array use{hal::command::free(buffer), hal::command::fill(buffer.slice(0, 64), std::uint32_t{1})};
+  CHECK(f.queue.submit(use).error().code() == HAL_INVALID_ARGUMENT);
+  const std::array twice{hal::command::free(buffer), hal::command::free(buffer)};
+  CHECK(f.queue.submit(twice).error().code() == HAL_INVALID_ARGUMENT);
+  hal::Commands recording = f.device.record({use.data() + 1, 1}).value();
+  const std::array slot{hal::command::fill(hal::slot(0, 8, 8), std::uint32_t{1})};
+  hal::Commands with_slot = f.device.record(slot).value();
+  const std::array<hal::Slice, 1> wraps{buffer.slice(UINT64_MAX - 7, 16)};
+  CHECK(f.queue.execute(with_slot, wraps).error().code() == HAL_OUT_OF_RANGE);
+  f.queue.execute(recording).value();
+  REQUIRE(hal::wait(f.queue.free(buffer).value(), 20s));  // nothing refused above has freed it
+  CHECK(f.queue.execute(recording).error().code() == HAL_INVALID_ARGUMENT);
 }

@@ -129,7 +129,10 @@ Result<std::uint64_t> Queue::copy_across(const hal_command& command, const hal_s
   // Submits one half and keeps the staging memory until that half's device is done with it.
   const auto half = [&](Queue& queue, const hal_command& what, std::span<const hal_point> waits) -> Result<hal_point> {
     const hal_sync order{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
-    HAL_TRY(const std::uint64_t number, queue.submit_plain({&what, 1}, order, Part::later));
+    // With both ends elsewhere one half crosses devices again.
+    HAL_TRY(const std::uint64_t number, crosses_devices(*queue.device_, what)
+                                            ? queue.copy_across(what, order, Part::later)
+                                            : queue.submit_plain({&what, 1}, order, Part::later));
     queue.timeline_->when(
         number,
         [staging, &instance = device_->instance()](const hal_error*) mutable {

@@ -279,6 +279,13 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
     return at.bad(HAL_INVALID_ARGUMENT,
                   fmt::format("the recording has {} slots, got {}", recording.slot_count, slots.size()));
   }
+  for (const hal_object* owned : recording.owned) {
+    if (owned->kind != static_cast<std::uint32_t>(Kind::buffer)) { continue; }
+    const auto& buffer = *static_cast<const Buffer*>(reinterpret_cast<const hal_buffer*>(owned));
+    if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) {
+      return at.bad(HAL_INVALID_ARGUMENT, "the recording uses a buffer that a free gave back to its pool");
+    }
+  }
   const auto fill_in = [&](hal_slice& slice) -> Result<bool> {
     if (!is_slot(slice)) { return false; }
     const hal_slice& given = slots[slot_number(slice)];
@@ -289,6 +296,9 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
       return at.bad(HAL_OUT_OF_RANGE,
                     fmt::format("slot {} is given {} bytes, the recording uses bytes {} to {} of it",
                                 slot_number(slice), given.length, slice.offset, slice.offset + slice.length));
+    }
+    if (given.offset + given.length < given.offset) {
+      return at.bad(HAL_OUT_OF_RANGE, fmt::format("slot {} is given a range that wraps", slot_number(slice)));
     }
     slice = {given.buffer, given.offset + slice.offset, slice.length};
     return true;
@@ -329,23 +339,27 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
   return {};
 }
 
-// A buffer that an earlier command of the same submission gives back must not be named again.
-Result<void> check_not_freed(const Context& at, const hal_command& command, std::span<const hal_buffer* const> freed) {
-  bool named = command.op == HAL_OP_FREE && std::ranges::count(freed, command.as.free.buffer) != 0;
-  const auto look = [&](const hal_slice& slice) {
-    named = named || (slice.buffer != nullptr && std::ranges::count(freed, slice.buffer) != 0);
-  };
-  hal_command copy = command;
-  each_slice(copy, look);
-  if (command.op == HAL_OP_RUN && command.as.run.args != nullptr) {
-    for (const hal_arg& arg : std::span(command.as.run.args, command.as.run.arg_count)) {
-      if (arg.kind == HAL_ARG_BUFFER) { look(arg.value.slice); }
+bool uses(hal_command& command, const hal_buffer* buffer) {
+  bool found = command.op == HAL_OP_FREE && command.as.free.buffer == buffer;
+  each_slice(command, [&](const hal_slice& slice) { found = found || slice.buffer == buffer; });
+  if (command.op != HAL_OP_RUN) { return found; }
+  return found ||
+         std::any_of(command.as.run.args, command.as.run.args + command.as.run.arg_count, [&](const hal_arg& arg) {
+           return arg.kind == HAL_ARG_BUFFER && arg.value.slice.buffer == buffer;
+         });
+}
+
+// A buffer is marked as returned when its FREE is accepted, so use after it in the same submission is found here.
+Result<void> check_frees(const Device& device, std::span<hal_command> commands) {
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    if (commands[i].op != HAL_OP_FREE) { continue; }
+    for (hal_command& later : commands.subspan(i + 1)) {
+      if (!uses(later, commands[i].as.free.buffer)) { continue; }
+      return Error(HAL_INVALID_ARGUMENT,
+                   fmt::format("a {} for {} uses a buffer that a free before it in the same submission gives back",
+                               op_name(later.op), device.uri()));
     }
   }
-  if (command.op == HAL_OP_EXECUTE && command.as.execute.slots != nullptr) {
-    std::ranges::for_each(std::span(command.as.execute.slots, command.as.execute.slot_count), look);
-  }
-  if (named) { return at.bad(HAL_INVALID_ARGUMENT, "names a buffer that an earlier command of this submission frees"); }
   return {};
 }
 
@@ -373,23 +387,21 @@ bool crosses_devices(const Device& device, const hal_command& command) {
 Result<void> lower(Device& device, std::span<const hal_command> commands, Batch& out) {
   out.args.reserve(out.args.size() + args_of(commands));
   Context at{device};
-  std::vector<const hal_buffer*> freed;
   bool replays = false;
   for (const hal_command& given : commands) {
     at.command = &given;
-    if (!freed.empty()) { HAL_CHECK(check_not_freed(at, given, freed)); }
     if (given.op == HAL_OP_EXECUTE) {
       replays = true;
       HAL_CHECK(unroll(at, given, out));
     } else {
       hal_command& command = out.commands.emplace_back(given);
       HAL_CHECK(check(at, command));
-      if (command.op == HAL_OP_FREE) { freed.push_back(command.as.free.buffer); }
       out.plain =
           out.plain && command.op != HAL_OP_CALL && command.op != HAL_OP_FREE && !crosses_devices(device, command);
     }
     ++at.index;
   }
+  if (!out.plain) { HAL_CHECK(check_frees(device, out.commands)); }
   if (out.plain && replays) {
     // Recordings and their slots may have brought a foreign buffer into a copy.
     out.plain = std::none_of(out.commands.begin(), out.commands.end(),
