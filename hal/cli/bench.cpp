@@ -61,7 +61,10 @@ std::vector<Group> groups_of(const Measured& measured, const std::vector<double>
     if (sample.peer) { group.peer.push_back(*sample.peer); }
     if (sample.round_trip) { group.round_trip.push_back(*sample.round_trip); }
   }
-  std::erase_if(groups, [](const Group& group) { return group.ours.empty(); });
+  // A scenario without one clean repetition stays in the table, with no figures.
+  if (groups[1].ours.empty() || groups[0].ours.empty()) {
+    groups.erase(groups.begin() + (groups[1].ours.empty() ? 1 : 0));
+  }
   return groups;
 }
 
@@ -112,6 +115,11 @@ void print_table(const std::vector<Measured>& all, const std::vector<double>& pr
   for (const Measured& measured : all) {
     const Scenario& scenario = *measured.scenario;
     for (const Group& samples : groups_of(measured, probes)) {
+      if (samples.ours.empty()) {
+        table.row(
+            {scenario.name, scenario.device, scenario.emulated ? "yes" : "no", "moved", "0", "n/a", "n/a", "n/a"});
+        continue;
+      }
       const Spread ours = spread(samples.ours);
       std::vector<std::string> row{scenario.name,
                                    scenario.device,
@@ -153,7 +161,7 @@ void print_json(const std::vector<Measured>& all, const Machine& machine, const 
                                                           : nlohmann::ordered_json(spread(samples.round_trip).median);
       row["runs"] = samples.ours.size();
       row["rejected"] = measured.rejected;
-      row["ours"] = as_json(spread(samples.ours));
+      row["ours"] = samples.ours.empty() ? nlohmann::ordered_json(nullptr) : as_json(spread(samples.ours));
       if (!samples.peer.empty()) {
         row["peer_name"] = measured.scenario->peer_name;
         row["peer"] = as_json(spread(samples.peer));

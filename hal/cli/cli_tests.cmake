@@ -54,9 +54,10 @@ foreach(test graph run run_missing_input run_wrong_name run_twice run_wrong_shap
 endforeach()
 
 # -- demo
-hal_cli_test(demo EXIT 0 MATCH "^PASS: all [0-9]+ runs agree with the reference$" TIMEOUT 180 ARGS demo)
-hal_cli_test(demo_trace EXIT 0 MATCH "^trace: " TIMEOUT 180 ARGS demo ENV HALYARD_TRACE=${work}/demo.trace.json)
+hal_cli_test(demo EXIT 0 MATCH "^PASS: all [0-9]+ runs agree with the reference$" TIMEOUT 600 ARGS demo)
+hal_cli_test(demo_trace EXIT 0 MATCH "^trace: " TIMEOUT 600 ARGS demo ENV HALYARD_TRACE=${work}/demo.trace.json)
 set_tests_properties(cli_demo_trace PROPERTIES FIXTURES_SETUP demo_trace)
+set_tests_properties(cli_demo cli_demo_trace PROPERTIES RUN_SERIAL ON)  # both cores are theirs, which sanitizers need
 if(Python3_FOUND)
   add_test(NAME cli_demo_trace_is_whole COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/demo/check_trace.py
     ${work}/demo.trace.json)

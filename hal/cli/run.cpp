@@ -10,6 +10,7 @@
 #include "cli/binding.hpp"
 #include "cli/command.hpp"
 #include "cli/files.hpp"
+#include "cli/lent.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
 
@@ -108,21 +109,23 @@ Result<int> run(const Options& options) {
     return std::move(program).error().while_doing(fmt::format("loading {} on {}", source.path, options.device));
   }
   HAL_TRY(const Entry entry, find_entry(*program, options.entry));
-  HAL_TRY(Binding binding, Binding::make(device, entry.signature(), options.binding));
+  HAL_TRY(Binding bound, Binding::make(device, entry.signature(), options.binding));
 
   HAL_TRY(Queue queue, device.queue("halyard run"));
+  Lent<Binding> binding(std::move(bound));
+  binding.to(queue);
   const auto start = std::chrono::steady_clock::now();
-  HAL_CHECK(binding.upload(queue));
-  HAL_CHECK(queue.run(entry, binding.args(), grid));
-  HAL_TRY(const Point done, binding.download(queue));
+  HAL_CHECK(binding->upload(queue));
+  HAL_CHECK(queue.run(entry, binding->args(), grid));
+  HAL_TRY(const Point done, binding->download(queue));
   HAL_CHECK(wait(done, std::chrono::nanoseconds(static_cast<std::int64_t>(options.timeout_seconds * 1e9))));
   const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
-  HAL_TRY(const std::uint64_t written, binding.save());
+  HAL_TRY(const std::uint64_t written, binding->save());
 
   const DeviceInfo info = device.info();
   fmt::print("{} on {} ({}{}): {} with copies\n", entry.signature().name, info.uri, info.name,
              info.is_emulated != 0 ? ", emulated" : "", time_text(took.count()));
-  for (const std::string& line : binding.summary()) { fmt::print("  {}\n", line); }
+  for (const std::string& line : binding->summary()) { fmt::print("  {}\n", line); }
   if (written == 0) { fmt::print("  no --out was given, so nothing was written\n"); }
   return kOk;
 }

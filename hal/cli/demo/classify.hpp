@@ -22,6 +22,7 @@ class Classifier {
   /// Submits everything at once; nothing begins before `waits` are reached. The last batch may be a part of one.
   Result<Point> submit(const Range& range, std::span<const Point> waits = {});
 
+  const Queue& queue() const { return queue_; }
   std::uint64_t bytes_moved() const { return bytes_moved_; }  // between host and device, by what was submitted
 
  private:

@@ -9,6 +9,7 @@
 #include "cli/demo/ranks.hpp"
 #include "cli/fabric_error.hpp"
 #include "cli/files.hpp"
+#include "cli/lent.hpp"
 #include "fabric/bootstrap/session.hpp"
 
 namespace hal::cli::demo {
@@ -17,8 +18,8 @@ namespace {
 using namespace std::chrono_literals;
 using fabric::Session;
 
-constexpr auto kMeet = 30s;  // to find each other
-constexpr auto kWork = 60s;
+constexpr auto kMeet = 30s;   // to find each other
+constexpr auto kWork = 180s;  // also for the other rank's device to be done, which may be much the slower one
 constexpr std::uint64_t kImagesTag = 1, kAnswersTag = 2;
 
 Result<void> lift(fabric::Result<void> result) {
@@ -44,9 +45,9 @@ std::string_view text_of(std::span<const std::byte> bytes) {
 }
 
 // Tells the other rank and hears what it says under the same key.
-Result<std::string> swap(Session& session, const char* key, std::string_view mine) {
+Result<std::string> swap(Session& session, const char* key, std::string_view mine, std::chrono::seconds limit = kMeet) {
   HAL_CHECK(lift(session.put(fmt::format("{}.{}", key, session.rank()), mine)));
-  auto theirs = session.get(fmt::format("{}.{}", key, 1 - session.rank()), kMeet);
+  auto theirs = session.get(fmt::format("{}.{}", key, 1 - session.rank()), limit);
   if (!theirs) { return to_error(theirs.error()); }
   return *std::move(theirs);
 }
@@ -68,10 +69,10 @@ struct Rank {
   Device port, device;
   Peer peer;
   Queue wire;
-  Job job;
-  std::size_t half = 0;  // images of rank 0; the rest are rank 1's
+  const Job* job = nullptr;  // never freed: a device or peer that hangs may still read the digits
+  std::size_t half = 0;      // images of rank 0; the rest are rank 1's
 
-  std::size_t rest() const { return static_cast<std::size_t>(job.count()) - half; }
+  std::size_t rest() const { return static_cast<std::size_t>(job->count()) - half; }
   std::uint64_t image_bytes() const { return rest() * digits::kPixels * sizeof(float); }
   std::uint64_t label_bytes() const { return rest() * sizeof(std::int32_t); }
   std::uint64_t answer_bytes() const { return label_bytes() + rest() * digits::kClasses * sizeof(float); }
@@ -85,8 +86,10 @@ std::span<T> as(std::span<std::byte> bytes) {
 Result<Rank> begin(const RankOptions& options) {
   Rank rank;
   HAL_TRY(rank.session, join());
-  HAL_TRY(rank.job, load_job(options.samples));
-  rank.half = (static_cast<std::size_t>(rank.job.count()) + 1) / 2;
+  HAL_TRY(Job loaded, load_job(options.samples));
+  static const Job& kept = *new Job(std::move(loaded));
+  rank.job = &kept;
+  rank.half = (static_cast<std::size_t>(rank.job->count()) + 1) / 2;
   HAL_TRY(rank.instance, Instance::create());
   HAL_TRY(rank.device, rank.instance.open(options.devices.at(rank.session->rank())));
   HAL_TRY(rank.port, rank.instance.open(kPort));
@@ -101,15 +104,15 @@ Result<Rank> begin(const RankOptions& options) {
 Result<FabricAccount> lead(Rank& rank, Classifier& classifier) {
   HAL_TRY(const Buffer inbox, rank.port.buffer(rank.answer_bytes()));
   HAL_TRY(const Buffer note, rank.port.buffer(8));
-  HAL_TRY(const Queue answers_queue, rank.port.queue("answers"));
-  Queue answers = answers_queue;
+  HAL_TRY(Queue answers, rank.port.queue("answers"));
   HAL_TRY(const Remote images, swap_memory(*rank.session, inbox));
 
-  FabricAccount account;
-  account.answers = Answers(rank.job.count());
-  const std::span<const float> pixels(rank.job.digits.pixels);
-  const std::span<std::int32_t> labels(account.answers.labels);
-  const std::span<float> probabilities(account.answers.probabilities);
+  Lent<FabricAccount> account{FabricAccount()};
+  account.to(classifier.queue());
+  account->answers = Answers(rank.job->count());
+  const std::span<const float> pixels(rank.job->digits.pixels);
+  const std::span<std::int32_t> labels(account->answers.labels);
+  const std::span<float> probabilities(account->answers.probabilities);
   HAL_CHECK(lift(rank.session->barrier("ready", kMeet)));
   const auto start = std::chrono::steady_clock::now();
 
@@ -126,29 +129,33 @@ Result<FabricAccount> lead(Rank& rank, Classifier& classifier) {
   std::memcpy(labels.subspan(rank.half).data(), bytes.data(), rank.label_bytes());
   std::memcpy(probabilities.subspan(rank.half * digits::kClasses).data(), bytes.data() + rank.label_bytes(),
               rank.answer_bytes() - rank.label_bytes());
-  account.run_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
-  account.fabric_bytes = rank.image_bytes() + rank.answer_bytes() + 16;
-  return account;
+  account->run_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+  account->fabric_bytes = rank.image_bytes() + rank.answer_bytes() + 16;
+  return std::move(*account);
 }
 
 // Rank 1: everything is submitted before an image has arrived; points carry it from the wire to the device and back.
 Result<void> follow(Rank& rank, Classifier& classifier) {
-  HAL_TRY(const Buffer inbox, rank.port.buffer(rank.image_bytes()));
-  HAL_TRY(const Buffer outbox, rank.port.buffer(rank.answer_bytes()));
+  HAL_TRY(Buffer images, rank.port.buffer(rank.image_bytes()));
+  HAL_TRY(Buffer results, rank.port.buffer(rank.answer_bytes()));
+  // The device sees them as host memory, so no queue of the device keeps these buffers.
+  Lent<Buffer> inbox(std::move(images)), outbox(std::move(results));
+  inbox.to(classifier.queue());
+  outbox.to(classifier.queue());
   HAL_TRY(const Buffer note, rank.port.buffer(8));
-  HAL_TRY(const Remote answers, swap_memory(*rank.session, inbox));
-  const std::span<std::byte> out = outbox.host();
-  if (inbox.host().empty() || out.empty()) {
+  HAL_TRY(const Remote answers, swap_memory(*rank.session, *inbox));
+  const std::span<std::byte> out = outbox->host();
+  if (inbox->host().empty() || out.empty()) {
     return Error(HAL_UNSUPPORTED, fmt::format("{}'s memory is not host memory", kPort));
   }
   HAL_CHECK(lift(rank.session->barrier("ready", kMeet)));
 
   HAL_TRY(const Point arrived, rank.wire.recv(rank.peer, kImagesTag, note));
   HAL_TRY(const Point done,
-          classifier.submit({as<const float>(inbox.host()), as<std::int32_t>(out.first(rank.label_bytes())),
+          classifier.submit({as<const float>(inbox->host()), as<std::int32_t>(out.first(rank.label_bytes())),
                              as<float>(out.subspan(rank.label_bytes()))},
                             {&arrived, 1}));
-  HAL_CHECK(rank.wire.put(outbox, rank.peer, answers, {.waits = {done}}));
+  HAL_CHECK(rank.wire.put(*outbox, rank.peer, answers, {.waits = {done}}));
   HAL_TRY(const Point told, rank.wire.send(host(std::span("answers", 8)), rank.peer, kAnswersTag));
   return wait(told, kWork);
 }
@@ -168,7 +175,7 @@ nlohmann::json to_json(const FabricAccount& account) {
 Result<int> rank_main(const RankOptions& options) {
   if (options.devices.size() != 2) { return Error(HAL_INVALID_ARGUMENT, "one device for each of the two ranks"); }
   HAL_TRY(Rank rank, begin(options));
-  HAL_TRY(Classifier classifier, Classifier::make(rank.device, rank.job.weights, options.batch));
+  HAL_TRY(Classifier classifier, Classifier::make(rank.device, rank.job->weights, options.batch));
   FabricAccount account;
   if (rank.session->rank() == 0) {
     HAL_TRY(account, lead(rank, classifier));
@@ -180,7 +187,8 @@ Result<int> rank_main(const RankOptions& options) {
       const std::string text,
       swap(*rank.session, "account",
            nlohmann::json{{"name", rank.device.info().name}, {"device_bytes", classifier.bytes_moved()}, {"port", port}}
-               .dump()));
+               .dump(),
+           kWork));
   if (rank.session->rank() == 0) {
     const nlohmann::json other = nlohmann::json::parse(text);
     account.names = {rank.device.info().name, other.at("name").get<std::string>()};
@@ -190,7 +198,7 @@ Result<int> rank_main(const RankOptions& options) {
     HAL_CHECK(write_file(options.result, std::as_bytes(std::span(out))));
   }
   // Nobody closes a port while the other still uses it.
-  HAL_CHECK(lift(rank.session->barrier("end", kMeet)));
+  HAL_CHECK(lift(rank.session->barrier("end", kWork)));
   return 0;
 }
 

@@ -58,7 +58,7 @@ Result<FabricAccount> run_ranks(const RankOptions& options) {
     launch.command.insert(launch.command.end(), {"--device", device});
   }
   if (!options.samples.empty()) { launch.command.insert(launch.command.end(), {"--samples", options.samples}); }
-  launch.timeout = std::chrono::minutes(2);
+  launch.timeout = std::chrono::minutes(8);
   std::string log;
   launch.log = [&log](std::string_view line) { log += fmt::format("; {}", line); };
   std::fflush(stdout);
