@@ -53,7 +53,13 @@ void Timeline::retire() {
 
 void Timeline::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Timeline*>(object);
-  if (!self->waiters_.empty()) {
+  bool awaited = false;
+  {
+    // A driver may still be on its way out of settle(); lane_destroy() waits for it, this look must not race with it.
+    const std::lock_guard lock(self->mutex_);
+    awaited = !self->waiters_.empty();
+  }
+  if (awaited) {
     // Nobody is left who could signal it: its waiters fail instead of hanging for ever.
     self->fail(Error(HAL_CANCELLED, "timeline '" + self->label_ + "' was released while something waited for it",
                      "core", "", 0)
