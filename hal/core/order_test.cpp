@@ -267,7 +267,6 @@ TEST_CASE("order: a host call that can never run is still called once, with the 
                   &state};
   f.queue.submit({&call, 1}).value();
   gate.fail(hal::Error(HAL_CANCELLED, "no"));
-  hal::Timeline told = f.instance.timeline().value();
   while (state.told == 0) { std::this_thread::yield(); }
   CHECK(state.ran == 0);
   CHECK(state.told == 1);
@@ -415,19 +414,15 @@ TEST_CASE("order: a signal given before a failure counts even if nobody had look
 
 TEST_CASE("order: explaining a deadline and a driver that reports a failure do not wait for each other") {
   hal::Instance instance = hal::Instance::create("cuda").value();
-  hal::Result<hal::Device> device = instance.open("cuda:0");
-  if (!device) {
-    WARN("there is no CUDA device here: " << device.error().text());
-    return;
-  }
+  const hal::Device device = instance.open("cuda:0").value();  // a real one, or the emulated one of this build
   constexpr const char* kManifest = "entry k kernel\n  buffer p inout u64\n";
   constexpr std::string_view kSource =
       ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p) { ret; }\n";
-  hal::Program program = device->load({"ptx", std::as_bytes(std::span(kSource)), kManifest}).value();
+  hal::Program program = device.load({"ptx", std::as_bytes(std::span(kSource)), kManifest}).value();
   const hal::Entry entry = program.entry("k").value();
-  hal::Buffer buffer = device->buffer(64).value();
+  hal::Buffer buffer = device.buffer(64).value();
   for (int round = 0; round < 300; ++round) {
-    hal::Queue queue = device->queue("q").value();
+    hal::Queue queue = device.queue("q").value();
     std::atomic<bool> failed{false};
     std::thread other([&] {
       // A launch with so large a group fails; the core hears of it when it asks the lane about the call behind it.
