@@ -95,9 +95,16 @@ hal_cli_test(launch_timeout EXIT 124 MATCH "." ARGS launch -n 2 --timeout 0.2 sl
 hal_cli_test(launch_bad_timeout EXIT 2 MATCH "--timeout nan: expected seconds" ARGS launch -n 2 --timeout nan true)
 
 # -- bench
-hal_cli_test(bench EXIT 0 MATCH "^enqueue an empty command +host:0 +no " ARGS bench --device host:0 --repetitions 2)
-hal_cli_test(bench_json EXIT 0 MATCH "\"schema\": \"halyard-bench/1\"" ARGS bench --device host:0 --repetitions 1
-  --json)
+hal_cli_test(bench EXIT 0 MATCH "^enqueue an empty command +host:0 +no " ARGS bench --device host:0 --repetitions 1
+  --no-peers)
+hal_cli_test(bench_json EXIT 0 MATCH "\"schema\": \"halyard-bench/2\"" ARGS bench --device host:0 --repetitions 1
+  --only barrier --json)
+hal_cli_test(bench_list EXIT 0 MATCH "^null barrier\thost:0" ARGS bench --device host:0 --list)
+hal_cli_test(bench_no_such_row EXIT 1 MATCH "no row's name has 'nosuch'" ARGS bench --device host:0 --only nosuch)
+hal_cli_test(bench_with_liar EXIT 1 MATCH "no two tabs in 'what'" ARGS bench --device host:0 --only "null barrier"
+  --no-peers --with "echo what")
+hal_cli_test(bench_with_nobody EXIT 1 MATCH "ended without an answer" ARGS bench --device host:0 --only "null barrier"
+  --no-peers --with "no-such-program")
 hal_cli_test(bench_unknown_device EXIT 1 MATCH "no driver 'nosuch'" ARGS bench --device nosuch:0)
 
 # -- conformance (the suite over each device is the conformance folder's own)

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/measure.hpp"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "cli/bench/probe.hpp"
+
+namespace hal::cli::bench {
+namespace {
+
+constexpr int kTries = 4;
+
+long interruptions() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
+// Repeats until nobody took the core from this thread meanwhile.
+Result<Sample> quiet(const Once& once) {
+  for (int i = 1;; ++i) {
+    const long before = interruptions();
+    HAL_TRY(const double ns, once());
+    const bool disturbed = interruptions() != before;
+    if (!disturbed || i == kTries) { return Sample{ns, {}, disturbed}; }
+  }
+}
+
+struct Turn {
+  Taken* into;
+  const Once* once;
+  bool ours;
+};
+
+std::vector<Turn> turns_of(Measured& measured) {
+  std::vector<Turn> turns;
+  if (measured.ours.missing.empty()) { turns.push_back({&measured.ours, &measured.row->ours, true}); }
+  if (measured.row->limit.once && measured.limit.missing.empty()) {
+    turns.push_back({&measured.limit, &measured.row->limit.once, false});
+  }
+  for (std::size_t i = 0; i < measured.peers.size(); ++i) {
+    if (measured.peers[i].missing.empty()) {
+      turns.push_back({&measured.peers[i], &measured.row->peers[i].once, false});
+    }
+  }
+  return turns;
+}
+
+}  // namespace
+
+Spread spread(std::vector<double> samples) {
+  std::ranges::sort(samples);
+  const std::size_t n = samples.size();
+  const double median = n % 2 == 1 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
+  return {median, samples.front(), samples.back(), n};
+}
+
+std::vector<State> states_of(const Measured& measured, const std::vector<double>& probes) {
+  const double border = probes.empty() ? 0 : 2 * std::ranges::min(probes);
+  std::vector<State> states(2);
+  for (std::size_t far = 0; far < 2; ++far) {
+    State& state = states[far];
+    std::vector<double> trips;
+    const auto figures = [&](const Taken& taken) -> std::optional<Spread> {
+      std::vector<double> clean, all;
+      for (const Sample& sample : taken.samples) {
+        if ((sample.round_trip && *sample.round_trip > border) != (far == 1)) { continue; }
+        all.push_back(sample.ns);
+        if (!sample.disturbed) { clean.push_back(sample.ns); }
+        if (&taken == &measured.ours && sample.round_trip) { trips.push_back(*sample.round_trip); }
+      }
+      if (&taken == &measured.ours) { state.disturbed = clean.empty() && !all.empty(); }
+      if (all.empty()) { return std::nullopt; }
+      return spread(clean.empty() ? all : clean);
+    };
+    state.ours = figures(measured.ours);
+    state.limit = figures(measured.limit);
+    for (const Taken& peer : measured.peers) { state.peers.push_back(figures(peer)); }
+    if (!trips.empty()) { state.trip = spread(trips); }
+  }
+  const auto empty = [](const State& state) {
+    return !state.ours && !state.limit &&
+           std::ranges::none_of(state.peers, [](const auto& p) { return p.has_value(); });
+  };
+  if (empty(states[1])) {
+    states.pop_back();
+  } else if (empty(states[0])) {
+    states.erase(states.begin());
+  }
+  return states;
+}
+
+Result<std::vector<Measured>> measure(const std::vector<Row>& rows, int repetitions, std::vector<double>& probes) {
+  std::vector<Measured> out(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out[i].row = &rows[i];
+    out[i].ours = {"ours", {}, rows[i].missing};
+    out[i].limit = {rows[i].limit.name, {}, rows[i].limit.missing};
+    for (const Subject& peer : rows[i].peers) { out[i].peers.push_back({peer.name, {}, peer.missing}); }
+  }
+  for (int round = -1; round < repetitions; ++round) {  // the first only warms up
+    std::optional<double> before = probe_round_trip();
+    for (Measured& measured : out) {
+      std::vector<Turn> turns = turns_of(measured);
+      if (turns.empty()) { continue; }
+      // Who begins changes, so that nobody always finds what the one before left in the caches.
+      std::ranges::rotate(turns, turns.begin() + (round + 1) % static_cast<int>(turns.size()));
+      std::vector<std::pair<Taken*, Sample>> taken;
+      for (const Turn& turn : turns) {
+        Result<Sample> sample = quiet(*turn.once);
+        if (sample) {
+          taken.emplace_back(turn.into, *sample);
+        } else if (turn.ours) {
+          return std::move(sample).error().while_doing(
+              fmt::format("measuring '{}' on {}", measured.row->name, measured.row->device));
+        } else {
+          turn.into->missing = std::string(sample.error().what());
+        }
+      }
+      const std::optional<double> after = probe_round_trip();
+      if (round >= 0) {
+        if (after) { probes.push_back(*after); }
+        const bool moved = !alike(before, after);
+        bool disturbed = false;
+        for (auto& [into, sample] : taken) {
+          disturbed = disturbed || sample.disturbed;
+          sample.round_trip = after;
+          if (!moved) { into->samples.push_back(sample); }
+        }
+        if (moved || disturbed) { ++measured.rejected; }
+      }
+      before = after;
+    }
+  }
+  return out;
+}
+
+}  // namespace hal::cli::bench

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// OpenBLAS. The kind of core is fixed when it is loaded, from OPENBLAS_CORETYPE or its own guess, so each is a process.
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "cli/bench/peers/peer.hpp"
+#include "cli/bench/timing.hpp"
+
+namespace hal::cli::bench::peers {
+namespace {
+
+// The C interface of BLAS, with 32-bit sizes.
+using Sgemm = void (*)(int layout, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float* a,
+                       int a_stride, const float* b, int b_stride, float beta, float* c, int c_stride);
+constexpr int kRowMajor = 101, kNoTranspose = 111;
+
+Once matmul(Sgemm sgemm, int n) {
+  const auto elements = static_cast<std::size_t>(n) * static_cast<std::size_t>(n);
+  struct Operands {
+    std::vector<float> a, b, c;
+  };
+  auto on = std::make_shared<Operands>(
+      Operands{std::vector<float>(elements, 1), std::vector<float>(elements, 1), std::vector<float>(elements, 0)});
+  const double flop = 2.0 * static_cast<double>(elements) * n;
+  return [=, count = std::max(1, static_cast<int>(1e8 / flop))] {
+    return timed(count, [&] {
+      sgemm(kRowMajor, kNoTranspose, kNoTranspose, n, n, n, 1, on->a.data(), n, on->b.data(), n, 0, on->c.data(), n);
+      keep(on->c.data());
+    });
+  };
+}
+
+}  // namespace
+
+Peer openblas() {
+  Peer peer{"OpenBLAS", {}, {"matmul f32 32", "matmul f32 128", "matmul f32 512", "matmul f32 1024"}, {}, {}};
+  const char* asked = std::getenv("OPENBLAS_CORETYPE");
+  if (asked != nullptr) { peer.name += fmt::format(" {}", asked); }
+  void* library = ::dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    peer.missing = "libopenblas.so.0 is not installed";
+    return peer;
+  }
+  const auto sgemm = reinterpret_cast<Sgemm>(::dlsym(library, "cblas_sgemm"));
+  const auto core = reinterpret_cast<char* (*)()>(::dlsym(library, "openblas_get_corename"));
+  const auto config = reinterpret_cast<char* (*)()>(::dlsym(library, "openblas_get_config"));
+  const auto threads = reinterpret_cast<int (*)()>(::dlsym(library, "openblas_get_num_threads"));
+  if (sgemm == nullptr) {
+    peer.missing = "libopenblas.so.0 has no cblas_sgemm";
+    return peer;
+  }
+  peer.notes.push_back(fmt::format("{}: {}, kernels for {}, {} threads", peer.name, config != nullptr ? config() : "?",
+                                   core != nullptr ? core() : "?", threads != nullptr ? threads() : 0));
+  peer.prepare = [sgemm](const std::string& row) { return matmul(sgemm, std::stoi(row.substr(row.rfind(' ') + 1))); };
+  return peer;
+}
+
+}  // namespace hal::cli::bench::peers
