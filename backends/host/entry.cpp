@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "driver_kit/errors.hpp"
+#include "driver_kit/table.hpp"
 #include "host.hpp"
 
 namespace {
@@ -43,25 +43,7 @@ std::uint32_t usable_cores() {
 }
 
 hal_driver_ops make_ops() {
-  hal_driver_ops ops{};
-  ops.struct_size = sizeof(ops);
-  ops.abi_major = HAL_DRIVER_ABI_MAJOR;
-  ops.abi_minor = HAL_DRIVER_ABI_MINOR;
-  ops.name = kOrigin;
-  ops.destroy = [](hal_driver* self) { delete static_cast<Driver*>(self); };
-  ops.device_count = device_count;
-  ops.device_describe = device_describe;
-  ops.device_open = device_open;
-  ops.device_close = device_close;
-  ops.supports = supports;
-  ops.memory_allocate = memory_allocate;
-  ops.memory_free = memory_free;
-  ops.lane_create = lane_create;
-  ops.lane_destroy = lane_destroy;
-  ops.submit = submit;
-  ops.program_check = program_check;
-  ops.program_load = program_load;
-  ops.program_unload = program_unload;
+  hal_driver_ops ops = HAL_KIT_REQUIRED(Driver, kOrigin);
   ops.number = number;
   ops.flush = flush;
   ops.notify = notify;
@@ -75,8 +57,7 @@ const hal_driver_ops kOps = make_ops();
 }  // namespace
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
-  if (hal_error* error = hal::kit::check_abi(host, kOrigin)) { return error; }
-  return hal::kit::guarded(kOrigin, [&]() -> hal_error* {
+  return hal::kit::enter(host, kOrigin, [&]() -> hal_error* {
     auto driver = std::make_unique<Driver>();
     driver->ops = &kOps;
     driver->api = host;

@@ -1,39 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "driver_kit/errors.hpp"
+#include "driver_kit/table.hpp"
 #include "null.hpp"
 
 namespace {
 
 using namespace hal::null_driver;
 
-const hal_driver_ops kOps = [] {
-  hal_driver_ops ops{};
-  ops.struct_size = sizeof(ops);
-  ops.abi_major = HAL_DRIVER_ABI_MAJOR;
-  ops.abi_minor = HAL_DRIVER_ABI_MINOR;
-  ops.name = kOrigin;
-  ops.destroy = [](hal_driver* self) { delete static_cast<Driver*>(self); };
-  ops.device_count = device_count;
-  ops.device_describe = device_describe;
-  ops.device_open = device_open;
-  ops.device_close = device_close;
-  ops.supports = supports;
-  ops.memory_allocate = memory_allocate;
-  ops.memory_free = memory_free;
-  ops.lane_create = lane_create;
-  ops.lane_destroy = lane_destroy;
-  ops.submit = submit;
-  ops.program_check = program_check;
-  ops.program_load = program_load;
-  ops.program_unload = program_unload;
-  return ops;
-}();
+const hal_driver_ops kOps = HAL_KIT_REQUIRED(Driver, kOrigin);
 
 }  // namespace
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
-  if (hal_error* error = hal::kit::check_abi(host, kOrigin)) { return error; }
-  return hal::kit::guarded(kOrigin, [&]() -> hal_error* {
+  return hal::kit::enter(host, kOrigin, [&]() -> hal_error* {
     *out = new Driver{{&kOps}, host};
     return nullptr;
   });

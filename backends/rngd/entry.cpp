@@ -2,32 +2,14 @@
 #include <cstdlib>
 
 #include "backend.hpp"
-#include "driver_kit/errors.hpp"
+#include "driver_kit/table.hpp"
 
 namespace {
 
 using namespace hal::rngd_backend;
 
 const hal_driver_ops kOps = [] {
-  hal_driver_ops ops{};
-  ops.struct_size = sizeof(ops);
-  ops.abi_major = HAL_DRIVER_ABI_MAJOR;
-  ops.abi_minor = HAL_DRIVER_ABI_MINOR;
-  ops.name = kOrigin;
-  ops.destroy = [](hal_driver* self) { delete static_cast<Driver*>(self); };
-  ops.device_count = device_count;
-  ops.device_describe = device_describe;
-  ops.device_open = device_open;
-  ops.device_close = device_close;
-  ops.supports = supports;
-  ops.memory_allocate = memory_allocate;
-  ops.memory_free = memory_free;
-  ops.lane_create = lane_create;
-  ops.lane_destroy = lane_destroy;
-  ops.submit = submit;
-  ops.program_check = program_check;
-  ops.program_load = program_load;
-  ops.program_unload = program_unload;
+  hal_driver_ops ops = HAL_KIT_REQUIRED(Driver, kOrigin);
   ops.number = number;
   ops.flush = flush;
   ops.notify = flush;  // every completion publishes by itself: ringing is all there is to do
@@ -41,8 +23,7 @@ const hal_driver_ops kOps = [] {
 
 // HALYARD_RNGD_CARDS: how many emulated cards there are; 1 by default, at most 8.
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
-  if (hal_error* error = hal::kit::check_abi(host, kOrigin)) { return error; }
-  return hal::kit::guarded(kOrigin, [&]() -> hal_error* {
+  return hal::kit::enter(host, kOrigin, [&]() -> hal_error* {
     unsigned long cards = 1;
     if (const char* text = host->setting(host, "HALYARD_RNGD_CARDS"); text != nullptr) {
       char* end = nullptr;

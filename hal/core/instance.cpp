@@ -17,6 +17,7 @@ namespace hal::core {
 namespace {
 
 constexpr std::uint32_t kPendingLimit = 65'536;
+constexpr std::uint32_t kMostDevices = 4096;  // of one driver: more is a driver that counts wrongly
 
 hal_log_level level_from(const char* text) {
   const std::string_view name = text != nullptr ? text : "";
@@ -82,6 +83,7 @@ void Instance::dispose(hal_object* object) { delete reinterpret_cast<Instance*>(
 
 Result<Ref<Instance>> Instance::create(const hal_instance_desc& desc) {
   Ref<Instance> made(new Instance(desc));
+  check_settings([&](const std::string& text) { made->log(HAL_LOG_WARNING, "core", text.c_str()); });
   const char* names = desc.drivers != nullptr ? desc.drivers : setting("HALYARD_DRIVERS");
   made->drivers_ = load_drivers(names, made->host_);
   made->list_devices();
@@ -97,15 +99,29 @@ void Instance::list_devices() {
       continue;
     }
     std::vector<Listed> listed;
-    const std::uint32_t count = driver->ops.device_count(driver->self);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      hal_device_info info{};
-      driver->ops.device_describe(driver->self, i, &info);
-      if (info.is_emulated != 0 && hide_emulated) { continue; }
-      info.driver = driver->name.c_str();
-      for (const char** text : {&info.name, &info.vendor, &info.reason}) { *text = *text != nullptr ? *text : ""; }
-      std::string uri = info.uri != nullptr ? info.uri : fmt::format("{}:{}", driver->name, i);
-      listed.push_back({driver.get(), info, std::move(uri)});
+    const char* inside = "device_count()";
+    try {
+      const std::uint32_t count = driver->ops.device_count(driver->self);
+      if (count > kMostDevices) {
+        driver->reason = fmt::format("device_count() says {}; at most {} are listed", count, kMostDevices);
+      }
+      inside = "device_describe()";
+      for (std::uint32_t i = 0; i < count && driver->reason.empty(); ++i) {
+        hal_device_info info{};
+        driver->ops.device_describe(driver->self, i, &info);
+        if (info.is_emulated != 0 && hide_emulated) { continue; }
+        info.driver = driver->name.c_str();
+        for (const char** text : {&info.name, &info.vendor, &info.reason}) { *text = *text != nullptr ? *text : ""; }
+        std::string uri = info.uri != nullptr ? info.uri : fmt::format("{}:{}", driver->name, i);
+        listed.push_back({driver.get(), info, std::move(uri)});
+      }
+    } catch (const std::bad_alloc&) { throw; } catch (...) {
+      driver->reason = inside + thrown();
+    }
+    if (!driver->reason.empty()) {
+      driver->self = nullptr;  // not called again, not even to be destroyed: it has shown what its calls are worth
+      report_ += fmt::format("{}: unavailable: {}\n", driver->name, driver->reason);
+      continue;
     }
     std::stable_sort(listed.begin(), listed.end(), [](const Listed& a, const Listed& b) {
       return std::pair(a.info.usable == 0, a.info.is_emulated) < std::pair(b.info.usable == 0, b.info.is_emulated);
@@ -118,10 +134,13 @@ void Instance::list_devices() {
 }
 
 LoadedDriver* Instance::find_driver(std::string_view name) const {
+  LoadedDriver* unusable = nullptr;
   for (const auto& driver : drivers_) {
-    if (driver->name == name) { return driver.get(); }
+    if (driver->name != name) { continue; }
+    if (driver->self != nullptr) { return driver.get(); }
+    unusable = driver.get();
   }
-  return nullptr;
+  return unusable;
 }
 
 Result<Ref<Device>> Instance::open(std::string_view text) {
@@ -148,9 +167,14 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   }
   const hal_device_request request{uri.index, 0, uri.part.c_str(), uri.params.c_str()};
   hal_device_traits traits{};
-  if (hal_error* error = driver->ops.device_open(driver->self, &request, &traits)) {
-    return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text));
+  hal_error* error = nullptr;
+  try {
+    error = driver->ops.device_open(driver->self, &request, &traits);
+  } catch (...) {
+    return Error(HAL_INTERNAL,
+                 fmt::format("opening device '{}': device_open() of driver {}{}", text, driver->path, thrown()));
   }
+  if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text)); }
   Ref<Device> device(new Device(*this, *driver, key, traits));
   open_[key] = device.get();
   return device;

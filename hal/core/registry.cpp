@@ -6,9 +6,14 @@
 #include <link.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <system_error>
 
 #include "core/settings.hpp"
@@ -18,6 +23,8 @@ namespace hal::core {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kLongestName = 64;
 
 std::vector<std::string> split(std::string_view list) {
   std::vector<std::string> parts;
@@ -97,7 +104,33 @@ std::string unfit(const std::string& path) {
   return {};
 }
 
+// A driver that calls exit() cannot be stopped in the process that it is in. It can be named: this runs on the way out.
+std::atomic<const char*> g_entering{nullptr};
+void name_who_exits() {
+  if (const char* path = g_entering.load()) {
+    std::fputs("halyard error: core: the program ends because the driver ", stderr);
+    std::fputs(path, stderr);
+    std::fputs(" called exit() while it was loaded; 'halyard doctor' looks at drivers in a process of their own\n",
+               stderr);
+  }
+}
+
+struct Entering {
+  explicit Entering(const char* path) {
+    static std::once_flag once;
+    std::call_once(once, [] { (void)std::atexit(name_who_exits); });
+    before = g_entering.exchange(path);
+  }
+  ~Entering() { g_entering.store(before); }
+  Entering(const Entering&) = delete;
+  Entering& operator=(const Entering&) = delete;
+  const char* before;
+};
+
 void load(LoadedDriver& driver, const hal_host_api& host) {
+  // Whoever looks at drivers from outside learns from this line which one did not come back.
+  host.log(&host, HAL_LOG_DEBUG, "core", fmt::format("loading driver {}", driver.path).c_str());
+  const Entering entering(driver.path.c_str());
   if (const std::string why = unfit(driver.path); !why.empty()) {
     driver.reason = fmt::format("cannot be loaded: {}: {}", driver.path, why);
     return;
@@ -121,7 +154,7 @@ void load(LoadedDriver& driver, const hal_host_api& host) {
       return;
     }
   } catch (...) {
-    driver.reason = HAL_DRIVER_ENTRY " threw a C++ exception; no exception may cross the border";
+    driver.reason = HAL_DRIVER_ENTRY + thrown();
     return;
   }
   if (self == nullptr || self->ops == nullptr) {
@@ -137,6 +170,16 @@ void load(LoadedDriver& driver, const hal_host_api& host) {
 
 }  // namespace
 
+std::string thrown() {
+  const std::exception_ptr problem = std::current_exception();
+  std::string what;
+  try {
+    std::rethrow_exception(problem);
+  } catch (const std::exception& known) { what = fmt::format(" ({})", known.what()); } catch (...) {
+  }
+  return fmt::format(" threw a C++ exception{}; no exception may cross the border", what);
+}
+
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
   if (offered->abi_major != HAL_DRIVER_ABI_MAJOR) {
     return fmt::format(
@@ -151,6 +194,11 @@ std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
   std::memcpy(&out, offered, std::min<std::size_t>(offered->struct_size, sizeof out));
   out.struct_size = sizeof out;
   if (out.name == nullptr || *out.name == '\0') { return "has no name in its table"; }
+  const std::string_view name(out.name, strnlen(out.name, kLongestName + 1));
+  if (name.size() > kLongestName ||
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") != std::string_view::npos) {
+    return fmt::format("has a name in its table that no device URI can have: 1 to {} of a-z, 0-9 and _", kLongestName);
+  }
   const struct {
     const char* name;
     bool there;
@@ -179,6 +227,12 @@ std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
 std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const hal_host_api& host) {
   std::vector<std::unique_ptr<LoadedDriver>> drivers;
   const auto add = [&](std::string name, std::string path) {
+    // The same file by whatever name is one driver.
+    std::error_code ignored;
+    for (const auto& earlier : drivers) {
+      if (earlier->path == path && (!path.empty() || earlier->name == name)) { return; }
+      if (!path.empty() && !earlier->path.empty() && fs::equivalent(earlier->path, path, ignored)) { return; }
+    }
     auto driver = std::make_unique<LoadedDriver>();
     driver->name = std::move(name);
     driver->path = std::move(path);
@@ -186,6 +240,13 @@ std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const
       driver->reason = fmt::format("no file halyard-{}.so in {}", driver->name, fmt::join(folders(), ", "));
     } else {
       load(*driver, host);
+      for (const auto& earlier : drivers) {
+        if (driver->self == nullptr || earlier->self == nullptr || earlier->name != driver->name) { continue; }
+        driver->ops.destroy(driver->self);
+        driver->self = nullptr;
+        driver->reason = fmt::format("{} calls itself '{}' as {} does; one of them can be used at a time", driver->path,
+                                     driver->name, earlier->path);
+      }
     }
     drivers.push_back(std::move(driver));
   };

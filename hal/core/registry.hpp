@@ -28,4 +28,7 @@ std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const
 // Checks a driver's table and copies it. Returns the reason for a refusal, empty if it is fine.
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out);
 
+// To be called inside a catch (...) around a driver's function: " threw a C++ exception (what); ...".
+std::string thrown();
+
 }  // namespace hal::core

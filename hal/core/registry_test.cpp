@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <halyard_catch.hpp>
 #include <string>
@@ -23,6 +26,84 @@ TEST_CASE("registry: every way for a plug-in to be wrong is a reason, never a cr
   CHECK(report_of(bad("throws")).find("threw a C++ exception") != std::string::npos);
   CHECK(report_of(bad("no_driver")).find("gave no driver") != std::string::npos);
   CHECK(report_of(bad("fails")).find("libchip.so.1 is not installed") != std::string::npos);
+  CHECK(report_of(bad("bad_name")).find("no device URI can have") != std::string::npos);
+  CHECK(report_of(bad("count_throws")).find("device_count() threw a C++ exception; no") != std::string::npos);
+  CHECK(report_of(bad("counts_wrongly")).find("device_count() says 4294967295; at most 4096") != std::string::npos);
+  CHECK(report_of(bad("describe_throws")).find("device_describe() threw a C++ exception (no such card)") !=
+        std::string::npos);
+}
+
+TEST_CASE("registry: a plug-in that throws while it opens a device gives an error that names it") {
+  hal::Instance instance = hal::Instance::create(bad("open_throws")).value();
+  REQUIRE(instance.devices().size() == 1);
+  CHECK(std::string(instance.devices()[0].uri) == "bad:0");
+  const auto device = instance.open("bad:0");
+  CHECK(device.error().code() == HAL_INTERNAL);
+  CHECK(device.error().what().find("bad-open_throws.so threw a C++ exception (the card is on fire)") !=
+        std::string_view::npos);
+}
+
+TEST_CASE("registry: a driver named twice is loaded once; two that share a name do not share devices") {
+  const std::string once = report_of("host:host"),
+                    path = report_of("null:" + std::string(DRIVER_DIR) + "/halyard-null.so");
+  CHECK(once.find("host: loaded") == once.rfind("host: loaded"));
+  CHECK(path.find("null: loaded") == path.rfind("null: loaded"));
+  const std::string missing = report_of("nosuch:nosuch");
+  CHECK(missing.find("nosuch: unavailable") == missing.rfind("nosuch: unavailable"));
+  const std::string copy = std::string(BAD_DRIVER_DIR) + "/second.so";
+  std::filesystem::copy_file(bad("open_throws"), copy, std::filesystem::copy_options::overwrite_existing);
+  const std::string both = report_of(bad("open_throws") + ":" + copy);
+  CHECK(both.find("calls itself 'bad' as") != std::string::npos);
+  CHECK(both.find("bad: loaded from") != std::string::npos);
+  std::filesystem::remove(copy);
+}
+
+TEST_CASE("registry: a driver that ends the process is named on the way out", "[fork]") {
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    (void)dup2(ends[1], STDERR_FILENO);
+    (void)report_of(bad("exits"));
+    _exit(99);
+  }
+  close(ends[1]);
+  std::string said;
+  char buffer[512];
+  for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;) {
+    said.append(buffer, static_cast<std::size_t>(n));
+  }
+  close(ends[0]);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+  CHECK(said.find("bad-exits.so called exit()") != std::string::npos);
+}
+
+TEST_CASE("registry: settings with values that will be ignored are named with what is taken") {
+  std::string said;
+  const auto log = [](void* user, hal_log_level level, const char*, const char* text) {
+    if (level == HAL_LOG_WARNING) { *static_cast<std::string*>(user) += std::string(text) + "\n"; }
+  };
+  setenv("HALYARD_EMULATED", "maybe", 1);
+  setenv("HALYARD_EMULATED_CUDA_MEMORY", "4GiB", 1);
+  setenv("HALYARD_EMULATED_CUDA_THREADS", "\x01\xff", 1);
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  desc.log = log;
+  desc.log_user = &said;
+  hal_instance* instance = nullptr;
+  CHECK(hal_instance_create(&desc, &instance) == nullptr);
+  hal_release(instance);
+  for (const char* name : {"HALYARD_EMULATED", "HALYARD_EMULATED_CUDA_MEMORY", "HALYARD_EMULATED_CUDA_THREADS"}) {
+    unsetenv(name);
+  }
+  CHECK(said.find("HALYARD_EMULATED is 'maybe' and is ignored: 0 or 1 is taken") != std::string::npos);
+  CHECK(said.find("HALYARD_EMULATED_CUDA_MEMORY is '4GiB' and is ignored: a number of MiB") != std::string::npos);
+  CHECK(said.find("HALYARD_EMULATED_CUDA_THREADS is '?\?' and is ignored") != std::string::npos);
 }
 
 TEST_CASE("registry: a file that is no shared object and one that is not there are reasons") {

@@ -49,7 +49,7 @@ hal_error* guarded(const char* origin, Body&& body) noexcept {
     return make_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
   } catch (const std::exception& thrown) {
     return make_error(origin, HAL_INTERNAL, std::string("the driver did not handle: ") + thrown.what());
-  }
+  } catch (...) { return make_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind"); }
 }
 
 // The first thing hal_driver_entry() does: nullptr, or INCOMPATIBLE with both versions.
