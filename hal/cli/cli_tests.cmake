@@ -17,6 +17,10 @@ hal_cli_test(devices_none EXIT 0 MATCH "no device was found" ARGS devices ENV HA
 hal_cli_test(doctor EXIT 0 MATCH "^  host: loaded" ARGS doctor)
 hal_cli_test(doctor_missing_driver EXIT 0 MATCH "nosuch: unavailable: no file halyard-nosuch.so" ARGS doctor
   ENV HALYARD_DRIVERS=host:nosuch)
+hal_cli_test(doctor_driver_exits EXIT 1 MATCH "bad-exits.so: called exit.3. while it was loaded" ARGS doctor
+  ENV HALYARD_DRIVERS=host:${PROJECT_BINARY_DIR}/lib/bad/bad-exits.so)
+hal_cli_test(doctor_driver_crashes EXIT 1 MATCH "bad-crashes.so: ended its process by signal 6 .SIGABRT." ARGS doctor
+  ENV HALYARD_DRIVERS=${PROJECT_BINARY_DIR}/lib/bad/bad-crashes.so:${PROJECT_BINARY_DIR}/lib/bad/bad-exits.so)
 hal_cli_test(doctor_nothing EXIT 1 MATCH "Nothing is usable. Try" ARGS doctor ENV HALYARD_DRIVERS=nosuch)
 hal_cli_test(doctor_typo EXIT 0 MATCH "HALYARD_TRAEC +is set and nobody reads it" ARGS doctor ENV HALYARD_TRAEC=x)
 

@@ -11,6 +11,7 @@
 
 #include "cli/command.hpp"
 #include "cli/machine.hpp"
+#include "cli/probe_drivers.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
 
@@ -18,6 +19,8 @@ extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX asks
 
 namespace hal::cli {
 namespace {
+
+constexpr unsigned kPatience = 30;  // seconds for one driver to load
 
 struct Library {
   const char* file;
@@ -103,13 +106,24 @@ void print_settings() {
 }
 
 Result<int> run() {
-  HAL_TRY(const Instance instance, Instance::create());
+  const DriverProbe probe = probe_drivers(kPatience);
+  const bool nothing_left = !probe.all && probe.drivers.empty();
+  HAL_TRY(const Instance instance, nothing_left ? Instance::create("none")
+                                   : probe.all  ? Instance::create()
+                                                : Instance::create(probe.drivers));
   fmt::print("Halyard {}\n\n", HALYARD_VERSION);
   print_machine();
+  if (!probe.fatal.empty()) {
+    fmt::print("Drivers that end the program\n");
+    for (const std::string& line : probe.fatal) { fmt::print("  {}\n", line); }
+    fmt::print("  Everything below is without {}. Try: leave {} out of HALYARD_DRIVERS, or take the file away\n\n",
+               probe.fatal.size() == 1 ? "it" : "them", probe.fatal.size() == 1 ? "it" : "them");
+  }
   print_drivers(instance);
   const std::uint32_t usable = print_devices(instance);
   print_libraries();
   print_settings();
+  if (!probe.fatal.empty()) { return kFailed; }
   if (usable == 0) {
     fmt::print(
         "Nothing is usable. Try: unset HALYARD_DRIVERS and HALYARD_EMULATED, or name the folder that holds\n"

@@ -250,11 +250,16 @@ std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const
     }
     drivers.push_back(std::move(driver));
   };
+  std::vector<std::pair<std::string, std::string>> wanted;  // name, file
   if (names == nullptr) {
-    for (const std::string& file : found_files()) { add(driver_name(file), file); }
+    for (const std::string& file : found_files()) { wanted.emplace_back(driver_name(file), file); }
   } else {
-    for (const std::string& name : split(names)) { add(name, file_of(name)); }
+    for (const std::string& name : split(names)) { wanted.emplace_back(name, file_of(name)); }
   }
+  std::string list;
+  for (const auto& [name, file] : wanted) { list += (list.empty() ? "" : ":") + (file.empty() ? name : file); }
+  host.log(&host, HAL_LOG_DEBUG, "core", ("drivers to try: " + list).c_str());
+  for (auto& [name, file] : wanted) { add(std::move(name), std::move(file)); }
   return drivers;
 }
 
