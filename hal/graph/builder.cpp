@@ -185,7 +185,7 @@ Value GraphBuilder::map(std::span<const Value> inputs, const Expr& expr, std::op
   return add_node(Op::map, inputs, out.value_or(type), std::move(shape), MapAttributes{expr.code(), false, 0}, site);
 }
 
-Value GraphBuilder::reduce(Value x, ReduceOp op, std::initializer_list<std::uint32_t> axes, KeepDims keep,
+Value GraphBuilder::reduce(Value x, ReduceOp op, std::span<const std::uint32_t> axes, KeepDims keep,
                            std::optional<DType> out, Site site) {
   if (is_void(x)) { return fail("the operand of reduce was never made by this builder", site); }
   const TensorDraft& tensor = tensors_[x.id_];

@@ -390,6 +390,33 @@ void layers(std::vector<Case>& cases) {
     Maker relu(cases, named("nn.relu", type));
     relu.finish(nn::relu(relu.b, relu.input(type, {40})));
   }
+  for (const DType type : {DType::f32, DType::bf16}) {
+    Maker norm(cases, named("nn.layer_norm", type));
+    const Value x = norm.input(type, {3, 24});
+    const Value scale = norm.input(type, {24});
+    norm.finish(nn::layer_norm(norm.b, x, {.scale = scale, .shift = norm.input(type, {24})}));
+    Maker attention(cases, named("nn.attention", type));
+    const Value q = attention.input(type, {1, 4, 5, 8});
+    const Value k = attention.input(type, {1, 2, 6, 8});
+    const Value v = attention.input(type, {1, 2, 6, 3});
+    const Value mask = attention.input(DType::boolean, {5, 6});
+    attention.finish(nn::attention(attention.b, q, k, v, {.scale = {}, .causal = nn::Causal::from_end, .mask = mask}));
+    Maker rotary(cases, named("nn.rotary", type));
+    rotary.finish(nn::rotary(rotary.b, rotary.input(type, {2, 5, 8})));
+    Maker gelu(cases, named("nn.gelu", type));
+    gelu.finish(nn::gelu(gelu.b, gelu.input(type, {33})));
+    Maker grouped(cases, named("nn.conv_groups", type));
+    const Value series = grouped.input(type, {2, 9, 4});
+    grouped.finish(nn::conv(grouped.b, series, grouped.input(type, {3, 2, 6}), {.pad_low = {1}, .groups = 2}));
+    Maker resized(cases, named("nn.resize_linear", type));
+    resized.finish(nn::resize_linear(resized.b, resized.input(type, {1, 3, 4, 2}), {5, 3}));
+    Maker sums(cases, named("nn.cumulative_sum", type));
+    sums.finish(nn::cumulative_sum(sums.b, sums.input(type, {3, 40}), -1, {.exclusive = true, .reverse = true}));
+    Maker top(cases, named("nn.top_k", type));
+    const nn::TopK best = nn::top_k(top.b, top.input(type, {3, 12}), 4);
+    top.b.output("indices", best.indices);
+    top.finish(best.values);
+  }
   Maker nan(cases, "nn.argmax.nan.f32");
   nan.finish(nn::argmax(nan.b, nan.input(DType::f32, {2, 3}, {1, kNan, 2, 5, 5, 1})));
 }

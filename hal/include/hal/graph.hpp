@@ -136,8 +136,12 @@ class GraphBuilder {
             Site site = Site::current()) {
     return map(std::span<const Value>(inputs.begin(), inputs.size()), expr, out, site);
   }
-  Value reduce(Value x, ReduceOp op, std::initializer_list<std::uint32_t> axes, KeepDims keep = KeepDims::no,
+  Value reduce(Value x, ReduceOp op, std::span<const std::uint32_t> axes, KeepDims keep = KeepDims::no,
                std::optional<DType> out = {}, Site site = Site::current());
+  Value reduce(Value x, ReduceOp op, std::initializer_list<std::uint32_t> axes, KeepDims keep = KeepDims::no,
+               std::optional<DType> out = {}, Site site = Site::current()) {
+    return reduce(x, op, std::span<const std::uint32_t>(axes.begin(), axes.size()), keep, out, site);
+  }
   /// out[i...] = x[offset + sum of i_k * strides[k]], x as one line of elements.
   Value view(Value x, Shape shape, std::int64_t offset, Shape strides, Site site = Site::current());
   Value gather(Value x, Value indices, std::uint32_t axis, Site site = Site::current());

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the lowerings share.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "graph/element.hpp"
+#include "graph/rules.hpp"
+#include "hal/graph.hpp"
+#include "hal/nn/types.hpp"
+
+namespace hal::nn::lower {
+
+using graph::arg;
+using graph::Expr;
+using graph::KeepDims;
+using graph::print_shape;
+using graph::ReduceOp;
+
+/// Sums and exponentials of narrow floating types are kept in f32.
+inline DType wide(DType type) { return is_floating(type) && dtype_bits(type) < 32 ? DType::f32 : type; }
+
+/// The axis counted from the first; a mistake (and 0) if x has no such axis.
+inline std::optional<std::uint32_t> axis_of(GraphBuilder& b, Value x, Axis axis, const char* what, Site site) {
+  const auto rank = static_cast<Axis>(b.shape(x).size());
+  if (axis >= -rank && axis < rank) { return static_cast<std::uint32_t>(axis < 0 ? axis + rank : axis); }
+  b.fail(rank == 0 ? fmt::format("{}: x is a scalar, expected [..., n]", what)
+                   : fmt::format("{}: axis {} of a tensor {}", what, axis, print_shape(b.shape(x))),
+         site);
+  return std::nullopt;
+}
+
+/// A constant of any type with element access.
+inline Value constant(GraphBuilder& b, DType type, Shape shape, std::span<const double> values, Site site) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(graph::byte_count(type, shape).value_or(0)));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    graph::store_element(type, bytes.data(), static_cast<std::int64_t>(i), values[i]);
+  }
+  return b.constant(type, std::move(shape), bytes, site);
+}
+
+/// [n, 1, ...]: one number for each element of `axis`, to be broadcast over what follows it.
+inline Shape along(std::size_t rank, std::uint32_t axis, std::int64_t n) {
+  Shape shape(rank - axis, 1);
+  shape[0] = n;
+  return shape;
+}
+
+inline Value convert(GraphBuilder& b, Value x, DType type, Site site) {
+  return b.dtype(x) == type ? x : b.convert(x, type, site);
+}
+
+/// A stretch of one dimension, all of the others.
+inline Value slice_axis(GraphBuilder& b, Value x, std::uint32_t axis, std::int64_t low, std::int64_t size, Site site) {
+  Shape lows(b.shape(x).size(), 0);
+  Shape sizes = b.shape(x);
+  lows[axis] = low;
+  sizes[axis] = size;
+  return b.slice(x, std::move(lows), std::move(sizes), site);
+}
+
+/// y * scale + shift: adds the operands that there are.
+struct Scaled {
+  std::vector<Value> inputs;
+  Expr expr;
+  void apply(std::optional<Value> scale, std::optional<Value> shift) {
+    if (scale) {
+      expr = expr * arg(static_cast<std::uint8_t>(inputs.size()));
+      inputs.push_back(*scale);
+    }
+    if (shift) {
+      expr = expr + arg(static_cast<std::uint8_t>(inputs.size()));
+      inputs.push_back(*shift);
+    }
+  }
+};
+
+}  // namespace hal::nn::lower

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <limits>
+
+#include "graph/lower.hpp"
+#include "hal/nn/attention.hpp"
+
+namespace hal::nn {
+
+using namespace lower;
+
+namespace {
+
+constexpr double kNothing = -std::numeric_limits<double>::infinity();
+
+// 1 where query i of s may see key j of t.
+Value causal_mask(GraphBuilder& b, std::int64_t s, std::int64_t t, Causal causal, Site site) {
+  const std::int64_t shift = causal == Causal::from_end ? t - s : 0;
+  std::vector<std::byte> seen(static_cast<std::size_t>(s) * static_cast<std::size_t>(t));
+  for (std::int64_t i = 0; i < s; ++i) {
+    for (std::int64_t j = 0; j < t && j <= i + shift; ++j) { seen[static_cast<std::size_t>(i * t + j)] = std::byte{1}; }
+  }
+  return b.constant(DType::boolean, {s, t}, seen, site);
+}
+
+// [b, heads, s, t] or what broadcasts to it, as [b, kv_heads, group, s, t]; void and a mistake if it does not.
+Value grouped_mask(GraphBuilder& b, Value mask, const Shape& scores, std::int64_t heads, Site site) {
+  Shape shape = b.shape(mask);
+  const std::int64_t expected[] = {scores[0], heads, scores[3], scores[4]};
+  bool fits = shape.size() <= 4;
+  if (fits) { shape.insert(shape.begin(), 4 - shape.size(), 1); }
+  for (std::size_t i = 0; i < 4 && fits; ++i) { fits = shape[i] == 1 || shape[i] == expected[i]; }
+  const DType type = b.dtype(mask);
+  if (!fits || (type != DType::boolean && !is_floating(type))) {
+    return b.fail(fmt::format("attention: the mask is {} {}, expected bool or floating that broadcasts to {}",
+                              dtype_name(type), print_shape(b.shape(mask)), print_shape(expected)),
+                  site);
+  }
+  const bool by_head = shape[1] != 1;
+  return b.reshape(mask, {shape[0], by_head ? scores[1] : 1, by_head ? scores[2] : 1, shape[2], shape[3]}, site);
+}
+
+}  // namespace
+
+Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& options, Site site) {
+  const Shape qs = b.shape(q), ks = b.shape(k), vs = b.shape(v);
+  if (qs.size() != 4 || ks.size() != 4 || vs.size() != 4 || ks[0] != qs[0] || vs[0] != qs[0] || ks[3] != qs[3] ||
+      vs[1] != ks[1] || vs[2] != ks[2] || qs[1] % ks[1] != 0) {
+    return b.fail(fmt::format("attention: q is {}, k {} and v {}; expected [b, heads, s, d], [b, kv_heads, t, d] and "
+                              "[b, kv_heads, t, e] with kv_heads a divisor of heads",
+                              print_shape(qs), print_shape(ks), print_shape(vs)),
+                  site);
+  }
+  const std::int64_t heads = qs[1], kv_heads = ks[1], s = qs[2], t = ks[2];
+  const DType type = b.dtype(q);
+  const Shape scores_shape{qs[0], kv_heads, heads / kv_heads, s, t};
+  const Value groups = b.reshape(q, {qs[0], kv_heads, heads / kv_heads, s, qs[3]}, site);
+  const Value products = b.contract("bhgsd,bhtd->bhgst", groups, k, wide(type), site);
+  std::vector<Value> inputs{products};
+  Expr score = arg(0) * options.scale.value_or(1.0 / std::sqrt(static_cast<double>(qs[3])));
+  if (options.mask) {
+    const Value mask = grouped_mask(b, *options.mask, scores_shape, heads, site);
+    const Expr own = arg(static_cast<std::uint8_t>(inputs.size()));
+    score = b.dtype(mask) == DType::boolean ? select(own, score, kNothing) : score + own;
+    inputs.push_back(mask);
+  }
+  if (options.causal != Causal::no) {
+    score = select(arg(static_cast<std::uint8_t>(inputs.size())), score, kNothing);
+    inputs.push_back(causal_mask(b, s, t, options.causal, site));
+  }
+  const Value scores = b.map(inputs, score, wide(type), site);
+  // Softmax that gives zeros where every score is -inf.
+  const Value largest = b.reduce(scores, ReduceOp::max, {4}, KeepDims::yes, {}, site);
+  const Value e =
+      b.map({scores, largest}, select(equal(arg(0), kNothing), 0.0, exp(arg(0) - arg(1))), wide(type), site);
+  const Value sum = b.reduce(e, ReduceOp::sum, {4}, KeepDims::yes, {}, site);
+  const Value weights = b.map({e, sum}, select(equal(arg(1), 0.0), 0.0, arg(0) / arg(1)), b.dtype(v), site);
+  const Value out = b.contract("bhgst,bhte->bhgse", weights, v, {}, site);
+  return b.reshape(out, {qs[0], heads, s, vs[3]}, site);
+}
+
+Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
+  const Shape shape = b.shape(x);
+  if (shape.size() < 2) {
+    return b.fail(fmt::format("rotary: x is {}, expected [..., s, d]", print_shape(shape)), site);
+  }
+  const std::int64_t s = shape[shape.size() - 2], d = shape.back();
+  const std::int64_t dims = options.dims == 0 ? d : options.dims;
+  const bool interleaved = options.pairs == RotaryPairs::interleaved;
+  if (dims < 2 || dims > d || dims % 2 != 0 || (interleaved && shape.size() == graph::kMaxRank)) {
+    return b.fail(fmt::format("rotary: {} of the last dimension of {} turn in pairs; expected an even number up to it, "
+                              "and at most 7 dimensions for interleaved pairs",
+                              dims, print_shape(shape)),
+                  site);
+  }
+  const std::int64_t rows = options.positions ? options.max_position : s;
+  const std::int64_t offset = options.positions ? 0 : options.offset;
+  if (rows < 1 || rows > (std::int64_t{1} << 24U) || offset < 0 || offset > (std::int64_t{1} << 40U)) {
+    return b.fail(fmt::format("rotary: {} from {} on; expected a first position that is not negative and at most 2^24 "
+                              "positions (with positions given, max_position says how many)",
+                              rows, offset),
+                  site);
+  }
+  const std::int64_t pairs = dims / 2;
+  std::vector<float> cosines, sines;
+  for (std::int64_t p = 0; p < rows; ++p) {
+    for (std::int64_t i = 0; i < pairs; ++i) {
+      const double turn = static_cast<double>(p + offset) *
+                          std::pow(options.base, -2.0 * static_cast<double>(i) / static_cast<double>(dims));
+      cosines.push_back(static_cast<float>(std::cos(turn)));
+      sines.push_back(static_cast<float>(std::sin(turn)));
+    }
+  }
+  Value cosine = b.constant({rows, pairs}, std::span<const float>(cosines), site);
+  Value sine = b.constant({rows, pairs}, std::span<const float>(sines), site);
+  if (options.positions) {
+    cosine = b.gather(cosine, *options.positions, 0, site);
+    sine = b.gather(sine, *options.positions, 0, site);
+  }
+  // The two elements of each pair, [..., s, pairs].
+  const auto last = static_cast<std::uint32_t>(shape.size() - 1);
+  const auto half = [&](std::int64_t which) {
+    if (!interleaved) { return slice_axis(b, x, last, which * pairs, pairs, site); }
+    Shape to = shape, strides(shape.size(), 1);
+    for (std::size_t i = shape.size() - 1; i-- > 0;) { strides[i] = strides[i + 1] * shape[i + 1]; }
+    to.back() = pairs;
+    strides.back() = 2;
+    return b.view(x, std::move(to), which, std::move(strides), site);
+  };
+  const Value first = half(0), second = half(1);
+  const DType type = b.dtype(x);
+  Value turned_first = b.map({first, second, cosine, sine}, arg(0) * arg(2) - arg(1) * arg(3), type, site);
+  Value turned_second = b.map({first, second, cosine, sine}, arg(0) * arg(3) + arg(1) * arg(2), type, site);
+  Value turned;
+  Shape joined = shape;
+  joined.back() = dims;
+  if (interleaved) {
+    Shape column = shape;
+    column.back() = pairs;
+    column.push_back(1);
+    turned_first = b.reshape(turned_first, column, site);
+    turned_second = b.reshape(turned_second, column, site);
+    turned = b.reshape(b.concat({turned_first, turned_second}, last + 1, site), joined, site);
+  } else {
+    turned = b.concat({turned_first, turned_second}, last, site);
+  }
+  if (dims == d) { return turned; }
+  return b.concat({turned, slice_axis(b, x, last, dims, d - dims, site)}, last, site);
+}
+
+}  // namespace hal::nn

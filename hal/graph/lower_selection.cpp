@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "graph/lower.hpp"
+#include "hal/nn/selection.hpp"
+
+namespace hal::nn {
+
+using namespace lower;
+
+namespace {
+
+constexpr std::int64_t kMostIndices = std::int64_t{1} << 24U;  // f32 holds them exactly
+constexpr std::int64_t kMostTaken = 1024;
+constexpr std::int64_t kBlock = 16;
+
+// Indices take the family of x, so that one map may compare elements and choose indices.
+DType index_type(DType type) { return is_floating(type) ? DType::f32 : DType::i32; }
+
+// A NaN equals nothing, itself included, and makes every extreme NaN.
+Expr is_extreme() { return logical_or(equal(arg(0), arg(1)), not_equal(arg(0), arg(0))); }
+
+bool too_many(GraphBuilder& b, std::int64_t n, const char* what, Site site) {
+  if (n <= kMostIndices) { return false; }
+  b.fail(fmt::format("{}: {} elements along the axis, the most is 2^24", what, n), site);
+  return true;
+}
+
+Value places(GraphBuilder& b, DType type, Shape shape, std::int64_t n, Site site) {
+  std::vector<double> values(static_cast<std::size_t>(n));
+  std::iota(values.begin(), values.end(), 0.0);
+  return lower::constant(b, type, std::move(shape), values, site);
+}
+
+Value arg_extreme(GraphBuilder& b, Value x, Axis axis, ReduceOp op, const char* what, Site site) {
+  const auto a = axis_of(b, x, axis, what, site);
+  if (!a) { return {}; }
+  const Shape shape = b.shape(x);
+  const std::int64_t n = shape[*a];
+  if (too_many(b, n, what, site)) { return {}; }
+  const DType index = index_type(b.dtype(x));
+  const Value iota = places(b, index, along(shape.size(), *a, n), n, site);
+  const Value extreme = b.reduce(x, op, {*a}, KeepDims::yes, {}, site);
+  const Value candidates = b.map({x, extreme, iota}, select(is_extreme(), arg(2), static_cast<double>(n)), index, site);
+  return lower::convert(b, b.reduce(candidates, ReduceOp::min, {*a}, KeepDims::no, {}, site), DType::i32, site);
+}
+
+// concat of any number of values.
+Value join(GraphBuilder& b, std::vector<Value> parts, std::uint32_t axis, Site site) {
+  while (parts.size() > 1) {
+    std::vector<Value> next;
+    for (std::size_t i = 0; i < parts.size(); i += graph::kMaxNodeInputs) {
+      const std::size_t count = std::min<std::size_t>(graph::kMaxNodeInputs, parts.size() - i);
+      next.push_back(b.concat(std::span<const Value>(parts).subspan(i, count), axis, site));
+    }
+    parts = std::move(next);
+  }
+  return parts[0];
+}
+
+// Running sums along dimension 1 of x [outer, n, inner].
+Value scan(GraphBuilder& b, Value x, Site site) {
+  const Shape shape = b.shape(x);
+  if (shape.size() != 3 || shape[1] == 1) { return x; }  // or a mistake above
+  const std::int64_t outer = shape[0], n = shape[1], inner = shape[2];
+  const std::int64_t block = std::min(n, kBlock);
+  const std::int64_t blocks = (n + block - 1) / block;
+  const Value whole = blocks * block == n ? x : b.pad(x, {0, 0, 0}, {0, blocks * block - n, 0}, 0.0, site);
+  // Each block behind block - 1 zeros: element i is the sum of the window that begins at i.
+  const Value led =
+      b.pad(b.reshape(whole, {outer, blocks, block, inner}, site), {0, 0, block - 1, 0}, {0, 0, 0, 0}, 0.0, site);
+  const std::int64_t length = 2 * block - 1;
+  const Value windows = b.view(led, {outer, blocks, block, block, inner}, 0,
+                               {blocks * length * inner, length * inner, inner, inner, 1}, site);
+  Value sums = b.reduce(windows, ReduceOp::sum, {3}, KeepDims::no, {}, site);
+  if (blocks > 1) {
+    const Value totals = b.reshape(slice_axis(b, sums, 2, block - 1, 1, site), {outer, blocks, inner}, site);
+    const Value before =
+        slice_axis(b, b.pad(scan(b, totals, site), {0, 1, 0}, {0, 0, 0}, 0.0, site), 1, 0, blocks, site);
+    sums = b.map({sums, b.reshape(before, {outer, blocks, 1, inner}, site)}, arg(0) + arg(1), {}, site);
+  }
+  const Value line = b.reshape(sums, {outer, blocks * block, inner}, site);
+  return blocks * block == n ? line : slice_axis(b, line, 1, 0, n, site);
+}
+
+}  // namespace
+
+Value argmax(GraphBuilder& b, Value x, Axis axis, Site site) {
+  return arg_extreme(b, x, axis, ReduceOp::max, "argmax", site);
+}
+
+Value argmin(GraphBuilder& b, Value x, Axis axis, Site site) {
+  return arg_extreme(b, x, axis, ReduceOp::min, "argmin", site);
+}
+
+TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
+  const auto a = axis_of(b, x, -1, "top_k", site);
+  if (!a) { return {}; }
+  const Shape shape = b.shape(x);
+  const std::int64_t n = shape[*a];
+  if (too_many(b, n, "top_k", site)) { return {}; }
+  if (k < 1 || k > std::min(n, kMostTaken)) {
+    b.fail(fmt::format("top_k: k is {} for {}, expected 1 to {}", k, print_shape(shape), std::min(n, kMostTaken)),
+           site);
+    return {};
+  }
+  const DType type = b.dtype(x), index = index_type(type);
+  const double low = is_floating(type) ? -std::numeric_limits<double>::infinity()
+                     : is_mask(type)   ? 0.0
+                                       : -static_cast<double>(std::uint64_t{1} << (dtype_bits(type) - 1));
+  // An element that is taken becomes the lowest value, and its index n: it is never chosen again.
+  Value rest = x;
+  Value open = places(b, index, {n}, n, site);
+  std::vector<Value> values, indices;
+  for (std::int64_t i = 0; i < k; ++i) {
+    const Value largest = b.reduce(rest, ReduceOp::max, {*a}, KeepDims::yes, {}, site);
+    const Value candidates =
+        b.map({rest, largest, open}, select(is_extreme(), arg(2), static_cast<double>(n)), index, site);
+    const Value first = b.reduce(candidates, ReduceOp::min, {*a}, KeepDims::yes, {}, site);
+    values.push_back(largest);
+    indices.push_back(first);
+    if (i + 1 == k) { break; }
+    const Value iota = i == 0 ? open : places(b, index, {n}, n, site);
+    rest = b.map({rest, iota, first}, select(equal(arg(1), arg(2)), low, arg(0)), type, site);
+    open = b.map({open, first}, select(equal(arg(0), arg(1)), static_cast<double>(n), arg(0)), index, site);
+  }
+  return {join(b, std::move(values), *a, site),
+          lower::convert(b, join(b, std::move(indices), *a, site), DType::i32, site)};
+}
+
+Value cumulative_sum(GraphBuilder& b, Value x, Axis axis, const Cumulative& options, Site site) {
+  const auto a = axis_of(b, x, axis, "cumulative_sum", site);
+  if (!a) { return {}; }
+  const Shape shape = b.shape(x);
+  const DType type = b.dtype(x);
+  const DType sum = is_floating(type) ? wide(type) : dtype_bits(type) < 32 ? DType::i32 : type;
+  std::int64_t outer = 1, inner = 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    (i < *a ? outer : i > *a ? inner : outer) *= i == *a ? 1 : shape[i];
+  }
+  const std::int64_t n = shape[*a];
+  const auto turned = [&](Value v) {
+    return options.reverse ? b.view(v, {outer, n, inner}, (n - 1) * inner, {n * inner, -inner, 1}, site) : v;
+  };
+  Value y = scan(b, turned(b.reshape(lower::convert(b, x, sum, site), {outer, n, inner}, site)), site);
+  if (options.exclusive) { y = slice_axis(b, b.pad(y, {0, 1, 0}, {0, 0, 0}, 0.0, site), 1, 0, n, site); }
+  y = b.reshape(turned(y), shape, site);
+  return is_floating(type) ? lower::convert(b, y, type, site) : y;
+}
+
+}  // namespace hal::nn

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <numbers>
+
+#include "graph/nn_test_tools.hpp"
+#include "hal/nn.hpp"
+
+namespace {
+
+using namespace hal::graph;
+using namespace hal::graph::testing;
+namespace nn = hal::nn;
+using Catch::Matchers::Contains;
+using hal::DType;
+
+// Mean of f over the elements that share an index but for `axes`.
+double fold(const Grid& x, const Shape& at, const std::vector<std::size_t>& axes,
+            const std::function<double(double, double)>& f, double start) {
+  Shape sizes;
+  for (const std::size_t axis : axes) { sizes.push_back(x.shape[axis]); }
+  double sum = start;
+  each(sizes, [&](const Shape& inner) {
+    Shape full = at;
+    for (std::size_t i = 0; i < axes.size(); ++i) { full[axes[i]] = inner[i]; }
+    sum = f(sum, x[full]);
+  });
+  return sum;
+}
+
+// (x - mean) / sqrt(variance + epsilon) over `axes`, by the definition.
+double normal(const Grid& x, const Shape& at, const std::vector<std::size_t>& axes, double epsilon) {
+  double count = 1;
+  for (const std::size_t axis : axes) { count *= static_cast<double>(x.shape[axis]); }
+  const double mean = fold(x, at, axes, [](double s, double v) { return s + v; }, 0) / count;
+  const double variance = fold(x, at, axes, [&](double s, double v) { return s + (v - mean) * (v - mean); }, 0) / count;
+  return (x[at] - mean) / std::sqrt(variance + epsilon);
+}
+
+}  // namespace
+
+TEST_CASE("nn: activations are their formulas") {
+  using F = double (*)(double);
+  using Layer = Value (*)(GraphBuilder&, Value, nn::Site);
+  const std::vector<std::pair<Layer, F>> layers{
+      {nn::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }},
+      {nn::tanh, [](double x) { return std::tanh(x); }},
+      {nn::silu, [](double x) { return x / (1 + std::exp(-x)); }},
+      {nn::gelu, [](double x) { return x / 2 * std::erfc(-x / std::numbers::sqrt2); }},
+      {nn::gelu_tanh,
+       [](double x) { return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }},
+  };
+  Grid x = random_grid({3, 5}, 1);
+  x.values[0] = 30;
+  x.values[1] = -30;
+  x.values[2] = 100;
+  x.values[3] = -0.0;
+  for (const auto& [layer, f] : layers) {
+    for (const auto& [type, tolerance] : {std::pair{DType::f32, 2e-6}, {DType::bf16, 8e-3}}) {
+      Trial trial;
+      std::vector<double> expected;
+      for (const double v : x.values) { expected.push_back(f(v)); }
+      CHECK(difference(trial.run(layer(trial.b, trial.input(x, type), nn::Site::current()), x.shape, type), expected,
+                       tolerance) == "");
+    }
+  }
+}
+
+TEST_CASE("nn: softmax and log_softmax along any axis") {
+  for (const Shape& shape : {Shape{6}, Shape{2, 7}, Shape{3, 4, 5}, Shape{2, 1, 3}}) {
+    for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+      const Grid x = random_grid(shape, 2);
+      std::vector<double> soft, logs;
+      each(shape, [&](const Shape& at) {
+        const double sum = fold(x, at, {axis}, [](double s, double v) { return s + std::exp(v); }, 0);
+        soft.push_back(std::exp(x[at]) / sum);
+        logs.push_back(x[at] - std::log(sum));
+      });
+      const auto from_last = static_cast<nn::Axis>(axis) - static_cast<nn::Axis>(shape.size());
+      Trial trial, log_trial;
+      CHECK(difference(trial.run(nn::softmax(trial.b, trial.input(x), from_last), shape), soft) == "");
+      CHECK(difference(
+                log_trial.run(nn::log_softmax(log_trial.b, log_trial.input(x), static_cast<nn::Axis>(axis)), shape),
+                logs) == "");
+    }
+  }
+  // Where softmax is 0 in f32, its logarithm is still exact.
+  Grid far({2});
+  far.values = {0, -1000};
+  Trial trial;
+  CHECK(difference(trial.run(nn::log_softmax(trial.b, trial.input(far)), {2}), {0, -1000}) == "");
+}
+
+TEST_CASE("nn: layer_norm and rms_norm over the last dimensions") {
+  const Grid x = random_grid({2, 3, 4}, 3);
+  for (const std::uint32_t axes : {1U, 2U, 3U}) {
+    const Shape tail(x.shape.end() - axes, x.shape.end());
+    const Grid scale = random_grid(tail, 4), shift = random_grid(tail, 5);
+    std::vector<std::size_t> folded;
+    for (std::size_t d = 3 - axes; d < 3; ++d) { folded.push_back(d); }
+    std::vector<double> layer, rms, bare;
+    double count = 1;
+    for (const std::int64_t size : tail) { count *= static_cast<double>(size); }
+    each(x.shape, [&](const Shape& at) {
+      const Shape own(at.end() - axes, at.end());
+      bare.push_back(normal(x, at, folded, 1e-5));
+      layer.push_back(bare.back() * scale[own] + shift[own]);
+      const double power = fold(x, at, folded, [](double s, double v) { return s + v * v; }, 0) / count;
+      rms.push_back(x[at] / std::sqrt(power + 1e-6) * scale[own]);
+    });
+    Trial a, c, d;
+    const Value ax = a.input(x);
+    const Value scale_of_a = a.input(scale);
+    CHECK(difference(a.run(nn::layer_norm(a.b, ax, {.scale = scale_of_a, .shift = a.input(shift)}, axes), x.shape),
+                     layer) == "");
+    CHECK(difference(c.run(nn::layer_norm(c.b, c.input(x), {}, axes), x.shape), bare) == "");
+    const Value dx = d.input(x);
+    CHECK(difference(d.run(nn::rms_norm(d.b, dx, {.scale = d.input(scale)}, axes), x.shape), rms) == "");
+  }
+  // Differences to the mean, not sums of squares: a large mean loses nothing.
+  Grid shifted({1, 4});
+  shifted.values = {4096, 4097, 4098, 4099};
+  Trial trial;
+  CHECK(difference(trial.run(nn::layer_norm(trial.b, trial.input(shifted)), {1, 4}),
+                   {-1.341635, -0.447212, 0.447212, 1.341635}, 1e-5) == "");
+}
+
+TEST_CASE("nn: batch_norm and group_norm with channels last") {
+  const Grid x = random_grid({2, 3, 2, 6}, 6);
+  const Grid mean = random_grid({6}, 7), scale = random_grid({6}, 8), shift = random_grid({6}, 9);
+  Grid variance = random_grid({6}, 10);
+  for (double& v : variance.values) { v = v * v + 0.25; }
+  Trial batch;
+  std::vector<double> expected;
+  each(x.shape, [&](const Shape& at) {
+    const Shape c{at[3]};
+    expected.push_back((x[at] - mean[c]) / std::sqrt(variance[c] + 1e-5) * scale[c] + shift[c]);
+  });
+  const Value in = batch.input(x);
+  const Value m = batch.input(mean);
+  const Value v = batch.input(variance);
+  const Value s = batch.input(scale);
+  CHECK(difference(batch.run(nn::batch_norm(batch.b, in, m, v, {.scale = s, .shift = batch.input(shift)}), x.shape),
+                   expected) == "");
+
+  for (const std::int64_t groups : {1, 2, 3, 6}) {
+    expected.clear();
+    const std::int64_t channels = 6 / groups;
+    // As [n, s, g, c], where the group is what is folded.
+    Grid parts({2, 6, groups, channels});
+    parts.values = x.values;
+    each(parts.shape, [&](const Shape& at) {
+      const Shape c{at[2] * channels + at[3]};
+      expected.push_back(normal(parts, at, {1, 3}, 1e-5) * scale[c] + shift[c]);
+    });
+    Trial trial;
+    const Value y = trial.input(x);
+    const Value g = trial.input(scale);
+    CHECK(difference(trial.run(nn::group_norm(trial.b, y, groups, {.scale = g, .shift = trial.input(shift)}), x.shape),
+                     expected) == "");
+  }
+  Trial bad;
+  CHECK_THAT(mistake(bad.b, nn::group_norm(bad.b, bad.input(x), 4)), Contains("4 groups") && Contains("[2, 3, 2, 6]"));
+  Trial none;
+  CHECK_THAT(mistake(none.b, nn::layer_norm(none.b, none.input(x), {}, 5)), Contains("last 5 dimensions"));
+}
+
+TEST_CASE("nn: embedding takes rows, one_hot makes them") {
+  Trial trial;
+  const Grid table = random_grid({5, 3}, 11);
+  Grid indices({2, 2});
+  indices.values = {4, 0, 0, 3};
+  const Value t = trial.input(table);
+  std::vector<double> expected;
+  each({2, 2, 3}, [&](const Shape& at) {
+    expected.push_back(table[{static_cast<std::int64_t>(indices[{at[0], at[1]}]), at[2]}]);
+  });
+  CHECK(trial.run(nn::embedding(trial.b, t, trial.input(indices, DType::i32)), {2, 2, 3}) == expected);
+
+  for (const DType type : {DType::f32, DType::bf16, DType::i32, DType::boolean}) {
+    Grid some({4});
+    some.values = {1, -1, 3, 2};
+    Trial hot;
+    CHECK(hot.run(nn::one_hot(hot.b, hot.input(some, DType::i32), 3, type), {4, 3}, type) ==
+          std::vector<double>{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+  }
+  Trial bad;
+  CHECK_THAT(mistake(bad.b, nn::one_hot(bad.b, bad.input(indices, DType::i32), 0)), Contains("depth is 0"));
+  Trial wrong;
+  CHECK_THAT(mistake(wrong.b, nn::one_hot(wrong.b, wrong.input(table), 4)), Contains("expected i32"));
+}
+
+TEST_CASE("nn: quantise rounds halves to even and saturates") {
+  Grid x({2, 4});
+  x.values = {0.5, 1.5, -2.5, 1000, -1000, 0.26, -0.25, std::numeric_limits<double>::quiet_NaN()};
+  Grid scale({}), zero({});
+  scale.values = {0.5};
+  zero.values = {3};
+  const auto expected = [&](double low, double high) {
+    std::vector<double> out;
+    for (const double v : x.values) {
+      out.push_back(std::isnan(v) ? 0 : std::min(high, std::max(low, std::nearbyint(v / 0.5) + 3)));
+    }
+    return out;
+  };
+  for (const auto& [type, low, high] : {std::tuple{DType::i8, -128.0, 127.0}, {DType::u8, 0.0, 255.0}}) {
+    Trial trial;
+    const Value in = trial.input(x);
+    const Value s = trial.input(scale);
+    CHECK(trial.run(nn::quantise(trial.b, in, {.scale = s, .zero_point = trial.input(zero, DType::i32)}, type), {2, 4},
+                    type) == expected(low, high));
+  }
+  // One scale a column.
+  Grid columns({4});
+  columns.values = {0.5, 1, 2, 4};
+  Trial trial;
+  const Value in = trial.input(x);
+  CHECK(trial.run(nn::quantise(trial.b, in, {.scale = trial.input(columns)}, DType::i8), {2, 4}, DType::i8) ==
+        std::vector<double>{1, 2, -1, 127, -128, 0, 0, 0});
+}
+
+TEST_CASE("nn: dequantise takes off the zero point and scales") {
+  Grid q({2, 3});
+  q.values = {-128, 127, 0, 5, -7, 1};
+  Grid rows({2}), zeros({2});
+  rows.values = {0.5, 2};
+  zeros.values = {-128, 1};
+  std::vector<double> expected;
+  each(q.shape, [&](const Shape& at) { expected.push_back((q[at] - zeros[{at[0]}]) * rows[{at[0]}]); });
+  for (const DType out : {DType::f32, DType::bf16}) {
+    Trial trial;
+    const Value in = trial.input(q, DType::i8);
+    const Value s = trial.input(rows);
+    CHECK(trial.run(
+              nn::dequantise(trial.b, in, {.scale = s, .zero_point = trial.input(zeros, DType::i8), .axis = 0}, out),
+              {2, 3}, out) == expected);
+  }
+  Trial whole;
+  Grid scale({});
+  scale.values = {0.25};
+  const Value in = whole.input(q, DType::i8);
+  std::vector<double> quarter;
+  for (const double v : q.values) { quarter.push_back(v / 4); }
+  CHECK(whole.run(nn::dequantise(whole.b, in, {.scale = whole.input(scale)}), {2, 3}) == quarter);
+
+  Trial bad;
+  const Value x = bad.input(q, DType::i8);
+  CHECK_THAT(mistake(bad.b, nn::dequantise(bad.b, x, {.scale = bad.input(rows), .axis = 1})),
+             Contains("2 scales along axis 1 of [2, 3]"));
+  Trial wrong;
+  const Value y = wrong.input(q);
+  CHECK_THAT(mistake(wrong.b, nn::quantise(wrong.b, y, {.scale = wrong.input(scale)}, DType::i32)),
+             Contains("i8, u8 or i4"));
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Resizing and padding.
+#pragma once
+
+#include "hal/nn/types.hpp"
+
+namespace hal::nn {
+
+/// Where element i of n lies in an input of m elements (names as in ONNX's Resize).
+enum class Coordinates : std::uint8_t {
+  half_pixel,     // (i + 0.5) m / n - 0.5
+  align_corners,  // i (m - 1) / (n - 1); 0 if n is 1
+  asymmetric,     // i m / n
+};
+
+enum class Nearest : std::uint8_t {
+  round_half_down,  // ONNX's default
+  floor,            // with `asymmetric`, what PyTorch calls "nearest"
+};
+
+/// x [n, s..., c] to [n, sizes..., c] by the nearest element: one gather a dimension that changes.
+/// Errors  x is not of rank 3 to 5; not one size for each spatial dimension; a size below 1
+Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates = Coordinates::half_pixel,
+                     Nearest nearest = Nearest::round_half_down, Site site = Site::current());
+
+/// The same by linear interpolation of the two neighbours along each dimension (bilinear, trilinear), outside
+/// coordinates clamped to the edge; f32 between the dimensions. Floating types. Two gathers and a map a dimension.
+Value resize_linear(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates = Coordinates::half_pixel,
+                    Site site = Site::current());
+
+/// Names and meaning as in numpy.pad.
+enum class PadMode : std::uint8_t {
+  constant,  // `value`
+  edge,      // the outermost element
+  reflect,   // mirrored at the outermost element, which is not repeated; repeats if it is longer than x
+  wrap,      // from the other end
+};
+
+/// `low[i]` elements before and `high[i]` behind dimension i; one gather a dimension (constant: one pad).
+/// Errors  not one number for each dimension, or one below 0
+Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode mode, double value = 0,
+          Site site = Site::current());
+
+}  // namespace hal::nn
