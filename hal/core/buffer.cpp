@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 
 namespace hal::core {
@@ -20,6 +21,9 @@ Result<Ref<Buffer>> Buffer::make(Device& device, const std::shared_ptr<Pool>& po
   made->device_impl = device.impl();
   made->device = Ref<Device>::share(&device);
   made->pool = pool;
+  if (Observer* observer = device.instance().observer()) {
+    announce(*observer, made->object, {.device = &device, .bytes = bytes, .memory = &made->memory});
+  }
   return Ref<Buffer>(made);
 }
 

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <cstring>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/pool.hpp"
 
@@ -57,12 +59,13 @@ extern "C" hal_error* hal_instance_create(const hal_instance_desc* desc, hal_ins
     hal_instance_desc defaults{};
     defaults.struct_size = sizeof defaults;
     if (desc != nullptr) {
-      if (desc->struct_size != sizeof defaults) {
+      constexpr std::size_t kBeforeLayers = offsetof(hal_instance_desc, layers);
+      if (desc->struct_size != sizeof defaults && desc->struct_size != kBeforeLayers) {
         return hal::Error(HAL_INVALID_ARGUMENT,
-                          fmt::format("hal_instance_desc.struct_size is {}; this library knows {}", desc->struct_size,
-                                      sizeof defaults));
+                          fmt::format("hal_instance_desc.struct_size is {}; this library knows {} and {}",
+                                      desc->struct_size, kBeforeLayers, sizeof defaults));
       }
-      defaults = *desc;
+      std::memcpy(&defaults, desc, desc->struct_size);
     }
     HAL_TRY(auto made, Instance::create(defaults));
     *out = made.take();
@@ -83,6 +86,11 @@ extern "C" hal_error* hal_instance_device(const hal_instance* instance, std::uin
 
 extern "C" const char* hal_instance_report(const hal_instance* instance) {
   return instance != nullptr ? cast(instance)->report() : "";
+}
+
+extern "C" std::uint64_t hal_instance_findings(const hal_instance* instance) {
+  const Observer* observer = instance != nullptr ? cast(instance)->observer() : nullptr;
+  return observer != nullptr ? observer->findings() : 0;
 }
 
 extern "C" hal_error* hal_device_open(hal_instance* instance, const char* uri, hal_device** out) {

@@ -5,13 +5,14 @@
 #include <new>
 #include <string>
 
+#include "core/annotation.hpp"
 #include "core/object.hpp"
 
 // Immutable once made, so it is shared between threads and counted like any other object.
 struct hal_error {
   hal_object object;
   hal_code code = HAL_OK;
-  std::string what, origin, vendor_name, file, function;
+  std::string what, origin, vendor_name, file, function, range;
   std::int64_t vendor_code = 0;
   std::uint32_t line = 0;
   hal_error* cause = nullptr;
@@ -55,6 +56,7 @@ void tell(const hal_error& error, std::string& out) {
   if (!error.vendor_name.empty()) { out += fmt::format(", {} {}", error.vendor_name, error.vendor_code); }
   if (!error.origin.empty()) { out += fmt::format(", from {}", error.origin); }
   if (!error.file.empty()) { out += fmt::format(", {}:{}", error.file, error.line); }
+  if (!error.range.empty()) { out += fmt::format(", in range {}", error.range); }
   out += "]";
 }
 
@@ -115,6 +117,7 @@ extern "C" hal_error* hal_error_create(const hal_error_info* info) {
     error->file = text_or_empty(info->where.file);
     error->function = text_or_empty(info->where.function);
     error->line = info->where.line;
+    error->range = hal::core::ranges();
     error->cause = const_cast<hal_error*>(info->cause);
     return error;
   } catch (const std::bad_alloc&) { return out_of_host_memory(); }

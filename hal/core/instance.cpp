@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "core/annotation.hpp"
 #include "core/device.hpp"
 #include "core/settings.hpp"
 #include "core/timeline.hpp"
@@ -18,19 +19,6 @@ namespace {
 
 constexpr std::uint32_t kPendingLimit = 65'536;
 constexpr std::uint32_t kMostDevices = 4096;  // of one driver: more is a driver that counts wrongly
-
-hal_log_level level_from(const char* text) {
-  const std::string_view name = text != nullptr ? text : "";
-  if (name == "error") { return HAL_LOG_ERROR; }
-  if (name == "info") { return HAL_LOG_INFO; }
-  if (name == "debug") { return HAL_LOG_DEBUG; }
-  return HAL_LOG_WARNING;
-}
-
-void log_to_stderr(void*, hal_log_level level, const char* origin, const char* text) {
-  constexpr const char* kNames[] = {"", "error", "warning", "info", "debug"};
-  std::fputs(fmt::format("halyard {}: {}: {}\n", kNames[level], origin, text).c_str(), stderr);
-}
 
 // What drivers may call. Anything a driver's call sets off must not destroy a lane underneath that call.
 void host_log(const hal_host_api* host, hal_log_level level, const char* origin, const char* text) {
@@ -52,10 +40,7 @@ void host_reached(hal_lane* lane) {
 
 Instance::Instance(const hal_instance_desc& desc)
     : pending_limit_(desc.pending_limit != 0 ? desc.pending_limit : kPendingLimit),
-      log_(desc.log != nullptr ? desc.log : log_to_stderr),
-      log_user_(desc.log_user),
-      log_level_(level_from(setting("HALYARD_LOG"))),
-      tracer_(make_tracer()) {
+      log_(setting("HALYARD_LOG"), desc.log, desc.log_user) {
   init(object, Kind::instance, dispose);
   host_.struct_size = sizeof(hal_host_api);
   host_.abi_major = HAL_DRIVER_ABI_MAJOR;
@@ -77,6 +62,8 @@ Instance::~Instance() {
     if (drivers_.back()->self != nullptr) { drivers_.back()->ops.destroy(drivers_.back()->self); }
     drivers_.pop_back();
   }
+  layers_ = {};
+  log_.finish();
 }
 
 void Instance::dispose(hal_object* object) { delete reinterpret_cast<Instance*>(object); }
@@ -85,9 +72,32 @@ Result<Ref<Instance>> Instance::create(const hal_instance_desc& desc) {
   Ref<Instance> made(new Instance(desc));
   check_settings([&](const std::string& text) { made->log(HAL_LOG_WARNING, "core", text.c_str()); });
   const char* names = desc.drivers != nullptr ? desc.drivers : setting("HALYARD_DRIVERS");
+  if (!made->log_.problem().empty()) { made->log(HAL_LOG_WARNING, "core", made->log_.problem().c_str()); }
+  HAL_CHECK(made->add_layers(desc.layers));
   made->drivers_ = load_drivers(names, made->host_);
+  for (auto wrapper = made->layers_.wrappers.rbegin(); wrapper != made->layers_.wrappers.rend(); ++wrapper) {
+    for (const auto& driver : made->drivers_) {
+      if (driver->self != nullptr) { (*wrapper)->wrap(*driver); }
+    }
+  }
   made->list_devices();
   return made;
+}
+
+// What the program asks for must be right; what the environment asks for must not stop the program.
+Result<void> Instance::add_layers(const char* asked) {
+  const char* list = asked != nullptr ? asked : setting("HALYARD_LAYERS");
+  const char* trace = setting("HALYARD_TRACE");
+  if (list == nullptr && trace == nullptr) { return {}; }
+  Result<Layers> layers = make_layers(list != nullptr ? list : "", trace, *this);
+  if (!layers) {
+    if (asked != nullptr) { return std::move(layers).error(); }
+    log(HAL_LOG_WARNING, "core", fmt::format("HALYARD_LAYERS is ignored: {}", layers.error().what()).c_str());
+    return {};
+  }
+  layers_ = std::move(*layers);
+  observer_ = layers_.observer();
+  return {};
 }
 
 void Instance::list_devices() {
@@ -176,6 +186,7 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   }
   if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text)); }
   Ref<Device> device(new Device(*this, *driver, key, traits));
+  if (observer_ != nullptr) { announce(*observer_, device->object, {.label = key.c_str(), .device = device.get()}); }
   open_[key] = device.get();
   return device;
 }
@@ -193,10 +204,6 @@ Result<hal_device_info> Instance::device(std::uint32_t i) const {
   hal_device_info info = devices_[i].info;
   info.uri = devices_[i].uri.c_str();
   return info;
-}
-
-void Instance::log(hal_log_level level, const char* origin, const char* text) const {
-  if (level <= log_level_) { log_(log_user_, level, origin, text); }
 }
 
 void Instance::add_lane(Ref<Timeline> lane) {

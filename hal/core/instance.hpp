@@ -9,9 +9,10 @@
 #include <vector>
 
 #include "core/engine.hpp"
+#include "core/layer.hpp"
+#include "core/log.hpp"
 #include "core/object.hpp"
 #include "core/registry.hpp"
-#include "core/trace.hpp"
 #include "hal/result.hpp"
 
 struct hal_instance {
@@ -39,9 +40,10 @@ class Instance : public hal_instance {
 
   Engine& engine() { return engine_; }
   Workers& workers() { return workers_; }
-  Tracer* tracer() { return tracer_.get(); }
+  // NULL unless a layer that watches is on.
+  Observer* observer() const { return observer_; }
   std::uint32_t pending_limit() const { return pending_limit_; }
-  void log(hal_log_level level, const char* origin, const char* text) const;
+  void log(hal_log_level level, const char* origin, const char* text) { log_.write(level, origin, text); }
 
   void add_lane(Ref<Timeline> lane);
   void remove_lane(Timeline& lane);
@@ -63,18 +65,18 @@ class Instance : public hal_instance {
   explicit Instance(const hal_instance_desc& desc);
   ~Instance();
   static void dispose(hal_object* object);
+  Result<void> add_layers(const char* asked);
   void list_devices();
   LoadedDriver* find_driver(std::string_view name) const;
 
   Host host_{};
   std::uint32_t pending_limit_;
-  hal_log_function log_;
-  void* log_user_;
-  hal_log_level log_level_;
+  Log log_;
+  Layers layers_;  // before the drivers: what wraps them goes after them
+  Observer* observer_ = nullptr;
   std::vector<std::unique_ptr<LoadedDriver>> drivers_;
   std::vector<Listed> devices_;
   std::string report_;
-  std::unique_ptr<Tracer> tracer_;
 
   std::mutex open_mutex_;
   std::map<std::string, Device*, std::less<>> open_;  // not owned: each takes itself out

@@ -2,6 +2,7 @@
 // The head of every counted object: what it is, how many own it, how it goes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "hal/driver.h"
@@ -27,9 +28,16 @@ inline void init(hal_object& object, Kind kind, void (*dispose)(hal_object*)) {
 
 inline void retain(hal_object& object) { __atomic_fetch_add(&object.owners, 1U, __ATOMIC_RELAXED); }
 
+// True once any object has a label or an observer; see annotation.hpp.
+extern std::atomic<bool> annotations_in_use;
+// Drops what is remembered about an object whose last owner has let go, and tells its observer.
+void forget(hal_object& object);
+
 inline void release(hal_object& object) {
   // acq_rel: whoever takes the last owner sees every write of the others before it disposes.
-  if (__atomic_fetch_sub(&object.owners, 1U, __ATOMIC_ACQ_REL) == 1U) { object.dispose(&object); }
+  if (__atomic_fetch_sub(&object.owners, 1U, __ATOMIC_ACQ_REL) != 1U) { return; }
+  if (annotations_in_use.load(std::memory_order_relaxed)) { forget(object); }
+  object.dispose(&object);
 }
 
 // One owner of an object whose type starts with hal_object (or derives from such a type).

@@ -2,6 +2,7 @@
 // The far side of a fabric port.
 #include <fmt/format.h>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 
 namespace hal::core {
@@ -52,6 +53,7 @@ extern "C" hal_error* hal_peer_connect(hal_device* device, const void* address, 
     made->impl = impl;
     made->device_impl = self.impl();
     made->device = Ref<Device>::share(&self);
+    if (Observer* observer = self.instance().observer()) { announce(*observer, made->object, {.device = &self}); }
     *out = made;
     return {};
   });

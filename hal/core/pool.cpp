@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/device.hpp"
 
@@ -180,6 +181,9 @@ extern "C" hal_error* hal_pool_create(hal_device* device, std::uint64_t limit_by
         delete pool;
       }
     });
+    if (Observer* observer = cast(device)->instance().observer()) {
+      announce(*observer, made->object, {.device = cast(device)});
+    }
     *out = made;
     return {};
   });

@@ -5,6 +5,7 @@
 
 #include <string_view>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 
 namespace hal::core {
@@ -51,6 +52,9 @@ Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
   made->device_impl = device.impl();
   made->device = Ref<Device>::share(&device);
   made->signatures = std::move(signatures);
+  if (Observer* observer = device.instance().observer()) {
+    announce(*observer, made->object, {.device = &device, .image = &image});
+  }
   return Ref<Program>(made);
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/buffer.hpp"
 #include "core/pending.hpp"
@@ -64,7 +65,7 @@ void Queue::dispose(hal_object* object) {
   delete reinterpret_cast<Queue*>(object);
 }
 
-Result<Ref<Queue>> Queue::create(Device& device, const char* label) {
+Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
   Ref<Timeline> timeline = Timeline::of_lane(device, label);
   hal_lane* lane = nullptr;
   if (hal_error* error = device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(),
@@ -72,7 +73,13 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label) {
     return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
   }
   timeline->attach(lane);
-  return Ref<Queue>(new Queue(device, std::move(timeline)));
+  Ref<Queue> made(new Queue(device, std::move(timeline)));
+  if (Observer* observer = device.instance().observer()) {
+    announce(*observer, made->timeline().object, {.label = made->label().c_str(), .device = &device, .internal = true});
+    announce(*observer, made->object,
+             {.label = made->label().c_str(), .device = &device, .internal = use == Use::core});
+  }
+  return made;
 }
 
 Error Queue::failed_already() const {
@@ -169,12 +176,25 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
 }
 
 void Queue::promise_signals(const hal_sync& sync, std::uint64_t number) {
+  if (sync.signal_count == 0) { return; }
+  if (Observer* observer = device_->instance().observer()) {
+    observer->promised(*timeline_, number, {sync.signals, sync.signal_count});
+  }
   for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
     cast(signal.timeline)->promise(signal.value, timeline_, number);
   }
 }
 
 Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const hal_sync& sync) {
+  Observer* observer = device_->instance().observer();
+  if (observer == nullptr) { return submit_unseen(commands, sync); }
+  HAL_CHECK(check(observer->submitting(*this, commands, sync)));
+  Result<std::uint64_t> number = submit_unseen(commands, sync);
+  if (!number) { observer->refused(*this, commands, number.error().get()); }
+  return number;
+}
+
+Result<std::uint64_t> Queue::submit_unseen(std::span<const hal_command> commands, const hal_sync& sync) {
   thread_local Batch scratch;
   scratch.clear();
   Batch& batch = scratch;
@@ -207,7 +227,7 @@ Result<std::uint64_t> Queue::submit_plain(std::span<const hal_command> commands,
     if (!straight && part == Part::first) { HAL_CHECK(check_limit()); }
     timeline_->assigned.store(last, std::memory_order_release);
     recorder_.note(first, static_cast<std::uint32_t>(commands.size()), commands.front(), sync.where);
-    if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, last, commands, sync); }
+    if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync); }
     if (straight) { taken = hand_over(first, commands); }
     if (taken < commands.size()) {
       auto pending = std::make_shared<Pending>();
@@ -302,7 +322,10 @@ bool Queue::advance_one(Pending& pending) {
 void Queue::begin_call(const std::shared_ptr<Pending>& pending) {
   pending->call = Pending::Call::running;
   device_->instance().workers().post([self = Ref<Queue>::share(this), pending] {
+    Observer* observer = self->device_->instance().observer();
+    if (observer != nullptr) { observer->calling(*self->timeline_, pending->first); }
     hal_error* error = pending->function(pending->user, nullptr);
+    if (observer != nullptr) { observer->called(*self->timeline_, pending->first); }
     {
       const std::lock_guard lock(self->mutex_);
       pending->call = Pending::Call::returned;
@@ -323,6 +346,7 @@ void Queue::flush() {
 }
 
 void Queue::cancel() {
+  if (Observer* observer = device_->instance().observer()) { observer->abandoned(*timeline_); }
   {
     // Under the lock: a hand-over in between would leave the device with work that nobody counts any more.
     const std::lock_guard lock(mutex_);

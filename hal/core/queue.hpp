@@ -28,7 +28,8 @@ struct Pending;
 
 class Queue : public hal_queue {
  public:
-  static Result<Ref<Queue>> create(Device& device, const char* label);
+  enum class Use { user, core };  // whose it is
+  static Result<Ref<Queue>> create(Device& device, const char* label, Use use = Use::user);
 
   Device& device() const { return *device_; }
   Timeline& timeline() const { return *timeline_; }
@@ -58,6 +59,7 @@ class Queue : public hal_queue {
 
   enum class Part { first, later };  // of one submission
 
+  Result<std::uint64_t> submit_unseen(std::span<const hal_command> commands, const hal_sync& sync);
   Result<void> check_points(const hal_sync& sync) const;
   Result<void> check_limit() const;  // with the lock held
   bool device_waits(const hal_point& wait, std::uint64_t next);

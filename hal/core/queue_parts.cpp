@@ -89,7 +89,9 @@ Result<std::uint64_t> Queue::submit_call(const hal_command& command, const hal_s
   const std::vector<hal_point> waits = unreached(sync, number);
   timeline_->assigned.store(number, std::memory_order_release);
   recorder_.note(number, 1, command, sync.where);
-  if (Tracer* tracer = device_->instance().tracer()) { tracer->submitted(*timeline_, number, {&command, 1}, sync); }
+  if (Observer* observer = device_->instance().observer()) {
+    observer->accepted(*timeline_, number, {&command, 1}, sync);
+  }
   hold_back(std::move(pending), waits);
   return number;
 }
@@ -121,7 +123,7 @@ Result<std::uint64_t> Queue::copy_across(const hal_command& command, const hal_s
   };
   auto staging = std::make_shared<Staging>();
   staging->bytes = std::make_unique_for_overwrite<unsigned char[]>(foreign.length);
-  HAL_TRY(staging->other, Queue::create(*cast(foreign.buffer)->device, "copy between devices"));
+  HAL_TRY(staging->other, Queue::create(*cast(foreign.buffer)->device, "copy between devices", Queue::Use::core));
   Queue& other = *staging->other;
   hal_command out = command, in = command;
   out.as.copy.to = in.as.copy.from = hal_host(staging->bytes.get(), foreign.length);

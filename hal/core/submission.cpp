@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/buffer.hpp"
 #include "core/flight_recorder.hpp"
@@ -59,11 +60,13 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice) {
   }
   const Buffer& buffer = *cast(slice.buffer);
   if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer that a free gave back to its pool", field));
+    return at.bad(HAL_INVALID_ARGUMENT,
+                  fmt::format("'{}' is a buffer{} that a free gave back to its pool", field, label_of(slice.buffer)));
   }
   if (slice.offset > buffer.memory.bytes || slice.length > buffer.memory.bytes - slice.offset) {
-    return at.bad(HAL_OUT_OF_RANGE, fmt::format("'{}' is bytes {} to {} of a buffer of {}", field, slice.offset,
-                                                slice.offset + slice.length, buffer.memory.bytes));
+    return at.bad(HAL_OUT_OF_RANGE,
+                  fmt::format("'{}' is bytes {} to {} of a buffer{} of {}", field, slice.offset,
+                              slice.offset + slice.length, label_of(slice.buffer), buffer.memory.bytes));
   }
   if (buffer.device_impl != at.device.impl() && buffer.memory.host != nullptr) {
     slice = hal_host(static_cast<const char*>(buffer.memory.host) + slice.offset, slice.length);
@@ -74,8 +77,8 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice) {
 // Slices that only this device itself may touch: those of programs.
 Result<void> own(const Context& at, const char* field, const hal_slice& slice) {
   if (is_slot(slice) || slice.buffer == nullptr || slice.buffer->device_impl == at.device.impl()) { return {}; }
-  return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer of {}; copy it to this device first", field,
-                                                  cast(slice.buffer)->device->uri()));
+  return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer{} of {}; copy it to this device first", field,
+                                                  label_of(slice.buffer), cast(slice.buffer)->device->uri()));
 }
 
 bool overlap(const hal_slice& a, const hal_slice& b) {
@@ -463,6 +466,7 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
     }
     ++at.index;
   }
+  if (Observer* observer = device.instance().observer()) { announce(*observer, made->object, {.device = &device}); }
   return made;
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <span>
 
+#include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/queue.hpp"
 #include "core/timeline.hpp"
@@ -196,6 +197,26 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
   }
 }
 
+Observer* observer_of(std::span<const hal_point> points) {
+  for (const hal_point& point : points) {
+    if (point.timeline != nullptr) { return cast(point.timeline)->instance().observer(); }
+  }
+  return nullptr;
+}
+
+// Tells the observer what the host learns by a wait, also by one that fails.
+Result<void> observed_wait(Observer& observer, std::span<const hal_point> points, hal_wait_mode mode,
+                           std::uint64_t timeout_ns, std::uint32_t* which) {
+  HAL_CHECK(check(observer.waiting(points, mode)));
+  Result<void> result = wait(points, mode, timeout_ns, which);
+  for (const hal_point& point : points) {
+    if (point.timeline == nullptr) { continue; }
+    Timeline& timeline = *cast(point.timeline);
+    if (timeline.reached(point.value) || timeline.lost(point.value)) { observer.observed(timeline, point.value); }
+  }
+  return result;
+}
+
 }  // namespace
 
 }  // namespace hal::core
@@ -209,7 +230,11 @@ extern "C" hal_error* hal_timeline_create(hal_instance* instance, std::uint64_t 
       return hal::Error(HAL_INVALID_ARGUMENT,
                         "hal_timeline_create(): initial is UINT64_MAX; nothing could be signalled above it");
     }
-    *out = Timeline::plain(*cast(instance), initial, label).take();
+    Ref<Timeline> made = Timeline::plain(*cast(instance), initial, label);
+    if (Observer* observer = cast(instance)->observer()) {
+      announce(*observer, made->object, {.label = made->label().c_str(), .value = initial});
+    }
+    *out = made.take();
     return {};
   });
 }
@@ -218,6 +243,7 @@ extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* 
   return guarded("hal_timeline_value", {timeline, out}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
     *out = self.value();
+    if (Observer* observer = self.instance().observer()) { observer->observed(self, *out); }
     if (hal_error* failure = self.failure()) { return hal::Error::adopt(failure); }
     return {};
   });
@@ -236,6 +262,7 @@ extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t 
       return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it",
                                                           self.label(), now, value));
     }
+    if (Observer* observer = self.instance().observer()) { observer->signalled(self, value); }
     self.advance(value);
     return {};
   });
@@ -246,6 +273,7 @@ extern "C" void hal_timeline_fail(hal_timeline* timeline, hal_error* cause) {
     hal_release(cause);
     return;
   }
+  if (Observer* observer = cast(timeline)->instance().observer()) { observer->abandoned(*cast(timeline)); }
   cast(timeline)->fail(
       cause != nullptr ? cause : hal::Error(HAL_CANCELLED, "timeline failed by the host without a cause").release());
 }
@@ -257,7 +285,12 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   }
   return guarded("hal_timeline_on_reached", {timeline}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
-    self.when(value, [instance = Ref<Instance>::share(&self.instance()), function, user](const hal_error* error) {
+    // An observer hears before the user: nothing that the user does next may look unordered.
+    const auto tell = [&self, observer = self.instance().observer(), value] {
+      if (observer != nullptr) { observer->observed(self, value); }
+    };
+    self.when(value, [instance = Ref<Instance>::share(&self.instance()), function, user, tell](const hal_error* error) {
+      tell();
       auto* kept = static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error)));
       instance->workers().post([function, user, kept] {
         function(user, kept);
@@ -273,5 +306,9 @@ extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal
   if (points == nullptr && count != 0) {
     return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL").release();
   }
-  return guarded("hal_wait", {}, [&] { return wait({points, count}, mode, timeout_ns, which); });
+  return guarded("hal_wait", {}, [&]() -> hal::Result<void> {
+    Observer* observer = observer_of({points, count});
+    if (observer == nullptr) { return wait({points, count}, mode, timeout_ns, which); }
+    return observed_wait(*observer, {points, count}, mode, timeout_ns, which);
+  });
 }

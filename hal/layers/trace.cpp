@@ -2,8 +2,6 @@
 // Writes what queues did as a Chrome JSON trace, which Perfetto opens: one process a device, one row a queue, one slice
 // a submission, arrows from signals to the waits they ended. Times are the host's monotonic clock: when a submission
 // was made, and when its completion was published.
-#include "core/trace.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,6 +18,7 @@
 #include "core/instance.hpp"
 #include "core/settings.hpp"
 #include "core/timeline.hpp"
+#include "layers/layers.hpp"
 
 namespace hal::core {
 namespace {
@@ -64,13 +63,13 @@ std::uint64_t bytes_of(const hal_command& command) {
   }
 }
 
-class FileTracer final : public Tracer {
+class FileTracer final : public Observer {
  public:
   explicit FileTracer(std::string path) : path_(std::move(path)) {}
   ~FileTracer() override { write(); }
 
-  void submitted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands,
-                 const hal_sync& sync) override {
+  void accepted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands,
+                const hal_sync& sync) override {
     Event event;
     const hal_command& first = commands.front();
     event.name = first.label != nullptr ? fmt::format("{} {}", op_name(first.op), first.label) : op_name(first.op);
@@ -194,12 +193,16 @@ class FileTracer final : public Tracer {
 
 }  // namespace
 
-std::unique_ptr<Tracer> make_tracer() {
-  const char* path = setting("HALYARD_TRACE");
-  if (path == nullptr) { return nullptr; }
+}  // namespace hal::core
+
+namespace hal::layers {
+
+Result<std::unique_ptr<core::Observer>> make_trace(std::string_view argument, core::Instance&) {
+  if (argument.empty()) { return Error(HAL_INVALID_ARGUMENT, "layer trace needs a file to write: trace=run.json"); }
   // Ranks of one launch write one file each: trace.json, trace.json.rank1, ...
-  const char* rank = setting("HALYARD_RANK");
-  return std::make_unique<FileTracer>(rank != nullptr ? fmt::format("{}.rank{}", path, rank) : std::string(path));
+  const char* rank = core::setting("HALYARD_RANK");
+  return std::unique_ptr<core::Observer>(std::make_unique<core::FileTracer>(
+      rank != nullptr ? fmt::format("{}.rank{}", argument, rank) : std::string(argument)));
 }
 
-}  // namespace hal::core
+}  // namespace hal::layers

@@ -2,6 +2,7 @@
 // One target, named by a URI that every call and tool takes back.
 #pragma once
 
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -33,29 +34,36 @@ class Device : public Handle<hal_device> {
   }
 
   // Errors: INVALID_IMAGE with field and offset or line, INCOMPATIBLE, UNSUPPORTED.
-  Result<Program> load(const Image& image) const {
+  Result<Program> load(const Image& image, std::source_location where = std::source_location::current()) const {
+    here(where);
     const hal_image c = image.c();
     hal_program* program = nullptr;
     HAL_CHECK(check(hal_program_load(get(), &c, &program)));
     return Program(program);
   }
-  Result<Queue> queue(const std::string& label = "queue") const {
+  Result<Queue> queue(const std::string& label = "queue",
+                      std::source_location where = std::source_location::current()) const {
+    here(where);
     hal_queue* queue = nullptr;
     HAL_CHECK(check(hal_queue_create(get(), label.c_str(), &queue)));
     return Queue(queue);
   }
   // Errors: INVALID_ARGUMENT  0 bytes; OUT_OF_DEVICE_MEMORY  with sizes.
-  Result<Buffer> buffer(std::uint64_t bytes) const {
+  Result<Buffer> buffer(std::uint64_t bytes, std::source_location where = std::source_location::current()) const {
+    here(where);
     hal_buffer* buffer = nullptr;
     HAL_CHECK(check(hal_buffer_create(get(), bytes, &buffer)));
     return Buffer(buffer);
   }
-  Result<Pool> pool(std::uint64_t limit_bytes = 0) const {
+  Result<Pool> pool(std::uint64_t limit_bytes = 0, std::source_location where = std::source_location::current()) const {
+    here(where);
     hal_pool* pool = nullptr;
     HAL_CHECK(check(hal_pool_create(get(), limit_bytes, &pool)));
     return Pool(pool);
   }
-  Result<Commands> record(std::span<const Command> commands) const {
+  Result<Commands> record(std::span<const Command> commands,
+                          std::source_location where = std::source_location::current()) const {
+    here(where);
     hal_commands* recorded = nullptr;
     HAL_CHECK(
         check(hal_commands_create(get(), commands.data(), static_cast<std::uint32_t>(commands.size()), &recorded)));

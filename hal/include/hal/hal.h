@@ -62,6 +62,20 @@ HAL_API void* hal_retain(void* object);
  */
 HAL_API void hal_release(void* object);
 
+/**
+ * Names an object: errors of the core, the layers and the trace show the name. The text is copied; the last one counts.
+ * Errors   INVALID_ARGUMENT  object is an error, or no object of this header
+ */
+HAL_NODISCARD HAL_API hal_error* hal_object_set_label(void* object, const char* label);
+
+/**
+ * Opens and closes a range of the application on the calling thread: "epoch 3", "decode". Errors made inside show the open
+ * ranges, and layers of `instance` (optional) put them on the thread's row. `label` must be a literal or outlive the
+ * instance. Ranges nest; beyond 16 deep they are counted, not shown. An end without a begin does nothing.
+ */
+HAL_API void hal_range_begin(hal_instance* instance, const char* label);
+HAL_API void hal_range_end(hal_instance* instance);
+
 /* ------------------------------------------------------------------------------------------------------------- errors */
 
 typedef enum hal_code {
@@ -92,6 +106,10 @@ typedef struct hal_site {
   uint32_t line;
   uint32_t reserved;
 } hal_site;
+
+/** Names the place in the caller's source from which this thread makes its next object; layers show it. The C++ face calls
+    it. `where` is read during the call; NULL forgets. */
+HAL_API void hal_here(const hal_site* where);
 
 /** What an error holds. Unknown strings are empty, never NULL. */
 typedef struct hal_error_info {
@@ -247,13 +265,16 @@ typedef struct hal_instance_desc {
   const char* drivers;      /* ':'-separated driver names or paths; NULL: HALYARD_DRIVERS, else all that are found */
   hal_log_function log;     /* NULL: warnings and errors go to standard error */
   void* log_user;
+  const char* layers;       /* ','-separated "name" or "name=argument", as docs/layers.md lists them; the first is nearest to
+                               the caller. NULL: HALYARD_LAYERS, else none. New; a struct_size without it is known too */
 } hal_instance_desc;
 
 /**
  * Loads drivers and lists devices. `desc` may be NULL for the defaults.
  *
  * A driver or device that cannot be used is not an error: it is listed by hal_instance_report() with the reason.
- * Errors   INVALID_ARGUMENT  struct_size is not one this library knows
+ * Errors   INVALID_ARGUMENT  struct_size is not one this library knows; `layers` names no layer, or gives one an argument
+ *                            that it does not take (in HALYARD_LAYERS that is a warning, and no layer is used)
  */
 HAL_NODISCARD HAL_API hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out);
 
@@ -277,6 +298,9 @@ HAL_NODISCARD HAL_API hal_error* hal_instance_device(const hal_instance* instanc
 
 /** Every driver that was tried and what came of it, one line each. Lives as long as the instance. */
 HAL_API const char* hal_instance_report(const hal_instance* instance);
+
+/** How many findings the layer `validation` has reported so far; 0 without it. */
+HAL_API uint64_t hal_instance_findings(const hal_instance* instance);
 
 /** A variable of the environment that the core, a driver or an emulator reads. `value` is NULL if it is not set. */
 typedef struct hal_setting {

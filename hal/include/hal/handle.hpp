@@ -2,11 +2,18 @@
 // One owner of a counted C object. Copies share the object; the last owner releases it.
 #pragma once
 
+#include <source_location>
 #include <utility>
 
 #include "hal/hal.h"
 
 namespace hal {
+
+// Where the caller makes its next object; see hal_here().
+inline void here(const std::source_location& where) {
+  const hal_site site{where.file_name(), where.function_name(), where.line(), 0};
+  hal_here(&site);
+}
 
 template <class C>
 class Handle {
@@ -23,6 +30,8 @@ class Handle {
   ~Handle() { hal_release(object_); }
 
   C* get() const { return object_; }
+  // Names the object in errors and layers.
+  void label(const char* text) { hal_release(hal_object_set_label(object_, text)); }
   explicit operator bool() const { return object_ != nullptr; }
 
  private:

@@ -2,6 +2,7 @@
 // Loads drivers, lists devices, and explains every one that it could not use.
 #pragma once
 
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ class Instance : public Handle<hal_instance> {
   }
   // Every driver that was tried and what came of it, one line each.
   std::string report() const { return hal_instance_report(get()); }
+  // How many findings the layer `validation` has reported so far.
+  std::uint64_t findings() const { return hal_instance_findings(get()); }
 
   // Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, BUSY; each says what there is.
   Result<Device> open(const std::string& uri) const {
@@ -41,11 +44,26 @@ class Instance : public Handle<hal_instance> {
     HAL_CHECK(check(hal_device_open(get(), uri.c_str(), &device)));
     return Device(device);
   }
-  Result<Timeline> timeline(std::uint64_t initial = 0, const std::string& label = "timeline") const {
+  Result<Timeline> timeline(std::uint64_t initial = 0, const std::string& label = "timeline",
+                            std::source_location where = std::source_location::current()) const {
+    here(where);
     hal_timeline* timeline = nullptr;
     HAL_CHECK(check(hal_timeline_create(get(), initial, label.c_str(), &timeline)));
     return Timeline(timeline);
   }
+};
+
+// A range of the application on this thread, for a scope: errors, validation and the trace show it. `label` is a
+// literal.
+class Range {
+ public:
+  Range(const Instance& instance, const char* label) : instance_(instance.get()) { hal_range_begin(instance_, label); }
+  ~Range() { hal_range_end(instance_); }
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  hal_instance* instance_;
 };
 
 // Every variable of the environment that the core, a driver or an emulator reads.

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the core tells what users ask of it, if somebody listens: the layers that watch (trace, validation, record).
+//
+// An instance without such a layer has no observer, and every place below costs one branch on a null pointer. Calls
+// come on the thread that made them; several at once, so an observer has a lock of its own. It may read what it is
+// given during the call and must not call back into the core, but for Instance::log().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "core/object.hpp"
+#include "hal/driver.h"
+
+namespace hal::core {
+
+class Device;
+class Queue;
+class Timeline;
+
+// How an object came to be. Pointers are valid during the call; `site` and `range` name literals.
+struct Made {
+  const char* label = "";
+  const Device* device = nullptr;
+  std::uint64_t bytes = 0;             // buffers
+  const hal_image* image = nullptr;    // programs
+  const hal_memory* memory = nullptr;  // buffers
+  std::uint64_t value = 0;             // timelines: where it starts
+  bool internal = false;               // the core made it for itself; a user never holds it
+  hal_site site{};                     // see hal_here()
+  const char* range = "";              // the innermost open range of the thread
+};
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+
+  // -- objects --
+  virtual void made(const hal_object&, const Made&) {}
+  virtual void labelled(const hal_object&, const char*) {}
+  // The last owner has let go. Nothing but the address and the kind may be used.
+  virtual void gone(const hal_object&) {}
+
+  // -- submissions --
+  // Before anything was looked at, as the user wrote it. An error refuses the submission.
+  virtual hal_error* submitting(Queue&, std::span<const hal_command>, const hal_sync&) { return nullptr; }
+  // The core refused it; `error` is what the caller will get.
+  virtual void refused(Queue&, std::span<const hal_command>, const hal_error*) {}
+  // The core took it: commands `number` - commands.size() + 1 to `number`, as the driver will get them, in queue order
+  // and under the queue's lock. Waits are in `sync`; signals follow with promised().
+  virtual void accepted(Timeline& /*lane*/, std::uint64_t /*number*/, std::span<const hal_command>, const hal_sync&) {}
+  // Once `lane` has completed `number`, the signals are given. Before anybody can see them.
+  virtual void promised(Timeline& /*lane*/, std::uint64_t /*number*/, std::span<const hal_point> /*signals*/) {}
+  // The user's function of command `number` begins, and has returned, on this thread.
+  virtual void calling(Timeline& /*lane*/, std::uint64_t /*number*/) {}
+  virtual void called(Timeline& /*lane*/, std::uint64_t /*number*/) {}
+
+  // -- the host --
+  // The host is about to signal.
+  virtual void signalled(Timeline&, std::uint64_t /*value*/) {}
+  // The host has seen that `value` is reached, or that it never will be.
+  virtual void observed(Timeline&, std::uint64_t /*value*/) {}
+  // Before a wait; an error refuses it.
+  virtual hal_error* waiting(std::span<const hal_point>, hal_wait_mode) { return nullptr; }
+  // The host has failed the timeline, or cancelled its queue.
+  virtual void abandoned(Timeline&) {}
+  virtual void ranged(const char* /*label, NULL at the end*/) {}
+
+  // How many findings it has reported.
+  virtual std::uint64_t findings() const { return 0; }
+};
+
+}  // namespace hal::core

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/layers.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace hal::core {
+namespace {
+
+// Tells several observers, in the order in which they were asked for.
+class Fanout final : public Observer {
+ public:
+  explicit Fanout(std::vector<Observer*> observers) : observers_(std::move(observers)) {}
+
+  void made(const hal_object& object, const Made& how) override {
+    each([&](Observer& one) { one.made(object, how); });
+  }
+  void labelled(const hal_object& object, const char* label) override {
+    each([&](Observer& one) { one.labelled(object, label); });
+  }
+  void gone(const hal_object& object) override {
+    each([&](Observer& one) { one.gone(object); });
+  }
+  hal_error* submitting(Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) override {
+    return first_error([&](Observer& one) { return one.submitting(queue, commands, sync); });
+  }
+  void refused(Queue& queue, std::span<const hal_command> commands, const hal_error* error) override {
+    each([&](Observer& one) { one.refused(queue, commands, error); });
+  }
+  void accepted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands,
+                const hal_sync& sync) override {
+    each([&](Observer& one) { one.accepted(lane, number, commands, sync); });
+  }
+  void promised(Timeline& lane, std::uint64_t number, std::span<const hal_point> signals) override {
+    each([&](Observer& one) { one.promised(lane, number, signals); });
+  }
+  void calling(Timeline& lane, std::uint64_t number) override {
+    each([&](Observer& one) { one.calling(lane, number); });
+  }
+  void called(Timeline& lane, std::uint64_t number) override {
+    each([&](Observer& one) { one.called(lane, number); });
+  }
+  void signalled(Timeline& timeline, std::uint64_t value) override {
+    each([&](Observer& one) { one.signalled(timeline, value); });
+  }
+  void observed(Timeline& timeline, std::uint64_t value) override {
+    each([&](Observer& one) { one.observed(timeline, value); });
+  }
+  hal_error* waiting(std::span<const hal_point> points, hal_wait_mode mode) override {
+    return first_error([&](Observer& one) { return one.waiting(points, mode); });
+  }
+  void abandoned(Timeline& timeline) override {
+    each([&](Observer& one) { one.abandoned(timeline); });
+  }
+  void ranged(const char* label) override {
+    each([&](Observer& one) { one.ranged(label); });
+  }
+  std::uint64_t findings() const override {
+    std::uint64_t sum = 0;
+    for (const Observer* one : observers_) { sum += one->findings(); }
+    return sum;
+  }
+
+ private:
+  template <class Tell>
+  void each(Tell tell) {
+    for (Observer* one : observers_) { tell(*one); }
+  }
+  template <class Ask>
+  hal_error* first_error(Ask ask) {
+    for (Observer* one : observers_) {
+      if (hal_error* error = ask(*one)) { return error; }
+    }
+    return nullptr;
+  }
+
+  std::vector<Observer*> observers_;
+};
+
+using WrapperMaker = Result<std::unique_ptr<Wrapper>> (*)(std::string_view, Instance&);
+using ObserverMaker = Result<std::unique_ptr<Observer>> (*)(std::string_view, Instance&);
+struct Known {
+  const char* name;
+  const char* usage;
+  WrapperMaker wrapper;
+  ObserverMaker observer;
+};
+constexpr std::array kKnown{
+    Known{"mask", "mask=FEATURE+FEATURE+... hides what a device can do", layers::make_mask, nullptr},
+    Known{"oom", "oom=N, oom=each:N or oom=random:SEED:N fails allocations", layers::make_oom, nullptr},
+    Known{"trace", "trace=FILE writes a Perfetto trace", nullptr, layers::make_trace},
+};
+
+std::string usages() {
+  std::string text;
+  for (const Known& known : kKnown) { text += fmt::format("{}{}", text.empty() ? "" : "; ", known.usage); }
+  return text;
+}
+
+}  // namespace
+
+Result<Layers> make_layers(std::string_view list, const char* trace, Instance& instance) {
+  Layers made;
+  const auto add = [&](const Known& known, std::string_view argument) -> Result<void> {
+    if (known.wrapper != nullptr) {
+      HAL_TRY(auto wrapper, known.wrapper(argument, instance));
+      made.wrappers.push_back(std::move(wrapper));
+    } else {
+      HAL_TRY(auto observer, known.observer(argument, instance));
+      made.observers.push_back(std::move(observer));
+    }
+    return {};
+  };
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find(','), list.size());
+    const std::string_view part = list.substr(0, end);
+    list.remove_prefix(std::min(end + 1, list.size()));
+    const std::size_t equals = std::min(part.find('='), part.size());
+    const std::string_view name = part.substr(0, equals), argument = part.substr(std::min(equals + 1, part.size()));
+    const auto* known = std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& one) { return name == one.name; });
+    if (known == kKnown.end()) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("there is no layer '{}'; the layers are: {}", name, usages()));
+    }
+    HAL_CHECK(add(*known, argument));
+  }
+  if (trace != nullptr) {
+    HAL_TRY(auto observer, layers::make_trace(trace, instance));
+    made.observers.push_back(std::move(observer));
+  }
+  if (made.observers.size() > 1) {
+    std::vector<Observer*> all;
+    for (const auto& observer : made.observers) { all.push_back(observer.get()); }
+    made.all = std::make_unique<Fanout>(std::move(all));
+  }
+  return made;
+}
+
+}  // namespace hal::core

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layers that exist. Each takes its argument as text and says what is wrong with it.
+#pragma once
+
+#include "core/layer.hpp"
+
+namespace hal::layers {
+
+Result<std::unique_ptr<core::Wrapper>> make_mask(std::string_view argument, core::Instance& instance);
+Result<std::unique_ptr<core::Wrapper>> make_oom(std::string_view argument, core::Instance& instance);
+Result<std::unique_ptr<core::Observer>> make_trace(std::string_view argument, core::Instance& instance);
+
+}  // namespace hal::layers
