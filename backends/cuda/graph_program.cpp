@@ -75,6 +75,11 @@ Result<void> check_tensors(const graph::View& view) {
   }
   for (std::size_t n = 0; n < view.nodes().size(); ++n) {
     HAL_CHECK(check(view.tensor(view.nodes()[n].output), view.node_label(n)));
+    const graph::Node& node = view.nodes()[n];
+    if ((node.op == Op::contract && node.as<graph::ContractAttributes>().accumulate == DType::f64) ||
+        (node.op == Op::reduce && node.as<graph::ReduceAttributes>().accumulate == DType::f64)) {
+      return unsupported(view, n, "has type f64 as accumulator; graphs on CUDA accumulate in f32");
+    }
     if (view.nodes()[n].op == Op::map && view.nodes()[n].as<graph::MapAttributes>().code.size() > k::kMapCode) {
       return unsupported(view, n, fmt::format("expressions on CUDA have at most {} instructions", k::kMapCode));
     }

@@ -4,6 +4,7 @@
 
 #include "driver_kit/errors.hpp"
 #include "driver_kit/params.hpp"
+#include "hal/dtype.hpp"
 #include "host.hpp"
 
 namespace hal::host {
@@ -59,7 +60,7 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
   const std::string_view name = feature;
   const bool minimal = device_of(device).mode == Mode::minimal;
   if (name == "kernel") { return kit::yes("functions of the image format host.functions"); }
-  if (name == "graph") { return kit::yes("tensor graphs in f32, bf16, i32, and u8, i8 and bool as stored values"); }
+  if (name == "graph") { return kit::yes("tensor graphs in every element type of the format"); }
   if (name == "fabric") { return kit::no("the host is no fabric port; open a photonic device"); }
   if (name == "partition") { return kit::no("the host has no parts"); }
   if (name == "timestamp") {
@@ -69,11 +70,11 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
     return minimal ? kit::no("mode=minimal shows no host addresses") : kit::yes("buffers are host memory");
   }
   if (name.starts_with("dtype.")) {
-    for (const std::string_view known : {"f32", "bf16", "i32", "i8", "u8", "bool"}) {
-      if (name.substr(6) == known) { return kit::yes("in tensor graphs"); }
+    for (int type = HAL_F64; type <= HAL_BOOL; ++type) {
+      if (name.substr(6) == dtype_name(static_cast<DType>(type))) { return kit::yes("in tensor graphs"); }
     }
-    for (const std::string_view known : {"f64", "f16", "f8e4m3", "f8e5m2", "i64", "i4", "u32", "u64"}) {
-      if (name.substr(6) == known) { return kit::no("not an element type of this device's tensor graphs yet"); }
+    for (const std::string_view known : {"u32", "u64"}) {
+      if (name.substr(6) == known) { return kit::no("no element type of tensor graphs; kernels have what they use"); }
     }
   }
   if (name.starts_with("image.")) {

@@ -262,10 +262,11 @@ TEST_CASE("host: capabilities answer with reasons, and minimal declares nothing 
   const auto ask = [&](const Harness::Device& device, const char* feature) {
     return host.ops().supports(host.driver(), device.impl(), feature);
   };
-  for (const char* feature : {"kernel", "graph", "timestamp", "host-visible", "dtype.bf16", "image.hal.graph"}) {
+  for (const char* feature :
+       {"kernel", "graph", "timestamp", "host-visible", "dtype.bf16", "dtype.f64", "dtype.i4", "image.hal.graph"}) {
     CHECK(ask(*eager, feature).support == HAL_YES);
   }
-  for (const char* feature : {"fabric", "partition", "dtype.f64", "image.ptx"}) {
+  for (const char* feature : {"fabric", "partition", "dtype.u64", "image.ptx"}) {
     CHECK(ask(*eager, feature).support == HAL_NO);
     CHECK(std::string(ask(*eager, feature).why) != "unknown feature");
   }

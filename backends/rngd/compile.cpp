@@ -94,6 +94,10 @@ class Compiler {
       }
       const DType type = view_.tensor(node.output).dtype;
       if (!runs(type)) { return refuse(view_.node_label(i), type); }
+      const bool wide =
+          (node.op == graph::Op::contract && node.as<graph::ContractAttributes>().accumulate == DType::f64) ||
+          (node.op == graph::Op::reduce && node.as<graph::ReduceAttributes>().accumulate == DType::f64);
+      if (wide) { return refuse(fmt::format("the accumulator of {}", view_.node_label(i)), DType::f64); }
     }
     for (std::size_t i = 0; i < view_.parameter_count(); ++i) {
       const graph::Tensor& tensor = view_.tensor(i);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HAL driver through its table: partitions, memory, order, graphs against the reference, failures.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <halyard_catch.hpp>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -170,7 +172,9 @@ TEST_CASE("rngd: graphs equal the reference on 1 and 4 PEs", "[rngd][hal][graph]
   const std::string part = GENERATE("pe0", "pe4-7");
   const auto device = host.open(0, "", part);
   std::size_t ran = 0;
-  for (const graph::Case& test : graph::graph_cases()) {
+  std::vector<graph::Case> cases = graph::graph_cases();
+  std::ranges::move(graph::type_cases(), std::back_inserter(cases));
+  for (const graph::Case& test : cases) {
     INFO(test.name);
     const hal_image image{"hal.graph", test.bytes.data(), test.bytes.size(), nullptr};
     const hal_verdict verdict = host.ops().program_check(host.driver(), device->impl(), &image);

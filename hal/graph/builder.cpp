@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "graph/element.hpp"
 #include "graph/format.hpp"
 #include "graph/rules.hpp"
 #include "graph/view.hpp"
@@ -19,7 +20,10 @@ bool is_name(const std::string& name) {
          std::ranges::all_of(name, [](char c) { return c >= 0x20 && c <= 0x7E; });
 }
 
-DType accumulator_of(DType type) { return is_floating(type) ? DType::f32 : DType::i32; }
+DType accumulator_of(DType type) {
+  if (type == DType::f64 || type == DType::i64) { return type; }
+  return is_floating(type) ? DType::f32 : DType::i32;
+}
 
 Extents extents_of(const Shape& shape) {
   Extents extents{};
@@ -53,6 +57,12 @@ Value GraphBuilder::fail(const std::string& what, Site site) {
 bool GraphBuilder::check_tensor(DType type, const Shape& shape, Site site) {
   if (error_) { return false; }
   const auto bytes = byte_count(type, shape);
+  if (!is_graph_type(type)) {
+    fail(fmt::format("a tensor of type {} is asked for; graphs have f64 to bool, u32 and u64 belong to kernels",
+                     dtype_name(type)),
+         site);
+    return false;
+  }
   if (shape.size() <= kMaxRank && bytes && *bytes <= format::kMaxTensorBytes) { return true; }
   fail(fmt::format("a tensor {} {} is asked for; ranks go to {}, sizes begin at 1, the most is 2^46 bytes",
                    dtype_name(type), print_shape(shape), kMaxRank),
@@ -127,7 +137,21 @@ Value GraphBuilder::constant(Shape shape, std::span<const std::int32_t> values, 
   return constant(DType::i32, std::move(shape), std::as_bytes(values), site);
 }
 
-Value GraphBuilder::contract(std::string_view einsum, Value left, Value right, std::optional<DType> out, Site site) {
+Value GraphBuilder::constant_from(DType type, Shape shape, std::span<const double> values, Site site) {
+  if (!check_tensor(type, shape, site)) { return {}; }
+  if (element_count(shape) != static_cast<std::int64_t>(values.size())) {
+    return fail(fmt::format("a constant {} has {} elements, {} were given", print_shape(shape),
+                            element_count(shape).value_or(0), values.size()),
+                site);
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(byte_count(type, shape).value_or(0)));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    store_element(type, bytes.data(), static_cast<std::int64_t>(i), values[i]);
+  }
+  return constant(type, std::move(shape), std::span<const std::byte>(bytes), site);
+}
+
+Value GraphBuilder::contract(std::string_view einsum, Value left, Value right, ResultType result, Site site) {
   if (is_void(left) || is_void(right)) { return fail("an operand of contract was never made by this builder", site); }
   const auto wrong = [&](const std::string& why) {
     return fail(fmt::format("contract \"{}\": {}", einsum, why), site);
@@ -166,8 +190,8 @@ Value GraphBuilder::contract(std::string_view einsum, Value left, Value right, s
     shape.push_back(size_of(letter));
     if (shape.back() == 0) { return wrong(fmt::format("'{}' is in neither operand", letter)); }
   }
-  attributes.accumulate = type == DType::f64 || type == DType::i64 ? type : accumulator_of(type);
-  return add_node(Op::contract, {left, right}, out.value_or(type), std::move(shape), attributes, site);
+  attributes.accumulate = result.accumulate.value_or(accumulator_of(type));
+  return add_node(Op::contract, {left, right}, result.type.value_or(type), std::move(shape), attributes, site);
 }
 
 Value GraphBuilder::map(std::span<const Value> inputs, const Expr& expr, std::optional<DType> out, Site site) {
@@ -182,15 +206,14 @@ Value GraphBuilder::map(std::span<const Value> inputs, const Expr& expr, std::op
     }
   }
   const DType type = inputs.empty() ? DType::f32 : tensors_[inputs[0].id_].type;
-  return add_node(Op::map, inputs, out.value_or(type), std::move(shape), MapAttributes{expr.code(), false, 0}, site);
+  return add_node(Op::map, inputs, out.value_or(type), std::move(shape), MapAttributes{.code = expr.code()}, site);
 }
 
 Value GraphBuilder::reduce(Value x, ReduceOp op, std::span<const std::uint32_t> axes, KeepDims keep,
-                           std::optional<DType> out, Site site) {
+                           ResultType result, Site site) {
   if (is_void(x)) { return fail("the operand of reduce was never made by this builder", site); }
   const TensorDraft& tensor = tensors_[x.id_];
-  ReduceAttributes attributes{0, op, keep == KeepDims::yes, accumulator_of(tensor.type)};
-  if (tensor.type == DType::f64 || tensor.type == DType::i64) { attributes.accumulate = tensor.type; }
+  ReduceAttributes attributes{0, op, keep == KeepDims::yes, result.accumulate.value_or(accumulator_of(tensor.type))};
   for (const std::uint32_t axis : axes) {
     if (axis >= tensor.shape.size()) {
       return fail(fmt::format("reduce: axis {} of a tensor {}", axis, print_shape(tensor.shape)), site);
@@ -205,7 +228,7 @@ Value GraphBuilder::reduce(Value x, ReduceOp op, std::span<const std::uint32_t> 
       shape.push_back(1);
     }
   }
-  return add_node(Op::reduce, {x}, out.value_or(tensor.type), std::move(shape), attributes, site);
+  return add_node(Op::reduce, {x}, result.type.value_or(tensor.type), std::move(shape), attributes, site);
 }
 
 Value GraphBuilder::view(Value x, Shape shape, std::int64_t offset, Shape strides, Site site) {

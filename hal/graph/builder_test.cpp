@@ -151,6 +151,23 @@ TEST_CASE("builder: every operation refuses what it cannot mean") {
   CHECK_THAT(mistake([](GraphBuilder& b, Value) { return b.input("zero", DType::f32, {0}); }),
              Contains("sizes begin at 1"));
   CHECK_THAT(mistake([](GraphBuilder&, Value) { return Value(); }), Contains("never made"));
+  CHECK_THAT(mistake([](GraphBuilder& b, Value) { return b.input("n", DType::u32, {1}); }),
+             Contains("u32 and u64 belong to kernels"));
+  const auto sum_in = [](DType accumulate) {
+    return [=](GraphBuilder& b, Value x) {
+      return b.reduce(x, ReduceOp::sum, {0}, KeepDims::no, ResultType::accumulated_in(accumulate));
+    };
+  };
+  CHECK_THAT(mistake(sum_in(DType::i32)), Contains("accumulate is i32; f32 accumulates in f32 or f64"));
+  CHECK_THAT(mistake([](GraphBuilder& b, Value x) {
+               return b.reduce(b.convert(x, DType::i64), ReduceOp::sum, {0}, KeepDims::no, DType::i32);
+             }),
+             Contains("has type i32, expected i64"));
+  CHECK_THAT(mistake([](GraphBuilder& b, Value x) {
+               return b.reduce(b.convert(x, DType::f64), ReduceOp::sum, {0}, KeepDims::no,
+                               ResultType::accumulated_in(DType::f32));
+             }),
+             Contains("accumulate is f32; f64 accumulates in f64"));
 }
 
 TEST_CASE("builder: what only shows at the end") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small graphs that between them use every primitive, instruction, attribute and type of today: what a driver must
-// compute like the reference. Tests of drivers, the conformance suite and the fuzz corpus all draw from here.
+// Small graphs that between them use every primitive, instruction, attribute and type: what a driver must compute like
+// the reference. Tests of drivers, the conformance suite and the fuzz corpus all draw from here.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,12 @@ struct Case {
   bool fails_out_of_range = false;  // the run must end in OUT_OF_RANGE instead of results
 };
 
-/// Always the same cases with the same bytes.
+/// Always the same cases with the same bytes. Their types are f32, bf16, i32, u8 and bool, which every driver of graphs
+/// has.
 std::vector<Case> graph_cases();
+
+/// Each primitive in each element type: "f16.contract". A driver computes these, or refuses the type by name.
+std::vector<Case> type_cases();
 
 /// What the reference makes of a case; compare each with its output's tensor type.
 Result<std::vector<std::vector<std::byte>>> expected_outputs(const Case& test);

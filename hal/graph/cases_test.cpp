@@ -46,6 +46,20 @@ TEST_CASE("cases: names are unique, graphs verify, and the reference runs each o
   CHECK(names.size() >= 250);
 }
 
+TEST_CASE("cases: every primitive in every element type") {
+  std::set<std::string> names;
+  std::set<std::pair<Op, DType>> seen;
+  for (const Case& test : type_cases()) {
+    CAPTURE(test.name);
+    CHECK(names.insert(test.name).second);
+    const auto view = View::verify(test.bytes);
+    REQUIRE(view);
+    for (const Node& node : view->nodes()) { seen.insert({node.op, view->tensor(node.output).dtype}); }
+    REQUIRE(expected_outputs(test));
+  }
+  CHECK(seen.size() == 10 * 12);
+}
+
 TEST_CASE("cases: the same bytes every time") {
   const auto first = graph_cases();
   const auto second = graph_cases();

@@ -11,16 +11,28 @@
 namespace hal::graph {
 
 Tolerance default_tolerance(DType type) {
-  if (!is_floating(type)) { return {}; }
-  if (dtype_bits(type) < 32) { return {0x1p-7, 0x1p-6}; }
-  return {1e-5, 1e-4};
+  switch (type) {
+    case DType::f64:
+      return {1e-13, 1e-12};
+    case DType::f32:
+      return {1e-5, 1e-4};
+    case DType::f16:
+      return {0x1p-10, 0x1p-9};
+    case DType::bf16:
+      return {0x1p-7, 0x1p-6};
+    case DType::f8e4m3:
+      return {0x1p-6, 0x1p-2};
+    case DType::f8e5m2:
+      return {0x1p-6, 0x1p-1};
+    default:
+      return {};
+  }
 }
 
 Comparison compare(DType type, std::span<const std::byte> found, std::span<const std::byte> expected,
                    const Tolerance& tolerance) {
-  const std::size_t width = dtype_bits(type) / 8;
   Comparison result;
-  result.elements = static_cast<std::int64_t>(std::min(found.size(), expected.size()) / width);
+  result.elements = static_cast<std::int64_t>(std::min(found.size(), expected.size()) * 8 / dtype_bits(type));
   const auto mismatch = [&](std::int64_t i, double a, double b) {
     if (result.mismatches++ > 0) { return; }
     result.first = i;
@@ -30,6 +42,10 @@ Comparison compare(DType type, std::span<const std::byte> found, std::span<const
   for (std::int64_t i = 0; i < result.elements; ++i) {
     const double a = load_element(type, found.data(), i);
     const double b = load_element(type, expected.data(), i);
+    if (type == DType::i64) {  // doubles would hide the low bits
+      if (load_integer(type, found.data(), i) != load_integer(type, expected.data(), i)) { mismatch(i, a, b); }
+      continue;
+    }
     if (a == b || (std::isnan(a) && std::isnan(b))) { continue; }
     if (!std::isfinite(a) || !std::isfinite(b)) {
       mismatch(i, a, b);

@@ -18,8 +18,9 @@ struct Tolerance {
   double relative = 0;
 };
 
-/// f64 and f32: 1e-5 and 1e-4, room for sums of some thousand products in any order and for the approximate
-/// exponentials of accelerators. bf16: 2^-7 and 2^-6, two units in the last place around 1. Integers and bool: exact.
+/// f32: 1e-5 and 1e-4, room for sums of some thousand products in any order and for the approximate exponentials of
+/// accelerators. f64: 1e-13 and 1e-12. f16, bf16 and the f8s: two units in the last place around 1 (f8: 2^-6 absolute).
+/// Integers and bool: exact.
 Tolerance default_tolerance(DType type);
 
 struct Comparison {
@@ -34,8 +35,8 @@ struct Comparison {
   std::string text() const;
 };
 
-/// Both spans hold elements of `type`, which must have element access. A length that differs is one mismatch behind the
-/// shorter.
+/// Both spans hold elements of `type`, which must be a graph's; half a byte behind an odd number of i4 counts as one. A
+/// length that differs is one mismatch behind the shorter.
 Comparison compare(DType type, std::span<const std::byte> found, std::span<const std::byte> expected,
                    const Tolerance& tolerance);
 inline Comparison compare(DType type, std::span<const std::byte> found, std::span<const std::byte> expected) {

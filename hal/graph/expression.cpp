@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -125,27 +126,30 @@ double apply(Opcode opcode, double a, double b, double c) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
-// Widened operands: nothing overflows before the caller wraps the result.
+// Wraps at 64 bits. Operands of 32 bits never get there, so their caller wraps what comes back.
 std::int64_t apply(Opcode opcode, std::int64_t a, std::int64_t b, std::int64_t c) {
+  const auto wrap = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
+  const auto x = static_cast<std::uint64_t>(a);
+  const auto y = static_cast<std::uint64_t>(b);
   switch (opcode) {
     case Opcode::add:
-      return a + b;
+      return wrap(x + y);
     case Opcode::sub:
-      return a - b;
+      return wrap(x - y);
     case Opcode::mul:
-      return a * b;
+      return wrap(x * y);
     case Opcode::div:
-      return b == 0 ? 0 : a / b;
+      return b == 0 ? 0 : b == -1 ? wrap(0 - x) : a / b;
     case Opcode::mod:
-      return b == 0 ? 0 : a % b;
+      return b == 0 || b == -1 ? 0 : a % b;
     case Opcode::min:
       return std::min(a, b);
     case Opcode::max:
       return std::max(a, b);
     case Opcode::neg:
-      return -a;
+      return wrap(0 - x);
     case Opcode::abs:
-      return a < 0 ? -a : a;
+      return a < 0 ? wrap(0 - x) : a;
     case Opcode::eq:
       return a == b ? 1 : 0;
     case Opcode::ne:
@@ -171,21 +175,27 @@ std::int64_t apply(Opcode opcode, std::int64_t a, std::int64_t b, std::int64_t c
   }
 }
 
-std::int64_t wrap(std::int64_t value) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(value)); }
-double wrap(double value) { return value; }
+std::int32_t wrap_to_32(std::int64_t value) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(value)); }
 
-template <class T, class Input>
-T run(std::span<const Instruction> code, std::span<const Input> inputs) {
+template <class T>
+T run(std::span<const Instruction> code, std::span<const T> inputs) {
+  // What apply() takes: double, or 64 bits for either width of integer.
+  using Wide = std::conditional_t<std::is_same_v<T, double>, double, std::int64_t>;
   std::array<T, kMaxStackDepth + 3> stack{};  // apply() may look at three from the bottom
   std::size_t top = 0;
   for (const Instruction& instruction : code) {
     if (instruction.opcode == Opcode::input) {
-      stack[top++] = static_cast<T>(inputs[instruction.input]);
+      stack[top++] = inputs[instruction.input];
     } else if (instruction.opcode == Opcode::constant) {
       stack[top++] = static_cast<T>(instruction.constant);
     } else {
       top -= *opcode_arity(instruction.opcode);
-      stack[top] = wrap(apply(instruction.opcode, stack[top], stack[top + 1], stack[top + 2]));
+      const Wide value = apply(instruction.opcode, Wide{stack[top]}, Wide{stack[top + 1]}, Wide{stack[top + 2]});
+      if constexpr (std::is_same_v<T, std::int32_t>) {
+        stack[top] = wrap_to_32(value);
+      } else {
+        stack[top] = value;
+      }
       ++top;
     }
   }
@@ -210,7 +220,11 @@ bool is_floating_only(Opcode opcode) {
 }
 
 std::optional<ExpressionFault> check_expression(std::span<const Instruction> code, std::uint32_t input_count,
-                                                bool integer, std::uint32_t* stack_depth) {
+                                                DType compute, std::uint32_t* stack_depth) {
+  const bool integer = !is_floating(compute);
+  // The constant is a double, so for i64 the limits are those of the doubles that fit.
+  const double lowest = compute == DType::i64 ? -0x1p63 : -0x1p31;
+  const double above = compute == DType::i64 ? 0x1p63 : 0x1p31;
   if (code.empty()) { return ExpressionFault{0, "is empty, expected at least one instruction"}; }
   if (code.size() > kMaxInstructions) {
     return ExpressionFault{kMaxInstructions,
@@ -232,9 +246,10 @@ std::optional<ExpressionFault> check_expression(std::span<const Instruction> cod
       return ExpressionFault{i, fmt::format("reads input {}, there are {}", at.input, input_count)};
     }
     // Written so that NaN is refused too.
-    const bool fits = at.constant >= -2147483648.0 && at.constant <= 2147483647.0;
+    const bool fits = at.constant >= lowest && at.constant < above;
     if (integer && at.opcode == Opcode::constant && (!fits || std::trunc(at.constant) != at.constant)) {
-      return ExpressionFault{i, fmt::format("is constant {}, expected a whole number that fits i32", at.constant)};
+      return ExpressionFault{
+          i, fmt::format("is constant {}, expected a whole number that fits {}", at.constant, dtype_name(compute))};
     }
     if (info->arity > depth) {
       return ExpressionFault{
@@ -259,11 +274,15 @@ double evaluate_expression(std::span<const Instruction> code, std::span<const do
 }
 
 std::int32_t evaluate_expression(std::span<const Instruction> code, std::span<const std::int32_t> inputs) {
-  return static_cast<std::int32_t>(run<std::int64_t>(code, inputs));
+  return run<std::int32_t>(code, inputs);
+}
+
+std::int64_t evaluate_expression(std::span<const Instruction> code, std::span<const std::int64_t> inputs) {
+  return run<std::int64_t>(code, inputs);
 }
 
 std::string print_expression(std::span<const Instruction> code) {
-  if (auto fault = check_expression(code, 256, false, nullptr)) {
+  if (auto fault = check_expression(code, 256, DType::f64, nullptr)) {
     return fmt::format("<instruction {} {}>", fault->instruction, fault->text);
   }
   std::vector<std::string> stack;

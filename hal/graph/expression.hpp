@@ -27,16 +27,21 @@ struct ExpressionFault {
 };
 
 /// Sound code has known instructions, inputs below input_count, never pops from an empty stack nor pushes past
-/// kMaxStackDepth, and leaves one value. Integer code has no floating-only instruction, and its constants are whole and
-/// fit i32. On success `stack_depth` is the most values held at once.
+/// kMaxStackDepth, and leaves one value. Code that is computed in i32 or i64 has no floating-only instruction, and its
+/// constants are whole and fit that type. On success `stack_depth` is the most values held at once.
 std::optional<ExpressionFault> check_expression(std::span<const Instruction> code, std::uint32_t input_count,
-                                                bool integer, std::uint32_t* stack_depth);
+                                                DType compute, std::uint32_t* stack_depth);
+inline std::optional<ExpressionFault> check_expression(std::span<const Instruction> code, std::uint32_t input_count,
+                                                       bool integer, std::uint32_t* stack_depth) {
+  return check_expression(code, input_count, integer ? DType::i32 : DType::f32, stack_depth);
+}
 
 /// The meaning of sound code at one element, in double precision: the oracle for floating maps.
 double evaluate_expression(std::span<const Instruction> code, std::span<const double> inputs);
 
-/// The meaning of sound integer code at one element: exact.
+/// The meaning of sound integer code at one element: exact, each step wrapping at 32 or 64 bits.
 std::int32_t evaluate_expression(std::span<const Instruction> code, std::span<const std::int32_t> inputs);
+std::int64_t evaluate_expression(std::span<const Instruction> code, std::span<const std::int64_t> inputs);
 
 /// Infix text, `max(x0 + x1, 0)`.
 std::string print_expression(std::span<const Instruction> code);

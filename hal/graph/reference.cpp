@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "graph/element.hpp"
 #include "graph/expression.hpp"
@@ -12,71 +14,135 @@
 namespace hal::graph {
 namespace {
 
-using Values = std::vector<double>;  // exact for every type with element access
+// The elements of a tensor: double for floating types, which holds each of them exactly, and integers for the others.
+struct Values {
+  bool floating = false;
+  std::vector<double> reals;
+  std::vector<std::int64_t> wholes;
 
-// What a store of `value` leaves behind.
+  std::size_t size() const { return floating ? reals.size() : wholes.size(); }
+  double real(std::size_t i) const { return floating ? reals[i] : static_cast<double>(wholes[i]); }
+};
+
+Values zeros(const Tensor& tensor) {
+  Values values;
+  values.floating = is_floating(tensor.dtype);
+  const auto count = static_cast<std::size_t>(tensor.elements);
+  values.floating ? values.reals.resize(count) : values.wholes.resize(count);
+  return values;
+}
+
+// Calls body with the vectors behind values of one kind.
+template <class Body, class... More>
+void with(const Body& body, Values& to, const More&... from) {
+  if (to.floating) {
+    body(to.reals, from.reals...);
+  } else {
+    body(to.wholes, from.wholes...);
+  }
+}
+
+// What a store leaves behind: rounded, converted from an integer, or the low bits of a result.
 double rounded(DType type, double value) {
   std::array<std::byte, 8> bytes{};
   store_element(type, bytes.data(), 0, value);
   return load_element(type, bytes.data(), 0);
 }
 
-double wrapped(DType type, std::int64_t value) {
+std::int64_t wrapped(DType type, std::int64_t value) {
   std::array<std::byte, 8> bytes{};
   store_wrapped(type, bytes.data(), 0, value);
-  return load_element(type, bytes.data(), 0);
+  return load_integer(type, bytes.data(), 0);
+}
+
+void put_real(DType type, Values& to, std::size_t i, double value) {
+  if (to.floating) {
+    to.reals[i] = rounded(type, value);
+    return;
+  }
+  std::array<std::byte, 8> bytes{};
+  store_element(type, bytes.data(), 0, value);
+  to.wholes[i] = load_integer(type, bytes.data(), 0);
+}
+
+void put_converted(DType type, Values& to, std::size_t i, std::int64_t value) {
+  std::array<std::byte, 8> bytes{};
+  store_integer(type, bytes.data(), 0, value);
+  if (to.floating) {
+    to.reals[i] = load_element(type, bytes.data(), 0);
+  } else {
+    to.wholes[i] = load_integer(type, bytes.data(), 0);
+  }
 }
 
 Values decode(const Tensor& tensor, std::span<const std::byte> bytes) {
-  Values values(static_cast<std::size_t>(tensor.elements));
+  Values values = zeros(tensor);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = load_element(tensor.dtype, bytes.data(), static_cast<std::int64_t>(i));
+    const auto at = static_cast<std::int64_t>(i);
+    if (values.floating) {
+      values.reals[i] = load_element(tensor.dtype, bytes.data(), at);
+    } else {
+      values.wholes[i] = load_integer(tensor.dtype, bytes.data(), at);
+    }
   }
   return values;
 }
 
-// A running sum, product or extreme: double for floating types, exact modulo 2^64 for integers.
+// A running sum, product or extreme. Floating ones are held in long double, so that they are an oracle for f64 where
+// the compiler has a wider type; integers are exact modulo 2^64.
 class Accumulator {
  public:
-  Accumulator(ReduceOp op, bool floating) : op_(op), floating_(floating) {}
+  explicit Accumulator(ReduceOp op) : op_(op) {}
 
-  void add(double value) {
-    const auto whole = floating_ ? 0U : static_cast<std::uint64_t>(static_cast<std::int64_t>(value));
-    if (first_ && op_ != ReduceOp::sum && op_ != ReduceOp::prod) {
-      real_ = value;
+  void add(double value) { fold(real_, static_cast<long double>(value)); }
+  void add(std::int64_t value) {
+    if (op_ == ReduceOp::sum || op_ == ReduceOp::prod) {
+      fold(whole_, static_cast<std::uint64_t>(value));
+    } else {
+      fold(selected_, value);
+    }
+  }
+
+  double real() const { return static_cast<double>(real_); }
+  std::int64_t whole() const {
+    return op_ == ReduceOp::sum || op_ == ReduceOp::prod ? static_cast<std::int64_t>(whole_) : selected_;
+  }
+
+ private:
+  static bool is_nan(long double value) { return std::isnan(value); }
+  template <class Whole>
+  static bool is_nan(Whole) {
+    return false;
+  }
+
+  template <class T>
+  void fold(T& held, T value) {
+    if (first_) {
+      held = value;
     } else {
       switch (op_) {
         case ReduceOp::sum:
-          real_ += value;
-          whole_ += whole;
+          held += value;
           break;
         case ReduceOp::prod:
-          real_ = first_ ? value : real_ * value;
-          whole_ = first_ ? whole : whole_ * whole;
+          held *= value;
           break;
         case ReduceOp::max:
-          real_ = std::isnan(real_) || real_ > value ? real_ : value;
+          held = is_nan(held) || held > value ? held : value;
           break;
         case ReduceOp::min:
-          real_ = std::isnan(real_) || real_ < value ? real_ : value;
+          held = is_nan(held) || held < value ? held : value;
           break;
       }
     }
     first_ = false;
   }
 
-  double store(DType type) const {
-    if (floating_) { return rounded(type, real_); }
-    const bool selects = op_ == ReduceOp::max || op_ == ReduceOp::min;
-    return wrapped(type, selects ? static_cast<std::int64_t>(real_) : static_cast<std::int64_t>(whole_));
-  }
-
- private:
   ReduceOp op_;
-  bool floating_;
   bool first_ = true;
-  double real_ = 0;
+  long double real_ = 0;
   std::uint64_t whole_ = 0;
+  std::int64_t selected_ = 0;
 };
 
 // The loop of one label of an einsum.
@@ -111,8 +177,14 @@ class Evaluator {
     for (std::size_t i = view_.inputs().size(); i < view_.parameter_count(); ++i) {
       const Tensor& tensor = view_.tensor(i);
       std::vector<std::byte>& bytes = outputs.emplace_back(tensor.bytes);
-      for (std::size_t k = 0; k < values_[i].size(); ++k) {
-        store_element(tensor.dtype, bytes.data(), static_cast<std::int64_t>(k), values_[i][k]);
+      const Values& values = values_[i];
+      for (std::size_t k = 0; k < values.size(); ++k) {
+        const auto at = static_cast<std::int64_t>(k);
+        if (values.floating) {
+          store_element(tensor.dtype, bytes.data(), at, values.reals[k]);
+        } else {
+          store_integer(tensor.dtype, bytes.data(), at, values.wholes[k]);
+        }
       }
     }
     return outputs;
@@ -141,10 +213,6 @@ class Evaluator {
         return fail(HAL_INVALID_ARGUMENT, fmt::format("input {} (\"{}\") has {} bytes, {} were given", i, tensor.name,
                                                       tensor.bytes, inputs[i].size()));
       }
-      if (!has_element_access(tensor.dtype)) {
-        return fail(HAL_UNSUPPORTED, fmt::format("input {} (\"{}\") has type {}, which the reference does not know", i,
-                                                 tensor.name, dtype_name(tensor.dtype)));
-      }
       values_[i] = decode(tensor, inputs[i]);
     }
     return {};
@@ -153,12 +221,8 @@ class Evaluator {
   Result<void> run_node(std::size_t i) {
     const Node& node = view_.nodes()[i];
     const Tensor& out = view_.tensor(node.output);
-    if (!has_element_access(out.dtype)) {
-      return fail(HAL_UNSUPPORTED, fmt::format("{} has type {}, which the reference does not know", view_.node_label(i),
-                                               dtype_name(out.dtype)));
-    }
     Values& to = values_[node.output];
-    to.assign(static_cast<std::size_t>(out.elements), 0.0);
+    to = zeros(out);
     switch (node.op) {
       case Op::contract:
         return contract(i, node, out, to);
@@ -182,7 +246,7 @@ class Evaluator {
         concat(node, out, to);
         break;
       case Op::convert:
-        for (std::size_t k = 0; k < to.size(); ++k) { to[k] = rounded(out.dtype, values_[node.inputs[0]][k]); }
+        convert(node, out, to);
         break;
       case Op::constant:
         to = decode(out, out.data);
@@ -227,27 +291,42 @@ class Evaluator {
     }
     const Values& left = values(node, 0);
     const Values& right = values(node, 1);
-    const bool floating = is_floating(in(node, 0).dtype);
     std::int64_t left_base = 0;
     std::int64_t right_base = 0;
-    for (double& element : to) {
-      std::int64_t l = left_base;
-      std::int64_t r = right_base;
-      double real = 0;
+    for (std::size_t k = 0; k < to.size(); ++k) {
+      auto l = left_base;
+      auto r = right_base;
+      long double real = 0;
       std::uint64_t whole = 0;
       do {
-        const double x = left[static_cast<std::size_t>(l)];
-        const double y = right[static_cast<std::size_t>(r)];
-        if (floating) {
-          real += x * y;
+        const auto x = static_cast<std::size_t>(l);
+        const auto y = static_cast<std::size_t>(r);
+        if (left.floating) {
+          // Factors of a float type make an exact product, and one of doubles is rounded at 64 bits or more.
+          real += static_cast<long double>(left.reals[x]) * static_cast<long double>(right.reals[y]);
         } else {
-          whole += static_cast<std::uint64_t>(static_cast<std::int64_t>(x) * static_cast<std::int64_t>(y));
+          whole += static_cast<std::uint64_t>(left.wholes[x]) * static_cast<std::uint64_t>(right.wholes[y]);
         }
       } while (advance(summed, l, r));
-      element = floating ? rounded(out.dtype, real) : wrapped(out.dtype, static_cast<std::int64_t>(whole));
+      if (left.floating) {
+        put_real(out.dtype, to, k, static_cast<double>(real));
+      } else {
+        to.wholes[k] = wrapped(out.dtype, static_cast<std::int64_t>(whole));
+      }
       advance(kept, left_base, right_base);
     }
     return {};
+  }
+
+  void convert(const Node& node, const Tensor& out, Values& to) {
+    const Values& x = values(node, 0);
+    for (std::size_t k = 0; k < to.size(); ++k) {
+      if (x.floating) {
+        put_real(out.dtype, to, k, x.reals[k]);
+      } else {
+        put_converted(out.dtype, to, k, x.wholes[k]);
+      }
+    }
   }
 
   void map(const Node& node, const Tensor& out, Values& to) {
@@ -257,14 +336,25 @@ class Evaluator {
     for (std::size_t k = 0; k < count; ++k) { strides.push_back(*broadcast_strides(in(node, k).shape(), out.shape())); }
     std::array<double, kMaxMapInputs> reals{};
     std::array<std::int32_t, kMaxMapInputs> wholes{};
+    std::array<std::int64_t, kMaxMapInputs> longs{};
     Odometer at(out.shape(), strides);
-    for (double& element : to) {
+    for (std::size_t i = 0; i < to.size(); ++i) {
       for (std::size_t k = 0; k < count; ++k) {
-        reals[k] = values(node, k)[static_cast<std::size_t>(at.position(k))];
-        if (a.integer) { wholes[k] = static_cast<std::int32_t>(reals[k]); }
+        const Values& x = values(node, k);
+        const auto place = static_cast<std::size_t>(at.position(k));
+        reals[k] = x.real(place);
+        if (a.integer) {
+          longs[k] = x.wholes[place];
+          wholes[k] = static_cast<std::int32_t>(longs[k]);
+        }
       }
-      element = a.integer ? wrapped(out.dtype, evaluate_expression(a.code, std::span(wholes).first(count)))
-                          : rounded(out.dtype, evaluate_expression(a.code, std::span(reals).first(count)));
+      if (a.compute == DType::i64) {
+        to.wholes[i] = wrapped(out.dtype, evaluate_expression(a.code, std::span(std::as_const(longs)).first(count)));
+      } else if (a.compute == DType::i32) {
+        to.wholes[i] = wrapped(out.dtype, evaluate_expression(a.code, std::span(std::as_const(wholes)).first(count)));
+      } else {
+        put_real(out.dtype, to, i, evaluate_expression(a.code, std::span(std::as_const(reals)).first(count)));
+      }
       at.step();
     }
   }
@@ -278,22 +368,33 @@ class Evaluator {
       if (((a.axes >> d) & 1U) != 0) { kept[d] = 1; }
     }
     const Extents strides = *broadcast_strides(kept, x.shape());
-    std::vector<Accumulator> sums(to.size(), Accumulator(a.op, is_floating(x.dtype)));
+    std::vector<Accumulator> sums(to.size(), Accumulator(a.op));
     Odometer at(x.shape(), {&strides, 1});
-    for (const double value : values(node, 0)) {
-      sums[static_cast<std::size_t>(at.position(0))].add(value);
+    const Values& from = values(node, 0);
+    for (std::size_t k = 0; k < from.size(); ++k) {
+      Accumulator& sum = sums[static_cast<std::size_t>(at.position(0))];
+      from.floating ? sum.add(from.reals[k]) : sum.add(from.wholes[k]);
       at.step();
     }
-    for (std::size_t i = 0; i < to.size(); ++i) { to[i] = sums[i].store(out.dtype); }
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      if (from.floating) {
+        put_real(out.dtype, to, i, sums[i].real());
+      } else {
+        to.wholes[i] = wrapped(out.dtype, sums[i].whole());
+      }
+    }
   }
 
   void view(const Node& node, const Tensor& out, Values& to) {
     const auto& a = node.as<ViewAttributes>();
-    Odometer at(out.shape(), {&a.strides, 1});
-    for (double& element : to) {
-      element = values(node, 0)[static_cast<std::size_t>(a.offset + at.position(0))];
-      at.step();
-    }
+    const auto read = [&](auto& target, const auto& source) {
+      Odometer at(out.shape(), {&a.strides, 1});
+      for (auto& element : target) {
+        element = source[static_cast<std::size_t>(a.offset + at.position(0))];
+        at.step();
+      }
+    };
+    with(read, to, values(node, 0));
   }
 
   // x is [outer, axis, inner] around the axis.
@@ -309,7 +410,7 @@ class Evaluator {
   }
 
   Result<std::int64_t> index_at(std::size_t i, const Node& node, std::size_t place, std::int64_t size) {
-    const auto index = static_cast<std::int64_t>(values(node, 1)[place]);
+    const std::int64_t index = values(node, 1).wholes[place];
     if (index >= 0 && index < size) { return index; }
     return fail(HAL_OUT_OF_RANGE, fmt::format("{}: indices[{}] is {}, the axis has {} elements", view_.node_label(i),
                                               place, index, size));
@@ -321,9 +422,11 @@ class Evaluator {
     for (std::int64_t outer = 0; outer < x.outer; ++outer) {
       for (std::size_t j = 0; j < values(node, 1).size(); ++j) {
         HAL_TRY(const std::int64_t index, index_at(i, node, j, x.size));
-        for (std::int64_t inner = 0; inner < x.inner; ++inner) {
-          to[next++] = values(node, 0)[static_cast<std::size_t>((outer * x.size + index) * x.inner + inner)];
-        }
+        const auto row = static_cast<std::size_t>((outer * x.size + index) * x.inner);
+        const auto count = static_cast<std::size_t>(x.inner);
+        with([&](auto& target, const auto& source) { std::copy_n(&source[row], count, &target[next]); }, to,
+             values(node, 0));
+        next += count;
       }
     }
     return {};
@@ -337,33 +440,35 @@ class Evaluator {
     for (std::int64_t outer = 0; outer < x.outer; ++outer) {
       for (std::size_t j = 0; j < values(node, 1).size(); ++j) {
         HAL_TRY(const std::int64_t index, index_at(i, node, j, x.size));
-        for (std::int64_t inner = 0; inner < x.inner; ++inner) {
-          double& element = to[static_cast<std::size_t>((outer * x.size + index) * x.inner + inner)];
-          const double update = values(node, 2)[next++];
-          element = a.mode == ScatterMode::add ? element + update : update;
+        const auto row = static_cast<std::size_t>((outer * x.size + index) * x.inner);
+        for (std::size_t inner = 0; inner < static_cast<std::size_t>(x.inner); ++inner, ++next) {
+          place(a.mode, out.dtype, to, row + inner, values(node, 2), next);
         }
       }
     }
-    // Rounded when all updates are in. A double holds any sum of 2^21 or fewer i32 exactly.
-    for (double& element : to) {
-      element =
-          is_floating(out.dtype) ? rounded(out.dtype, element) : wrapped(out.dtype, static_cast<std::int64_t>(element));
-    }
+    // Floating sums are rounded when all updates are in.
+    for (double& element : to.reals) { element = rounded(out.dtype, element); }
     return {};
+  }
+
+  static void place(ScatterMode mode, DType type, Values& to, std::size_t at, const Values& updates, std::size_t next) {
+    const bool adds = mode == ScatterMode::add;
+    if (to.floating) {
+      to.reals[at] = adds ? to.reals[at] + updates.reals[next] : updates.reals[next];
+    } else {
+      const auto sum = static_cast<std::uint64_t>(to.wholes[at]) + static_cast<std::uint64_t>(updates.wholes[next]);
+      to.wholes[at] = adds ? wrapped(type, static_cast<std::int64_t>(sum)) : updates.wholes[next];
+    }
   }
 
   void pad(const Node& node, const Tensor& out, Values& to) {
     const auto& a = node.as<PadAttributes>();
     const Tensor& x = in(node, 0);
-    to.assign(to.size(), rounded(out.dtype, a.value));
+    for (std::size_t i = 0; i < to.size(); ++i) { put_real(out.dtype, to, i, a.value); }
     const Extents strides = row_major_strides(out.shape());
     std::int64_t offset = 0;
     for (std::size_t d = 0; d < x.rank; ++d) { offset += a.low[d] * strides[d]; }
-    Odometer at(x.shape(), {&strides, 1});
-    for (const double value : values(node, 0)) {
-      to[static_cast<std::size_t>(offset + at.position(0))] = value;
-      at.step();
-    }
+    spread(x, strides, offset, to, values(node, 0));
   }
 
   void concat(const Node& node, const Tensor& out, Values& to) {
@@ -371,13 +476,21 @@ class Evaluator {
     const Extents strides = row_major_strides(out.shape());
     std::int64_t offset = 0;
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      Odometer at(in(node, k).shape(), {&strides, 1});
-      for (const double value : values(node, k)) {
-        to[static_cast<std::size_t>(offset + at.position(0))] = value;
-        at.step();
-      }
+      spread(in(node, k), strides, offset, to, values(node, k));
       offset += in(node, k).dims[axis] * strides[axis];
     }
+  }
+
+  // Writes x, walked in order, to the places that the strides give.
+  static void spread(const Tensor& x, const Extents& strides, std::int64_t offset, Values& to, const Values& from) {
+    const auto write = [&](auto& target, const auto& source) {
+      Odometer at(x.shape(), {&strides, 1});
+      for (const auto& value : source) {
+        target[static_cast<std::size_t>(offset + at.position(0))] = value;
+        at.step();
+      }
+    };
+    with(write, to, from);
   }
 
   const View& view_;

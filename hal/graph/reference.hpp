@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The oracle: what a graph means. Every element is computed in double precision (integers exactly, wrapping at 32 bits)
-// and rounded to its tensor's type at each store. Plain loops, never optimised; nothing else may be compared with it.
+// The oracle: what a graph means. Every element is computed in double precision or wider (integers exactly, wrapping at
+// the bits that docs/graph.md says) and rounded to its tensor's type at each store. Plain loops, never optimised;
+// nothing else may be compared with it.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,6 @@ struct ReferenceLimits {
 /// outputs in order.
 ///
 /// Errors  INVALID_ARGUMENT    the number of inputs, or the size of one, is wrong
-///         UNSUPPORTED         a type other than f64, f32, bf16, i32, i8, u8 and bool; the node or parameter is named
 ///         OUT_OF_RANGE        an index of gather or scatter is outside; the node, the index and its place are named
 ///         OUT_OF_HOST_MEMORY  the graph is above the limits
 Result<std::vector<std::vector<std::byte>>> evaluate_reference(const View& view,

@@ -2,6 +2,7 @@
 // The oracle against numbers worked out by hand.
 #include "graph/reference.hpp"
 
+#include <array>
 #include <halyard_catch.hpp>
 
 #include "graph/cases.hpp"
@@ -128,14 +129,25 @@ TEST_CASE("reference: refusals") {
   CHECK_THAT(
       refusal(evaluate({six, bytes_of(Ints{0, 0})}, {.elements = 10, .multiply_adds = 1}), HAL_OUT_OF_HOST_MEMORY),
       Contains("more than 10 elements"));
+}
 
-  GraphBuilder strange("strange");
-  const Value f16 = strange.convert(strange.input("x", DType::f32, {2}), DType::f16);
-  strange.name(f16, "half");
-  strange.output("y", strange.convert(f16, DType::f32));
-  const auto strange_bytes = strange.finish().value();
-  const auto input = bytes_of(Floats{1, 2});
-  const std::span<const std::byte> span(input);
-  CHECK_THAT(refusal(evaluate_reference(View::verify(strange_bytes).value(), {&span, 1}), HAL_UNSUPPORTED),
-             Contains("node 0 (convert \"half\") has type f16"));
+TEST_CASE("reference: integers of 64 bits are exact, and narrow ones wrap") {
+  GraphBuilder b("integers");
+  const Value x = b.input("x", DType::i64, {2});
+  const Value n = b.input("n", DType::i4, {3});
+  b.output("product", b.map({x}, arg(0) * arg(0)));
+  b.output("sum", b.reduce(x, ReduceOp::sum, {0}));
+  b.output("nibbles", b.map({n}, arg(0) + 1.0));
+  b.output("dot", b.contract("k,k->", x, x));
+  const auto bytes = b.finish().value();
+  const std::int64_t odd = (std::int64_t{1} << 53U) + 1;  // no double
+  const auto longs = bytes_of(std::vector<std::int64_t>{odd, -3});
+  const std::vector<std::byte> nibbles{std::byte{0x87}, std::byte{0x0F}};
+  const std::array<std::span<const std::byte>, 2> inputs{longs, nibbles};
+  const auto outputs = evaluate_reference(View::verify(bytes).value(), inputs).value();
+  const auto wide = static_cast<std::uint64_t>(odd);
+  CHECK(outputs[0] == bytes_of(std::vector<std::int64_t>{static_cast<std::int64_t>(wide * wide), 9}));
+  CHECK(outputs[1] == bytes_of(std::vector<std::int64_t>{odd - 3}));
+  CHECK(outputs[2] == std::vector<std::byte>{std::byte{0x98}, std::byte{0x00}});
+  CHECK(outputs[3] == bytes_of(std::vector<std::int64_t>{static_cast<std::int64_t>(wide * wide + 9)}));
 }

@@ -62,12 +62,14 @@ Verdict expect_axis(std::uint32_t axis, const TensorType& x) {
 }
 
 Verdict expect_accumulator(DType accumulate, DType operand, std::size_t place) {
-  const bool right = is_floating(operand) ? accumulate == DType::f32 || accumulate == DType::f64
-                                          : accumulate == DType::i32 || accumulate == DType::i64;
-  if (right) { return {}; }
+  const bool floating = is_floating(operand);
+  const DType wide = floating ? DType::f64 : DType::i64;
+  const DType narrow = operand == wide ? wide : floating ? DType::f32 : DType::i32;
+  if (accumulate == wide || accumulate == narrow) { return {}; }
   return at_attribute(place, "accumulate",
                       fmt::format("is {}; {} accumulates in {}", dtype_name(accumulate), dtype_name(operand),
-                                  is_floating(operand) ? "f32 or f64" : "i32 or i64"));
+                                  narrow == wide ? std::string(dtype_name(wide))
+                                                 : fmt::format("{} or {}", dtype_name(narrow), dtype_name(wide))));
 }
 
 // A fill value must be one that the type can hold: whole and in range for integers.
@@ -142,6 +144,7 @@ Verdict check_contract(const ContractAttributes& a, Inputs inputs, const TensorT
 Verdict check_map(MapAttributes& a, Inputs inputs, const TensorType& out) {
   bool floating = is_floating(out.dtype);
   bool integer = !floating && !is_mask(out.dtype);
+  bool wide = out.dtype == DType::f64 || out.dtype == DType::i64;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (!broadcast_strides(inputs[i].shape, out.shape)) {
       return at_input(i, fmt::format("has shape {}, which does not broadcast to {}", print_shape(inputs[i].shape),
@@ -149,6 +152,7 @@ Verdict check_map(MapAttributes& a, Inputs inputs, const TensorType& out) {
     }
     floating = floating || is_floating(inputs[i].dtype);
     integer = integer || (!is_floating(inputs[i].dtype) && !is_mask(inputs[i].dtype));
+    wide = wide || inputs[i].dtype == DType::f64 || inputs[i].dtype == DType::i64;
   }
   if (floating && integer) {
     return at_node(offsetof(format::NodeRecord, inputs_offset), "inputs",
@@ -158,8 +162,9 @@ Verdict check_map(MapAttributes& a, Inputs inputs, const TensorType& out) {
     return at_output("has type u8 and the map computes in floating point; make it bool or convert");
   }
   a.integer = !floating;
+  a.compute = floating ? (wide ? DType::f64 : DType::f32) : wide ? DType::i64 : DType::i32;
   const auto count = static_cast<std::uint32_t>(inputs.size());
-  if (auto fault = check_expression(a.code, count, a.integer, &a.stack_depth)) {
+  if (auto fault = check_expression(a.code, count, a.compute, &a.stack_depth)) {
     return at_attribute(fault->instruction * sizeof(format::InstructionRecord),
                         fmt::format("code[{}]", fault->instruction), fault->text);
   }
@@ -179,8 +184,8 @@ Verdict check_reduce(const ReduceAttributes& a, Inputs inputs, const TensorType&
   }
   if (auto wrong = expect_accumulator(a.accumulate, x.dtype, offsetof(Record, accumulate))) { return wrong; }
   const bool selects = a.op == ReduceOp::max || a.op == ReduceOp::min;
-  if (out.dtype != a.accumulate && (out.dtype != x.dtype || (is_mask(x.dtype) && !selects))) {
-    return at_output(fmt::format("has type {}, expected {} or the input's {} (masks: for max and min only)",
+  if (out.dtype != a.accumulate && (out.dtype != x.dtype || (x.dtype == DType::boolean && !selects))) {
+    return at_output(fmt::format("has type {}, expected {} or the input's {} (bool: for max and min only)",
                                  dtype_name(out.dtype), dtype_name(a.accumulate), dtype_name(x.dtype)));
   }
   Shape expected;
@@ -248,9 +253,8 @@ Verdict check_scatter(const ScatterAttributes& a, Inputs inputs, const TensorTyp
     return at_attribute(offsetof(Record, mode), "mode",
                         fmt::format("is {}, expected 1 (set) or 2 (add)", std::to_underlying(a.mode)));
   }
-  if (a.mode == ScatterMode::add && is_mask(base.dtype)) {
-    return at_attribute(offsetof(Record, mode), "mode",
-                        fmt::format("add has no meaning on {}", dtype_name(base.dtype)));
+  if (a.mode == ScatterMode::add && base.dtype == DType::boolean) {
+    return at_attribute(offsetof(Record, mode), "mode", "add has no meaning on bool");
   }
   if (inputs[2].dtype != base.dtype) {
     return at_input(2, fmt::format("updates have type {}, expected the base's {}", dtype_name(inputs[2].dtype),

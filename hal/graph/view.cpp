@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "graph/checksum.hpp"
+#include "graph/element.hpp"
 #include "graph/format.hpp"
 #include "graph/rules.hpp"
 
@@ -192,8 +193,10 @@ class Verifier {
     tensor.dtype = static_cast<DType>(record.dtype);
     tensor.role = static_cast<Role>(record.role);
     tensor.rank = record.rank;
-    if (dtype_bits(tensor.dtype) == 0) {
-      return wrong(offsetof(Record, dtype), "dtype", fmt::format("is {}, types are 1 to 14", record.dtype));
+    if (!is_graph_type(tensor.dtype)) {
+      return wrong(
+          offsetof(Record, dtype), "dtype",
+          fmt::format("is {} ({}), types of graphs are 1 (f64) to 12 (bool)", record.dtype, dtype_name(tensor.dtype)));
     }
     if (record.rank > kMaxRank) {
       return wrong(offsetof(Record, rank), "rank", fmt::format("is {}, the most is {}", record.rank, kMaxRank));

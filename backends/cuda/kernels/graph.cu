@@ -45,17 +45,32 @@ __device__ void store_float(void* p, unsigned type, unsigned i, float v) {
     static_cast<unsigned char*>(p)[i] = static_cast<unsigned char>(n < 0 ? 0 : n > 255 ? 255 : n);
   }
 }
+// The result of integer arithmetic: the low bits; to bool: not 0.
 __device__ void store_int(void* p, unsigned type, unsigned i, int v) {
   if (type == kI32) {
     static_cast<int*>(p)[i] = v;
   } else if (type == kBool) {
     static_cast<unsigned char*>(p)[i] = v != 0;
-  } else if (type == kI8) {
-    static_cast<signed char*>(p)[i] = static_cast<signed char>(v < -128 ? -128 : v > 127 ? 127 : v);
-  } else if (type == kU8) {
-    static_cast<unsigned char*>(p)[i] = static_cast<unsigned char>(v < 0 ? 0 : v > 255 ? 255 : v);
   } else {
-    store_float(p, type, i, static_cast<float>(v));
+    static_cast<unsigned char*>(p)[i] = static_cast<unsigned char>(v);
+  }
+}
+// An integer converted: saturated, or rounded once.
+__device__ void store_converted(void* p, unsigned type, unsigned i, int v) {
+  if (type == kF32) {
+    static_cast<float*>(p)[i] = __int2float_rn(v);
+  } else if (type == kBf16) {
+    // Toward zero, and odd if that dropped something: the second rounding then does as one would have done.
+    const float down = __int2float_rz(v);
+    const unsigned bits = __float_as_uint(down);
+    const bool exact = __float2int_rz(down) == v;
+    static_cast<unsigned short*>(p)[i] = float_to_bf16(__uint_as_float(exact ? bits : bits | 1u));
+  } else if (type == kI8) {
+    store_int(p, type, i, v < -128 ? -128 : v > 127 ? 127 : v);
+  } else if (type == kU8) {
+    store_int(p, type, i, v < 0 ? 0 : v > 255 ? 255 : v);
+  } else {
+    store_int(p, type, i, v);
   }
 }
 
@@ -101,9 +116,8 @@ extern "C" __global__ void hal_timestamp(unsigned long long* out) {
 extern "C" __global__ void hal_convert(Convert c) {
   const unsigned i = thread_index();
   if (i >= c.total) return;
-  const bool integers = c.from_type >= kI32;
-  if (integers && c.to_type >= kI32) {
-    store_int(c.to, c.to_type, i, load_int(c.from, c.from_type, i));
+  if (c.from_type >= kI32) {
+    store_converted(c.to, c.to_type, i, load_int(c.from, c.from_type, i));
   } else {
     store_float(c.to, c.to_type, i, load_float(c.from, c.from_type, i));
   }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -104,6 +105,7 @@ class LoopContract final : public Step {
       : node_(node),
         in_type_(view.tensor(node.inputs[0]).dtype),
         out_type_(view.tensor(node.output).dtype),
+        out_bytes_(view.tensor(node.output).bytes),
         sizes_(sizes),
         batch_(batch_loops(c.batch)),
         left_(matrix_loops(c.m, c.k, &Loop::left)),
@@ -116,6 +118,7 @@ class LoopContract final : public Step {
   double cost_ns() const override { return sizes_.multiply_adds() / 10; }
 
   Result<void> run(const RunContext& context) const override {
+    if (out_type_ == DType::i4) { std::memset(context.tensors[node_.output], 0, out_bytes_); }
     auto* left = reinterpret_cast<Held*>(context.scratch);
     auto* right = reinterpret_cast<Held*>(context.scratch + left_bytes());
     auto* out = reinterpret_cast<Held*>(context.scratch + left_bytes() + right_bytes());
@@ -136,39 +139,45 @@ class LoopContract final : public Step {
   void unpack(const Loops& loops, const std::byte* data, std::int64_t offset, Held* out) const {
     loops.each_line([&](const auto& at) {
       const auto count = static_cast<std::size_t>(loops.inner());
-      if constexpr (std::is_same_v<Held, float>) {
-        load_line(in_type_, data, offset + at[0], loops.inner_stride(0), count, out + at[1]);
-      } else if constexpr (std::is_same_v<Held, std::uint32_t>) {
-        load_line(in_type_, data, offset + at[0], loops.inner_stride(0), count,
-                  reinterpret_cast<std::int32_t*>(out + at[1]));
-      } else {
-        for (std::int64_t i = 0; i < loops.inner(); ++i) {
-          out[at[1] + i] = graph::load_element(in_type_, data, offset + at[0] + i * loops.inner_stride(0));
-        }
-      }
+      load_line(in_type_, data, offset + at[0], loops.inner_stride(0), count, lines(out + at[1]));
     });
   }
 
   void store(const Held* from, std::byte* data, std::int64_t offset) const {
     out_.each_line([&](const auto& at) {
-      const bool dense = out_.inner_stride(0) == 1;
-      const std::int64_t step = dense ? out_.inner() : 1;
-      for (std::int64_t i = 0; i < out_.inner(); i += step) {
-        const std::int64_t to = offset + at[0] + i * out_.inner_stride(0);
-        const Held* line = from + at[1] + i;
-        if constexpr (std::is_same_v<Held, float>) {
-          store_line(out_type_, data, to, static_cast<std::size_t>(step), line);
-        } else if constexpr (std::is_same_v<Held, std::uint32_t>) {
-          store_line(out_type_, data, to, static_cast<std::size_t>(step), reinterpret_cast<const std::int32_t*>(line));
-        } else {
-          for (std::int64_t j = 0; j < step; ++j) { graph::store_element(out_type_, data, to + j, line[j]); }
-        }
+      const std::int64_t first = offset + at[0];
+      const Held* line = from + at[1];
+      // Half bytes can only be stored as lines where no other line shares their bytes.
+      if (out_.inner_stride(0) == 1 && out_type_ != DType::i4) {
+        store_line(out_type_, data, first, static_cast<std::size_t>(out_.inner()), lines(line));
+        return;
       }
+      for (std::int64_t i = 0; i < out_.inner(); ++i) { store_one(data, first + i * out_.inner_stride(0), line[i]); }
     });
+  }
+
+  void store_one(std::byte* data, std::int64_t at, Held value) const {
+    if constexpr (std::is_floating_point_v<Held>) {
+      graph::store_element(out_type_, data, at, static_cast<double>(value));
+    } else {
+      graph::store_wrapped(out_type_, data, at, static_cast<std::int64_t>(value));
+    }
+  }
+
+  // Integers are multiplied as unsigned, which wraps, and moved as signed.
+  static auto lines(auto* at) {
+    if constexpr (std::is_floating_point_v<Held>) {
+      return at;
+    } else {
+      using Signed = std::make_signed_t<Held>;
+      return reinterpret_cast<
+          std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(at)>>, const Signed, Signed>*>(at);
+    }
   }
 
   const graph::Node& node_;
   DType in_type_, out_type_;
+  std::uint64_t out_bytes_;
   Sizes sizes_;
   Loops batch_, left_, right_, out_;
 };
@@ -331,13 +340,21 @@ StepResult make_contract(const graph::View& view, std::size_t i) {
     return kit::error(kOrigin, HAL_UNSUPPORTED,
                       fmt::format("{} has operands of more than 2^46 elements", view.node_label(i)));
   }
-  if (!is_floating(view.tensor(node.inputs[0]).dtype)) {
-    return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, node, c, sizes));
+  switch (node.as<graph::ContractAttributes>().accumulate) {
+    case DType::i32:
+      return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, node, c, sizes));
+    case DType::i64:
+      return StepResult(std::make_unique<LoopContract<std::uint64_t>>(view, node, c, sizes));
+    case DType::f64:
+      return StepResult(std::make_unique<LoopContract<double>>(view, node, c, sizes));
+    default:
+      break;
   }
-  if (node.as<graph::ContractAttributes>().accumulate == DType::f64) {
-    return StepResult(std::make_unique<LoopContract<double>>(view, node, c, sizes));
-  }
-  if (sizes.multiply_adds() >= kLibraryFrom) {
+  const auto known = [&](std::uint32_t tensor) {
+    const DType type = view.tensor(tensor).dtype;
+    return type == DType::f32 || type == DType::bf16;
+  };
+  if (known(node.inputs[0]) && known(node.output) && sizes.multiply_adds() >= kLibraryFrom) {
     if (auto step = LibraryContract::make(view, node, c, sizes)) { return StepResult(std::move(step)); }
   }
   return StepResult(std::make_unique<LoopContract<float>>(view, node, c, sizes));

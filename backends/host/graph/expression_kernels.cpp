@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <type_traits>
 
 #include "graph/simd.hpp"
 
@@ -20,7 +21,10 @@ namespace {
 
 using graph::Opcode;
 
-[[gnu::always_inline]] inline float truth(bool value) { return value ? 1.0F : 0.0F; }
+template <class Real>
+[[gnu::always_inline]] inline Real truth(bool value) {
+  return value ? Real{1} : Real{0};
+}
 
 // e^x without a branch, so that loops over it become vector code; within 2 units in the last place of the exact value
 // for normal results (the test measures it). x = n ln 2 + r with |r| <= ln 2 / 2, e^r by its series to r^7, and 2^n in
@@ -49,6 +53,9 @@ using graph::Opcode;
   return p * power(half) * power(e - half);
 }
 
+[[gnu::always_inline]] inline float square_root(float x) { return __builtin_sqrtf(x); }
+[[gnu::always_inline]] inline double square_root(double x) { return __builtin_sqrt(x); }
+
 template <class T, class F>
 [[gnu::always_inline]] inline void each(const T* a, T* out, std::size_t count, F f) {
   HAL_HOST_INDEPENDENT
@@ -62,88 +69,90 @@ template <class T, class F>
 }
 
 // For functions of the C library: plain loops.
-template <class F>
-void each_call(const float* a, float* out, std::size_t count, F f) {
+template <class Real, class F>
+void each_call(const Real* a, Real* out, std::size_t count, F f) {
   for (std::size_t i = 0; i < count; ++i) { out[i] = f(a[i]); }
 }
 
-std::int32_t wrap(std::int64_t value) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(value)); }
+// Wrapping arithmetic; the unsigned type of the same width does not overflow.
+template <class I>
+struct Wrapping {
+  using U = std::make_unsigned_t<I>;
+  [[gnu::always_inline]] static I plus(I a, I b) { return static_cast<I>(static_cast<U>(a) + static_cast<U>(b)); }
+  [[gnu::always_inline]] static I minus(I a, I b) { return static_cast<I>(static_cast<U>(a) - static_cast<U>(b)); }
+  [[gnu::always_inline]] static I times(I a, I b) { return static_cast<I>(static_cast<U>(a) * static_cast<U>(b)); }
+  // The least integer by -1 wraps to itself.
+  static I quotient(I a, I b) { return b == 0 ? 0 : b == -1 ? minus(0, a) : a / b; }
+  static I rest(I a, I b) { return b == 0 || b == -1 ? 0 : a % b; }
+};
 
-[[gnu::always_inline]] inline std::int32_t plus(std::int32_t a, std::int32_t b) {
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
-}
-[[gnu::always_inline]] inline std::int32_t minus(std::int32_t a, std::int32_t b) {
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) - static_cast<std::uint32_t>(b));
-}
-[[gnu::always_inline]] inline std::int32_t times(std::int32_t a, std::int32_t b) {
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) * static_cast<std::uint32_t>(b));
-}
-
-}  // namespace
-
-HAL_HOST_CLONES void apply(Opcode opcode, const float* a, const float* b, const float* c, float* out,
-                           std::size_t count) {
+template <class Real>
+[[gnu::always_inline]] inline void apply_real(Opcode opcode, const Real* a, const Real* b, const Real* c, Real* out,
+                                              std::size_t count) {
   switch (opcode) {
     case Opcode::add:
-      return each(a, b, out, count, [](float x, float y) { return x + y; });
+      return each(a, b, out, count, [](Real x, Real y) { return x + y; });
     case Opcode::sub:
-      return each(a, b, out, count, [](float x, float y) { return x - y; });
+      return each(a, b, out, count, [](Real x, Real y) { return x - y; });
     case Opcode::mul:
-      return each(a, b, out, count, [](float x, float y) { return x * y; });
+      return each(a, b, out, count, [](Real x, Real y) { return x * y; });
     case Opcode::div:
-      return each(a, b, out, count, [](float x, float y) { return x / y; });
+      return each(a, b, out, count, [](Real x, Real y) { return x / y; });
     case Opcode::min:
-      return each(a, b, out, count, [](float x, float y) { return !(x >= y) && y == y ? x : y; });
+      return each(a, b, out, count, [](Real x, Real y) { return !(x >= y) && y == y ? x : y; });
     case Opcode::max:
-      return each(a, b, out, count, [](float x, float y) { return !(x <= y) && y == y ? x : y; });
+      return each(a, b, out, count, [](Real x, Real y) { return !(x <= y) && y == y ? x : y; });
     case Opcode::neg:
-      return each(a, out, count, [](float x) { return -x; });
+      return each(a, out, count, [](Real x) { return -x; });
     case Opcode::abs:
-      return each(a, out, count, [](float x) { return std::fabs(x); });
+      return each(a, out, count, [](Real x) { return std::fabs(x); });
     case Opcode::exp:
-      return each(a, out, count, [](float x) { return exponential(x); });
+      if constexpr (std::is_same_v<Real, float>) {
+        return each(a, out, count, [](Real x) { return exponential(x); });
+      }
+      return each_call(a, out, count, [](Real x) { return std::exp(x); });
     case Opcode::sqrt:
-      return each(a, out, count, [](float x) { return __builtin_sqrtf(x); });
+      return each(a, out, count, [](Real x) { return square_root(x); });
     case Opcode::rsqrt:
-      return each(a, out, count, [](float x) { return 1.0F / __builtin_sqrtf(x); });
+      return each(a, out, count, [](Real x) { return 1 / square_root(x); });
     case Opcode::floor:
-      return each(a, out, count, [](float x) { return __builtin_floorf(x); });
+      return each(a, out, count, [](Real x) { return std::floor(x); });
     case Opcode::ceil:
-      return each(a, out, count, [](float x) { return __builtin_ceilf(x); });
+      return each(a, out, count, [](Real x) { return std::ceil(x); });
     case Opcode::round:
-      return each(a, out, count, [](float x) { return __builtin_rintf(x); });
+      return each(a, out, count, [](Real x) { return std::rint(x); });
     case Opcode::eq:
-      return each(a, b, out, count, [](float x, float y) { return truth(x == y); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>(x == y); });
     case Opcode::ne:
-      return each(a, b, out, count, [](float x, float y) { return truth(x != y); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>(x != y); });
     case Opcode::lt:
-      return each(a, b, out, count, [](float x, float y) { return truth(x < y); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>(x < y); });
     case Opcode::le:
-      return each(a, b, out, count, [](float x, float y) { return truth(x <= y); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>(x <= y); });
     case Opcode::gt:
-      return each(a, b, out, count, [](float x, float y) { return truth(x > y); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>(x > y); });
     case Opcode::ge:
-      return each(a, b, out, count, [](float x, float y) { return truth(x >= y); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>(x >= y); });
     case Opcode::logical_and:
-      return each(a, b, out, count, [](float x, float y) { return truth((x != 0.0F) & (y != 0.0F)); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>((x != 0) & (y != 0)); });
     case Opcode::logical_or:
-      return each(a, b, out, count, [](float x, float y) { return truth((x != 0.0F) | (y != 0.0F)); });
+      return each(a, b, out, count, [](Real x, Real y) { return truth<Real>((x != 0) | (y != 0)); });
     case Opcode::logical_not:
-      return each(a, out, count, [](float x) { return truth(x == 0.0F); });
+      return each(a, out, count, [](Real x) { return truth<Real>(x == 0); });
     case Opcode::select:
       HAL_HOST_INDEPENDENT
-      for (std::size_t i = 0; i < count; ++i) { out[i] = a[i] != 0.0F ? b[i] : c[i]; }
+      for (std::size_t i = 0; i < count; ++i) { out[i] = a[i] != 0 ? b[i] : c[i]; }
       return;
     case Opcode::log:
-      return each_call(a, out, count, [](float x) { return std::log(x); });
+      return each_call(a, out, count, [](Real x) { return std::log(x); });
     case Opcode::tanh:
-      return each_call(a, out, count, [](float x) { return std::tanh(x); });
+      return each_call(a, out, count, [](Real x) { return std::tanh(x); });
     case Opcode::erf:
-      return each_call(a, out, count, [](float x) { return std::erf(x); });
+      return each_call(a, out, count, [](Real x) { return std::erf(x); });
     case Opcode::sin:
-      return each_call(a, out, count, [](float x) { return std::sin(x); });
+      return each_call(a, out, count, [](Real x) { return std::sin(x); });
     case Opcode::cos:
-      return each_call(a, out, count, [](float x) { return std::cos(x); });
+      return each_call(a, out, count, [](Real x) { return std::cos(x); });
     case Opcode::pow:
       for (std::size_t i = 0; i < count; ++i) { out[i] = std::pow(a[i], b[i]); }
       return;
@@ -156,30 +165,31 @@ HAL_HOST_CLONES void apply(Opcode opcode, const float* a, const float* b, const 
   }
 }
 
-HAL_HOST_CLONES void apply(Opcode opcode, const std::int32_t* a, const std::int32_t* b, const std::int32_t* c,
-                           std::int32_t* out, std::size_t count) {
-  using I = std::int32_t;
+template <class I>
+[[gnu::always_inline]] inline void apply_whole(Opcode opcode, const I* a, const I* b, const I* c, I* out,
+                                               std::size_t count) {
+  using W = Wrapping<I>;
   switch (opcode) {
     case Opcode::add:
-      return each(a, b, out, count, plus);
+      return each(a, b, out, count, W::plus);
     case Opcode::sub:
-      return each(a, b, out, count, minus);
+      return each(a, b, out, count, W::minus);
     case Opcode::mul:
-      return each(a, b, out, count, times);
-    case Opcode::div:  // widened: the least integer by -1 wraps
-      for (std::size_t i = 0; i < count; ++i) { out[i] = b[i] == 0 ? 0 : wrap(std::int64_t{a[i]} / b[i]); }
+      return each(a, b, out, count, W::times);
+    case Opcode::div:
+      for (std::size_t i = 0; i < count; ++i) { out[i] = W::quotient(a[i], b[i]); }
       return;
     case Opcode::mod:
-      for (std::size_t i = 0; i < count; ++i) { out[i] = b[i] == 0 ? 0 : wrap(std::int64_t{a[i]} % b[i]); }
+      for (std::size_t i = 0; i < count; ++i) { out[i] = W::rest(a[i], b[i]); }
       return;
     case Opcode::min:
       return each(a, b, out, count, [](I x, I y) { return x < y ? x : y; });
     case Opcode::max:
       return each(a, b, out, count, [](I x, I y) { return x > y ? x : y; });
     case Opcode::neg:
-      return each(a, out, count, [](I x) { return minus(0, x); });
+      return each(a, out, count, [](I x) { return W::minus(0, x); });
     case Opcode::abs:
-      return each(a, out, count, [](I x) { return x < 0 ? minus(0, x) : x; });
+      return each(a, out, count, [](I x) { return x < 0 ? W::minus(0, x) : x; });
     case Opcode::eq:
       return each(a, b, out, count, [](I x, I y) { return x == y ? 1 : 0; });
     case Opcode::ne:
@@ -205,6 +215,25 @@ HAL_HOST_CLONES void apply(Opcode opcode, const std::int32_t* a, const std::int3
     default:
       return;  // verification lets no floating-only instruction into integer code
   }
+}
+
+}  // namespace
+
+HAL_HOST_CLONES void apply(Opcode opcode, const float* a, const float* b, const float* c, float* out,
+                           std::size_t count) {
+  apply_real(opcode, a, b, c, out, count);
+}
+HAL_HOST_CLONES void apply(Opcode opcode, const double* a, const double* b, const double* c, double* out,
+                           std::size_t count) {
+  apply_real(opcode, a, b, c, out, count);
+}
+HAL_HOST_CLONES void apply(Opcode opcode, const std::int32_t* a, const std::int32_t* b, const std::int32_t* c,
+                           std::int32_t* out, std::size_t count) {
+  apply_whole(opcode, a, b, c, out, count);
+}
+HAL_HOST_CLONES void apply(Opcode opcode, const std::int64_t* a, const std::int64_t* b, const std::int64_t* c,
+                           std::int64_t* out, std::size_t count) {
+  apply_whole(opcode, a, b, c, out, count);
 }
 
 }  // namespace hal::host

@@ -12,7 +12,10 @@ namespace hal::host {
 // out[i] = opcode(a[i], b[i], c[i]) for as many operands as the opcode takes; the others may be null. `out` may be any
 // of the operands, but not overlap one in part.
 void apply(graph::Opcode opcode, const float* a, const float* b, const float* c, float* out, std::size_t count);
+void apply(graph::Opcode opcode, const double* a, const double* b, const double* c, double* out, std::size_t count);
 void apply(graph::Opcode opcode, const std::int32_t* a, const std::int32_t* b, const std::int32_t* c, std::int32_t* out,
+           std::size_t count);
+void apply(graph::Opcode opcode, const std::int64_t* a, const std::int64_t* b, const std::int64_t* c, std::int64_t* out,
            std::size_t count);
 
 }  // namespace hal::host

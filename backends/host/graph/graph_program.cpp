@@ -49,24 +49,6 @@ StepResult make_step(const graph::View& view, std::size_t i) {
                     fmt::format("{} is an operation that the host does not know", view.node_label(i)));
 }
 
-Result<void> check_types(const graph::View& view) {
-  for (std::size_t t = 0; t < view.parameter_count(); ++t) {
-    const graph::Tensor& tensor = view.tensor(t);
-    if (is_supported(tensor.dtype)) { continue; }
-    return kit::error(kOrigin, HAL_UNSUPPORTED,
-                      fmt::format("parameter {} (\"{}\") has type {}; the host has f32, bf16, i32, i8, u8 and bool", t,
-                                  tensor.name, dtype_name(tensor.dtype)));
-  }
-  for (std::size_t i = 0; i < view.nodes().size(); ++i) {
-    const graph::Tensor& out = view.tensor(view.nodes()[i].output);
-    if (is_supported(out.dtype)) { continue; }
-    return kit::error(kOrigin, HAL_UNSUPPORTED,
-                      fmt::format("{} has type {}; the host has f32, bf16, i32, i8, u8 and bool", view.node_label(i),
-                                  dtype_name(out.dtype)));
-  }
-  return {};
-}
-
 struct FreeAligned {
   void operator()(std::byte* bytes) const { ::operator delete[](bytes, std::align_val_t{64}); }
 };
@@ -151,7 +133,7 @@ class GraphProgram final : public Program {
 
 Result<void> check_graph(std::span<const std::byte> image) {
   HAL_TRY(const graph::View view, graph::View::verify(image));
-  return check_types(view);
+  return {};
 }
 
 Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image) {
@@ -159,7 +141,6 @@ Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image) {
   GraphProgram::Bytes bytes(new (std::align_val_t{64}) std::byte[image.size()]);
   std::memcpy(bytes.get(), image.data(), image.size());
   HAL_TRY(graph::View view, graph::View::verify({bytes.get(), image.size()}));
-  HAL_CHECK(check_types(view));
   HAL_TRY(graph::Plan plan, graph::plan_memory(view));
   auto program = std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(plan));
   HAL_CHECK(program->make_steps());

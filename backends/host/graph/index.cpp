@@ -60,6 +60,16 @@ class GatherStep final : public Step {
     const std::byte* indices = context.tensors[node_.inputs[1]];
     std::byte* target = context.tensors[node_.output];
     HAL_CHECK(check_indices(indices, count_, rows_.axis, label_));
+    if (out_.dtype == DType::i4) {
+      std::memset(target, 0, out_.bytes);
+      for (std::int64_t outer = 0, to = 0; outer < rows_.outer; ++outer) {
+        for (std::int64_t j = 0; j < count_; ++j, to += rows_.inner) {
+          move_i4(source, (outer * rows_.axis + index_at(indices, j)) * rows_.inner, 1, target, to, 1,
+                  static_cast<std::size_t>(rows_.inner));
+        }
+      }
+      return {};
+    }
     const std::size_t row = static_cast<std::size_t>(rows_.inner) * size_of(out_.dtype);
     for (std::int64_t outer = 0; outer < rows_.outer; ++outer) {
       for (std::int64_t j = 0; j < count_; ++j) {
@@ -107,6 +117,7 @@ class ScatterStep final : public Step {
       for (std::int64_t i = 0; i < out_.elements; ++i) { sums[i] = graph::load_element(out_.dtype, base, i); }
     } else {
       std::memcpy(target, base, out_.bytes);
+      if (out_.dtype == DType::i4 && out_.elements % 2 != 0) { target[out_.bytes - 1] &= std::byte{0x0F}; }
     }
     std::int64_t next = 0;
     for (std::int64_t outer = 0; outer < rows_.outer; ++outer) {
@@ -128,16 +139,20 @@ class ScatterStep final : public Step {
   void place(std::int64_t to, std::int64_t from, const std::byte* updates, std::byte* target, double* sums) const {
     const auto size = static_cast<std::int64_t>(size_of(out_.dtype));
     if (mode_ == graph::ScatterMode::set) {
+      if (out_.dtype == DType::i4) {
+        move_i4(updates, from, 1, target, to, 1, static_cast<std::size_t>(rows_.inner));
+        return;
+      }
       std::memcpy(target + to * size, updates + from * size, static_cast<std::size_t>(rows_.inner * size));
       return;
     }
     for (std::int64_t k = 0; k < rows_.inner; ++k) {
-      const double update = graph::load_element(out_.dtype, updates, from + k);
       if (wide()) {
-        sums[to + k] += update;
+        sums[to + k] += graph::load_element(out_.dtype, updates, from + k);
       } else {
-        const auto sum = static_cast<std::int64_t>(graph::load_element(out_.dtype, target, to + k) + update);
-        graph::store_wrapped(out_.dtype, target, to + k, sum);
+        const auto sum = static_cast<std::uint64_t>(graph::load_integer(out_.dtype, target, to + k)) +
+                         static_cast<std::uint64_t>(graph::load_integer(out_.dtype, updates, from + k));
+        graph::store_wrapped(out_.dtype, target, to + k, static_cast<std::int64_t>(sum));
       }
     }
   }

@@ -42,16 +42,44 @@ template <class T, class Out, class Make>
 template <class Out>
 [[gnu::always_inline]] inline void load_any(DType type, const std::byte* data, std::int64_t index, std::int64_t stride,
                                             std::size_t count, Out* out) {
+  constexpr bool kFloating = std::is_floating_point_v<Out>;
   const auto plain = [](auto value) { return static_cast<Out>(value); };
+  // Maps do not mix the families, so floating elements are never asked for as integers; and what is wider than the
+  // type of computation never arises.
   switch (type) {
+    case DType::f64:
+      if constexpr (std::is_same_v<Out, double>) { load_as<double>(data, index, stride, count, out, plain); }
+      break;
     case DType::f32:
-      // Never asked for as integers: maps do not mix the families.
-      if constexpr (std::is_same_v<Out, float>) { load_as<float>(data, index, stride, count, out, plain); }
+      if constexpr (kFloating) { load_as<float>(data, index, stride, count, out, plain); }
+      break;
+    case DType::f16:
+      if constexpr (kFloating) {
+        load_as<std::uint16_t>(data, index, stride, count, out,
+                               [](std::uint16_t bits) { return static_cast<Out>(graph::F16::decode(bits)); });
+      }
       break;
     case DType::bf16:
-      if constexpr (std::is_same_v<Out, float>) {
+      if constexpr (kFloating) {
         load_as<std::uint16_t>(data, index, stride, count, out,
-                               [](std::uint16_t bits) { return graph::bf16_to_float(bits); });
+                               [](std::uint16_t bits) { return static_cast<Out>(graph::bf16_to_float(bits)); });
+      }
+      break;
+    case DType::f8e4m3:
+      if constexpr (kFloating) {
+        load_as<std::uint8_t>(data, index, stride, count, out,
+                              [](std::uint8_t bits) { return static_cast<Out>(graph::F8E4M3::decode(bits)); });
+      }
+      break;
+    case DType::f8e5m2:
+      if constexpr (kFloating) {
+        load_as<std::uint8_t>(data, index, stride, count, out,
+                              [](std::uint8_t bits) { return static_cast<Out>(graph::F8E5M2::decode(bits)); });
+      }
+      break;
+    case DType::i64:
+      if constexpr (std::is_same_v<Out, std::int64_t>) {
+        load_as<std::int64_t>(data, index, stride, count, out, plain);
       }
       break;
     case DType::i32:
@@ -59,6 +87,14 @@ template <class Out>
       break;
     case DType::i8:
       load_as<std::int8_t>(data, index, stride, count, out, plain);
+      break;
+    case DType::i4:
+      for (std::int64_t i = 0; i < static_cast<std::int64_t>(count); ++i) {
+        const std::int64_t at = index + i * stride;
+        const auto twice = static_cast<std::uint32_t>(read<std::uint8_t>(data, at / 2));
+        const std::uint32_t low = (twice >> (at % 2 != 0 ? 4U : 0U)) & 15U;
+        out[i] = static_cast<Out>(static_cast<std::int32_t>(low ^ 8U) - 8);
+      }
       break;
     case DType::u8:
       load_as<std::uint8_t>(data, index, stride, count, out, plain);
@@ -69,72 +105,135 @@ template <class Out>
   }
 }
 
-}  // namespace
+template <class T, class From, class Make>
+[[gnu::always_inline]] inline void store_as(std::byte* data, std::int64_t index, std::size_t count, const From* from,
+                                            Make make) {
+  std::byte* to = data + index * static_cast<std::int64_t>(sizeof(T));
+  const auto n = static_cast<std::int64_t>(count);
+  for (std::int64_t i = 0; i < n; ++i) { write(to, i, static_cast<T>(make(from[i]))); }
+}
 
-bool is_supported(DType type) {
-  switch (type) {
-    case DType::f32:
-    case DType::bf16:
-    case DType::i32:
-    case DType::i8:
-    case DType::u8:
-    case DType::boolean:
-      return true;
-    default:
-      return false;
+// The low half of a byte first, and with it a 0 in the high half.
+template <class From, class Make>
+[[gnu::always_inline]] inline void store_i4(std::byte* data, std::int64_t index, std::size_t count, const From* from,
+                                            Make make) {
+  std::byte* to = data + index / 2;
+  for (std::size_t i = 0; i < count; i += 2) {
+    const std::uint32_t low = static_cast<std::uint32_t>(make(from[i])) & 15U;
+    const std::uint32_t high = i + 1 < count ? static_cast<std::uint32_t>(make(from[i + 1])) & 15U : 0U;
+    to[i / 2] = static_cast<std::byte>(low | high << 4U);
   }
 }
+
+// Truncated and saturated, NaN 0: comparisons that are false for NaN.
+template <class Real>
+[[gnu::always_inline]] inline std::int32_t saturated(Real value, std::int32_t lowest, std::int32_t highest) {
+  const auto low = static_cast<Real>(lowest);
+  const auto high = static_cast<Real>(highest);
+  const Real inside = value > low ? (value < high ? value : high) : low;
+  return value == value ? static_cast<std::int32_t>(inside) : 0;
+}
+
+template <class Real>
+[[gnu::always_inline]] inline void store_real(DType type, std::byte* data, std::int64_t index, std::size_t count,
+                                              const Real* from) {
+  constexpr bool kSingle = std::is_same_v<Real, float>;
+  // A float of odd last place where a double has more bits: rounding that again is as rounding once.
+  const auto narrowed = [](Real value) {
+    if constexpr (kSingle) {
+      return value;
+    } else {
+      return graph::round_to_odd(value);
+    }
+  };
+  switch (type) {
+    case DType::f64:
+      return store_as<double>(data, index, count, from, [](Real value) { return value; });
+    case DType::f32:
+      return store_as<float>(data, index, count, from, [](Real value) { return value; });
+    case DType::f16:
+      return store_as<std::uint16_t>(data, index, count, from,
+                                     [&](Real value) { return graph::F16::encode(narrowed(value)); });
+    case DType::bf16:
+      return store_as<std::uint16_t>(data, index, count, from,
+                                     [&](Real value) { return graph::float_to_bf16(narrowed(value)); });
+    case DType::f8e4m3:
+      return store_as<std::uint8_t>(data, index, count, from,
+                                    [&](Real value) { return graph::F8E4M3::encode(narrowed(value)); });
+    case DType::f8e5m2:
+      return store_as<std::uint8_t>(data, index, count, from,
+                                    [&](Real value) { return graph::F8E5M2::encode(narrowed(value)); });
+    case DType::i8:
+      return store_as<std::int8_t>(data, index, count, from, [](Real value) { return saturated(value, -128, 127); });
+    case DType::u8:
+      return store_as<std::uint8_t>(data, index, count, from, [](Real value) { return saturated(value, 0, 255); });
+    case DType::i4:
+      return store_i4(data, index, count, from, [](Real value) { return saturated(value, -8, 7); });
+    case DType::boolean:
+      return store_as<std::uint8_t>(data, index, count, from, [](Real value) { return value != 0 ? 1 : 0; });
+    default:  // i32 and i64, whose limits are not floats
+      for (std::size_t i = 0; i < count; ++i) {
+        graph::store_element(type, data, index + static_cast<std::int64_t>(i), static_cast<double>(from[i]));
+      }
+  }
+}
+
+template <class Whole>
+[[gnu::always_inline]] inline void store_whole(DType type, std::byte* data, std::int64_t index, std::size_t count,
+                                               const Whole* from) {
+  const auto bits = [](Whole value) { return static_cast<std::uint64_t>(value); };
+  switch (type) {
+    case DType::i64:
+      return store_as<std::int64_t>(data, index, count, from, [](Whole value) { return value; });
+    case DType::i32:
+      return store_as<std::uint32_t>(data, index, count, from, bits);
+    case DType::i8:
+    case DType::u8:
+      return store_as<std::uint8_t>(data, index, count, from, bits);
+    case DType::i4:
+      return store_i4(data, index, count, from, bits);
+    case DType::boolean:
+      return store_as<std::uint8_t>(data, index, count, from, [](Whole value) { return value != 0 ? 1 : 0; });
+    default:
+      for (std::size_t i = 0; i < count; ++i) {
+        graph::store_integer(type, data, index + static_cast<std::int64_t>(i), from[i]);
+      }
+  }
+}
+
+}  // namespace
 
 HAL_HOST_CLONES void load_line(DType type, const std::byte* data, std::int64_t index, std::int64_t stride,
                                std::size_t count, float* out) {
   load_any(type, data, index, stride, count, out);
 }
-
+HAL_HOST_CLONES void load_line(DType type, const std::byte* data, std::int64_t index, std::int64_t stride,
+                               std::size_t count, double* out) {
+  load_any(type, data, index, stride, count, out);
+}
 HAL_HOST_CLONES void load_line(DType type, const std::byte* data, std::int64_t index, std::int64_t stride,
                                std::size_t count, std::int32_t* out) {
   load_any(type, data, index, stride, count, out);
 }
-
-HAL_HOST_CLONES void store_line(DType type, std::byte* data, std::int64_t index, std::size_t count, const float* from) {
-  const auto n = static_cast<std::int64_t>(count);
-  switch (type) {
-    case DType::f32:
-      std::memcpy(data + index * 4, from, count * 4);
-      break;
-    case DType::bf16:
-      for (std::int64_t i = 0; i < n; ++i) { write(data, index + i, graph::float_to_bf16(from[i])); }
-      break;
-    case DType::boolean:
-      for (std::int64_t i = 0; i < n; ++i) {
-        write(data, index + i, static_cast<std::uint8_t>(from[i] != 0.0F ? 1 : 0));
-      }
-      break;
-    default:
-      for (std::int64_t i = 0; i < n; ++i) {
-        graph::store_element(type, data, index + i, static_cast<double>(from[i]));
-      }
-  }
+HAL_HOST_CLONES void load_line(DType type, const std::byte* data, std::int64_t index, std::int64_t stride,
+                               std::size_t count, std::int64_t* out) {
+  load_any(type, data, index, stride, count, out);
 }
 
+HAL_HOST_CLONES void store_line(DType type, std::byte* data, std::int64_t index, std::size_t count, const float* from) {
+  store_real(type, data, index, count, from);
+}
+HAL_HOST_CLONES void store_line(DType type, std::byte* data, std::int64_t index, std::size_t count,
+                                const double* from) {
+  store_real(type, data, index, count, from);
+}
 HAL_HOST_CLONES void store_line(DType type, std::byte* data, std::int64_t index, std::size_t count,
                                 const std::int32_t* from) {
-  const auto n = static_cast<std::int64_t>(count);
-  switch (type) {
-    case DType::i32:
-      std::memcpy(data + index * 4, from, count * 4);
-      break;
-    case DType::i8:
-    case DType::u8:
-      for (std::int64_t i = 0; i < n; ++i) {
-        write(data, index + i, static_cast<std::uint8_t>(static_cast<std::uint32_t>(from[i]) & 0xffU));
-      }
-      break;
-    case DType::boolean:
-      for (std::int64_t i = 0; i < n; ++i) { write(data, index + i, static_cast<std::uint8_t>(from[i] != 0 ? 1 : 0)); }
-      break;
-    default:
-      for (std::int64_t i = 0; i < n; ++i) { graph::store_element(type, data, index + i, from[i]); }
-  }
+  store_whole(type, data, index, count, from);
+}
+HAL_HOST_CLONES void store_line(DType type, std::byte* data, std::int64_t index, std::size_t count,
+                                const std::int64_t* from) {
+  store_whole(type, data, index, count, from);
 }
 
 void move_line(std::size_t size, const std::byte* from, std::int64_t from_stride, std::byte* to, std::int64_t to_stride,
@@ -153,6 +252,14 @@ void move_line(std::size_t size, const std::byte* from, std::int64_t from_stride
     take(std::uint64_t{});
   } else {
     take(std::uint8_t{});
+  }
+}
+
+void move_i4(const std::byte* from, std::int64_t from_index, std::int64_t from_stride, std::byte* to,
+             std::int64_t to_index, std::int64_t to_stride, std::size_t count) {
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(count); ++i) {
+    graph::store_wrapped(DType::i4, to, to_index + i * to_stride,
+                         graph::load_integer(DType::i4, from, from_index + i * from_stride));
   }
 }
 

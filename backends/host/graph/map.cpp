@@ -111,10 +111,16 @@ class MapStep final : public Step {
 
 StepResult make_map(const graph::View& view, std::size_t i) {
   const graph::Node& node = view.nodes()[i];
-  if (node.as<graph::MapAttributes>().integer) {
-    return StepResult(std::make_unique<MapStep<std::int32_t>>(view, node));
+  switch (node.as<graph::MapAttributes>().compute) {
+    case DType::f64:
+      return StepResult(std::make_unique<MapStep<double>>(view, node));
+    case DType::i64:
+      return StepResult(std::make_unique<MapStep<std::int64_t>>(view, node));
+    case DType::i32:
+      return StepResult(std::make_unique<MapStep<std::int32_t>>(view, node));
+    default:
+      return StepResult(std::make_unique<MapStep<float>>(view, node));
   }
-  return StepResult(std::make_unique<MapStep<float>>(view, node));
 }
 
 }  // namespace hal::host

@@ -69,4 +69,9 @@ HAL_HOST_CLONES void multiply(const std::uint32_t* a, const std::uint32_t* b, st
   multiply_any(a, b, c, m, n, k);
 }
 
+HAL_HOST_CLONES void multiply(const std::uint64_t* a, const std::uint64_t* b, std::uint64_t* c, std::int64_t m,
+                              std::int64_t n, std::int64_t k) {
+  multiply_any(a, b, c, m, n, k);
+}
+
 }  // namespace hal::host

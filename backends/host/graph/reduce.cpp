@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums, products and extremes along axes. Floating sums and products are held in double, so their error does not grow
-// with the length; integers wrap at 32 bits, which is what any wider accumulator stores as well.
+// with the length; integers wrap at the 32 or 64 bits of their accumulator.
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "graph/element.hpp"
@@ -18,8 +19,14 @@ namespace {
 
 using graph::ReduceOp;
 using Wrapping = std::uint32_t;
+using WrappingLong = std::uint64_t;
 
 constexpr std::size_t kBlock = 1024;
+
+// double stays double.
+template <class Held>
+using SignedOf =
+    typename std::conditional_t<std::is_same_v<Held, double>, std::type_identity<double>, std::make_signed<Held>>::type;
 
 template <class Held>
 Held identity(ReduceOp op) {
@@ -31,15 +38,15 @@ Held identity(ReduceOp op) {
       return 1;
     case ReduceOp::max:
       return kReal ? static_cast<Held>(-std::numeric_limits<double>::infinity())
-                   : static_cast<Held>(std::numeric_limits<std::int32_t>::min());
+                   : static_cast<Held>(std::numeric_limits<SignedOf<Held>>::min());
     case ReduceOp::min:
       return kReal ? static_cast<Held>(std::numeric_limits<double>::infinity())
-                   : static_cast<Held>(std::numeric_limits<std::int32_t>::max());
+                   : static_cast<Held>(std::numeric_limits<SignedOf<Held>>::max());
   }
   return 0;
 }
 
-// NaN stays. Wrapping values hold the bits of an i32.
+// NaN stays. Unsigned values hold the bits of signed ones.
 template <class Held>
 [[gnu::always_inline]] inline Held combine(ReduceOp op, Held a, Held b) {
   if (op == ReduceOp::sum) { return a + b; }
@@ -48,7 +55,7 @@ template <class Held>
     if (op == ReduceOp::max) { return !(a <= b) && b == b ? a : b; }
     return !(a >= b) && b == b ? a : b;
   } else {
-    const auto x = static_cast<std::int32_t>(a), y = static_cast<std::int32_t>(b);
+    const auto x = static_cast<SignedOf<Held>>(a), y = static_cast<SignedOf<Held>>(b);
     return op == ReduceOp::max ? (x > y ? a : b) : (x < y ? a : b);
   }
 }
@@ -107,13 +114,25 @@ template <class Held, class T>
 HAL_HOST_CLONES double fold_line(ReduceOp op, const float* line, std::size_t count) {
   return fold_any<double>(op, line, count);
 }
+HAL_HOST_CLONES double fold_line(ReduceOp op, const double* line, std::size_t count) {
+  return fold_any<double>(op, line, count);
+}
 HAL_HOST_CLONES Wrapping fold_line(ReduceOp op, const std::int32_t* line, std::size_t count) {
   return fold_any<Wrapping>(op, line, count);
+}
+HAL_HOST_CLONES WrappingLong fold_line(ReduceOp op, const std::int64_t* line, std::size_t count) {
+  return fold_any<WrappingLong>(op, line, count);
 }
 HAL_HOST_CLONES void merge_line(ReduceOp op, const float* line, std::size_t count, double* held) {
   merge_any(op, line, count, held);
 }
+HAL_HOST_CLONES void merge_line(ReduceOp op, const double* line, std::size_t count, double* held) {
+  merge_any(op, line, count, held);
+}
 HAL_HOST_CLONES void merge_line(ReduceOp op, const std::int32_t* line, std::size_t count, Wrapping* held) {
+  merge_any(op, line, count, held);
+}
+HAL_HOST_CLONES void merge_line(ReduceOp op, const std::int64_t* line, std::size_t count, WrappingLong* held) {
   merge_any(op, line, count, held);
 }
 
@@ -141,14 +160,15 @@ class ReduceStep final : public Step {
         loops_(loops_of(in_, node.as<graph::ReduceAttributes>())) {}
 
   std::uint64_t scratch_bytes() const override {
-    return static_cast<std::uint64_t>(out_.elements) * sizeof(Held) + kBlock * sizeof(T);
+    return static_cast<std::uint64_t>(out_.elements) * sizeof(Held) + kBlock * sizeof(T) + alignof(T);
   }
   double cost_ns() const override { return static_cast<double>(in_.elements) * 0.5; }
 
   Result<void> run(const RunContext& context) const override {
     auto* held = reinterpret_cast<Held*>(context.scratch);
     const auto outputs = static_cast<std::size_t>(out_.elements);
-    T* line = reinterpret_cast<T*>(held + outputs);
+    const std::size_t held_bytes = (outputs * sizeof(Held) + alignof(T) - 1) / alignof(T) * alignof(T);
+    T* line = reinterpret_cast<T*>(context.scratch + held_bytes);
     std::fill_n(held, outputs, identity<Held>(op_));
     const std::int64_t out_stride = loops_.inner_stride(1);
     loops_.each_line([&](const auto& at) {
@@ -166,14 +186,7 @@ class ReduceStep final : public Step {
         done += count;
       }
     });
-    for (std::size_t i = 0; i < outputs; ++i) {
-      if constexpr (std::is_same_v<Held, double>) {
-        graph::store_element(out_.dtype, context.tensors[out_number_], static_cast<std::int64_t>(i), held[i]);
-      } else {
-        graph::store_wrapped(out_.dtype, context.tensors[out_number_], static_cast<std::int64_t>(i),
-                             static_cast<std::int32_t>(held[i]));
-      }
-    }
+    store_line(out_.dtype, context.tensors[out_number_], 0, outputs, reinterpret_cast<const SignedOf<Held>*>(held));
     return {};
   }
 
@@ -189,8 +202,11 @@ class ReduceStep final : public Step {
 
 StepResult make_reduce(const graph::View& view, std::size_t i) {
   const graph::Node& node = view.nodes()[i];
-  if (is_floating(view.tensor(node.inputs[0]).dtype)) {
-    return StepResult(std::make_unique<ReduceStep<float, double>>(view, node));
+  const DType type = view.tensor(node.inputs[0]).dtype;
+  if (type == DType::f64) { return StepResult(std::make_unique<ReduceStep<double, double>>(view, node)); }
+  if (is_floating(type)) { return StepResult(std::make_unique<ReduceStep<float, double>>(view, node)); }
+  if (node.as<graph::ReduceAttributes>().accumulate == DType::i64) {
+    return StepResult(std::make_unique<ReduceStep<std::int64_t, WrappingLong>>(view, node));
   }
   return StepResult(std::make_unique<ReduceStep<std::int32_t, Wrapping>>(view, node));
 }

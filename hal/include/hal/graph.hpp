@@ -106,6 +106,30 @@ inline Expr select(const Expr& condition, const Expr& yes, const Expr& no) {
 
 enum class KeepDims : bool { no = false, yes = true };
 
+/// What a sum is stored as, and what it is summed in. Unset: the operands' type, and the accumulator below.
+///
+///   operands          accumulator (first is the default)
+///   f64               f64
+///   other floating    f32, f64
+///   i64               i64
+///   other integer     i32, i64; bool too
+///
+/// The result is of the operands' type or the accumulator's.
+struct ResultType {
+  std::optional<DType> type;
+  std::optional<DType> accumulate;
+
+  ResultType() = default;
+  ResultType(DType out) : type(out) {}                 // NOLINT: contract("mk,kn->mn", a, b, DType::f32)
+  ResultType(std::optional<DType> out) : type(out) {}  // NOLINT
+  ResultType(DType out, DType accumulator) : type(out), accumulate(accumulator) {}
+  static ResultType accumulated_in(DType accumulator) {
+    ResultType result;
+    result.accumulate = accumulator;
+    return result;
+  }
+};
+
 class GraphBuilder {
  public:
   using Site = std::source_location;
@@ -122,13 +146,14 @@ class GraphBuilder {
   Value constant(DType type, Shape shape, std::span<const std::byte> bytes, Site site = Site::current());
   Value constant(Shape shape, std::span<const float> values, Site site = Site::current());
   Value constant(Shape shape, std::span<const std::int32_t> values, Site site = Site::current());
+  /// Each number stored in `type` as `convert` would from f64.
+  Value constant_from(DType type, Shape shape, std::span<const double> values, Site site = Site::current());
 
   // ---- primitives
 
   /// Einsum of two operands, "bmk,bkn->bmn": a letter for each dimension; letters missing behind the arrow are summed.
-  /// Sums in f32 (i32 for integers). `out` defaults to the operands' type.
-  Value contract(std::string_view einsum, Value left, Value right, std::optional<DType> out = {},
-                 Site site = Site::current());
+  /// Both operands have one type.
+  Value contract(std::string_view einsum, Value left, Value right, ResultType result = {}, Site site = Site::current());
   /// Up to 8 inputs, broadcast against each other. `out` defaults to the first input's type.
   Value map(std::span<const Value> inputs, const Expr& expr, std::optional<DType> out = {},
             Site site = Site::current());
@@ -137,10 +162,10 @@ class GraphBuilder {
     return map(std::span<const Value>(inputs.begin(), inputs.size()), expr, out, site);
   }
   Value reduce(Value x, ReduceOp op, std::span<const std::uint32_t> axes, KeepDims keep = KeepDims::no,
-               std::optional<DType> out = {}, Site site = Site::current());
+               ResultType result = {}, Site site = Site::current());
   Value reduce(Value x, ReduceOp op, std::initializer_list<std::uint32_t> axes, KeepDims keep = KeepDims::no,
-               std::optional<DType> out = {}, Site site = Site::current()) {
-    return reduce(x, op, std::span<const std::uint32_t>(axes.begin(), axes.size()), keep, out, site);
+               ResultType result = {}, Site site = Site::current()) {
+    return reduce(x, op, std::span<const std::uint32_t>(axes.begin(), axes.size()), keep, result, site);
   }
   /// out[i...] = x[offset + sum of i_k * strides[k]], x as one line of elements.
   Value view(Value x, Shape shape, std::int64_t offset, Shape strides, Site site = Site::current());

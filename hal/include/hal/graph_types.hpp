@@ -41,8 +41,8 @@ enum class ScatterMode : std::uint8_t { set = 1, add = 2 };
 enum class Role : std::uint8_t { input = 1, output = 2, constant = 3, intermediate = 4 };
 
 /// Postfix code of map: operands are pushed, an operation pops its operands (the last one on top) and pushes its
-/// result. Floating: computed in f32 and rounded once at the store. Integer: i32, wrapping. Comparisons and logic give
-/// 1 or 0.
+/// result. It is computed in the widest of f64, f32, i64 and i32 that its inputs and output ask for (see
+/// MapAttributes). Floating: rounded once at the store. Integer: each step wraps. Comparisons and logic give 1 or 0.
 enum class Opcode : std::uint8_t {
   input = 1,     // pushes element of input `input`
   constant = 2,  // pushes `constant`
@@ -94,12 +94,15 @@ struct ContractAttributes {
   Labels left{};
   Labels right{};
   Labels out{};
-  DType accumulate{};  // f32 for f32 and bf16, i32 (wrapping) for i32
+  DType accumulate{};  // f32 or f64 for floating operands, i32 or i64 (wrapping) for others; f64 and i64 need their own
 };
 
 struct MapAttributes {
   std::vector<Instruction> code;
-  bool integer = false;           // computed in i32; derived from the tensors' types, not stored
+  // What the code is computed in; derived from the types of inputs and output, not stored. f64 if one of them is f64,
+  // else f32 if one is floating, else i64 if one is i64, else i32.
+  DType compute = DType::f32;
+  bool integer = false;           // compute is i32 or i64
   std::uint32_t stack_depth = 0;  // most values on the stack at once; derived
 };
 
