@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "copy.hpp"
 
-#include <algorithm>
 #include <cstring>
 
 namespace hal::host {
@@ -17,20 +16,6 @@ void fill_bytes(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::ui
   const std::size_t words = bytes / 8;
   for (std::size_t i = 0; i < words; ++i) { std::memcpy(to + i * 8, &pattern, 8); }
   std::memcpy(to + words * 8, &pattern, bytes % 8);
-}
-
-void copy_in_pieces(std::byte* to, const std::byte* from, std::size_t bytes, const kit::Perturb& perturb,
-                    std::uint64_t number) {
-  const std::size_t pieces = std::min<std::size_t>(bytes, 1 + perturb.pick(number, 21, 16));
-  const std::size_t start = perturb.pick(number, 22, pieces);
-  const bool backwards = perturb.pick(number, 23, 2) != 0;
-  for (std::size_t i = 0; i < pieces; ++i) {
-    const std::size_t piece = (backwards ? start + pieces - i : start + i) % pieces;
-    const std::size_t begin = bytes / pieces * piece;
-    const std::size_t end = piece + 1 == pieces ? bytes : bytes / pieces * (piece + 1);
-    std::memcpy(to + begin, from + begin, end - begin);
-    perturb.delay(number + i, 24);
-  }
 }
 
 }  // namespace hal::host

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -41,20 +44,35 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     auto device = std::make_unique<Device>();
     device->driver = static_cast<Driver*>(self);
     device->mode = static_cast<Mode>(mode);
-    if (device->mode == Mode::weak) { device->perturb = kit::Perturb(seed); }
     *out = {};
+    device->uri = "host:0";
+    device->name = device->driver->name;
+    if (device->mode == Mode::weak) {
+      device->seed = seed;
+      device->perturb = kit::Perturb(seed);
+      device->uri += fmt::format("?mode=weak&seed={}", seed);
+      device->name += fmt::format(", weak, seed {}", seed);
+      out->max_batch = 1 + static_cast<std::uint32_t>(device->perturb.pick(0, 18, 4));
+    } else if (device->mode == Mode::minimal) {
+      device->uri += "?mode=minimal";
+      device->name += ", minimal";
+    }
     for (const std::uint32_t op : {HAL_OP_BARRIER, HAL_OP_FILL, HAL_OP_COPY, HAL_OP_RUN, HAL_OP_PREPARE}) {
       out->ops |= 1U << op;
     }
     if (device->mode != Mode::minimal) { out->ops |= 1U << HAL_OP_TIMESTAMP; }
     out->memory_bytes = device->driver->memory_bytes;
     out->info = device->driver->describe();
+    out->info.name = device->name.c_str();
     out->impl = device.release();
     return {};
   });
 }
 
-void device_close(hal_driver*, void* device) { delete &device_of(device); }
+void device_close(hal_driver*, void* device) {
+  give_back_freed(device_of(device));
+  delete &device_of(device);
+}
 
 hal_verdict supports(hal_driver*, void* device, const char* feature) {
   const std::string_view name = feature;
@@ -84,6 +102,23 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
     return kit::no("the host loads host.functions and hal.graph");
   }
   return kit::unknown_feature();
+}
+
+hal_error* report(hal_driver*, void* device, char** out) {
+  return kit::guarded(kOrigin, [&]() -> Result<void> {
+    const Device& self = device_of(device);
+    std::string text =
+        fmt::format(R"({{"device":"{}","name":"{}","memory_used":{},"lanes_made":{})", self.uri, self.name,
+                    self.used_bytes.load(std::memory_order_relaxed), self.lanes.load(std::memory_order_relaxed));
+    if (self.mode == Mode::weak) {
+      text += fmt::format(R"(,"mode":"weak","seed":{},{})", self.seed, self.weak.report());
+    }
+    text += "}";
+    *out = static_cast<char*>(std::malloc(text.size() + 1));
+    if (*out == nullptr) { throw std::bad_alloc(); }
+    std::memcpy(*out, text.c_str(), text.size() + 1);
+    return {};
+  });
 }
 
 std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t* out) {

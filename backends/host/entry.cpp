@@ -49,6 +49,7 @@ hal_driver_ops make_ops() {
   ops.notify = notify;
   ops.help = help;
   ops.lane_cancel = lane_cancel;
+  ops.report = report;
   return ops;
 }
 

@@ -12,6 +12,7 @@
 #include "driver_kit/perturb.hpp"
 #include "driver_kit/verdicts.hpp"
 #include "hal/driver.h"
+#include "weak.hpp"
 
 namespace hal::host {
 
@@ -29,7 +30,11 @@ struct Driver : hal_driver {
 struct Device {
   Driver* driver = nullptr;
   Mode mode = Mode::eager;
-  kit::Perturb perturb;  // on in mode weak only
+  kit::Perturb perturb;    // on in mode weak only
+  std::uint64_t seed = 0;  // of mode weak
+  std::string name, uri;   // as this device was opened: "Host CPU (2 cores), weak, seed 7", "host:0?mode=weak&seed=7"
+  WeakState weak;
+  Quarantine quarantine;
   std::atomic<std::uint64_t> used_bytes{0};
   std::atomic<std::uint64_t> allocations{0}, lanes{0};  // of all time: they number the decisions of mode weak
   kit::Verdicts verdicts;
@@ -50,15 +55,17 @@ void device_describe(hal_driver* self, std::uint32_t i, hal_device_info* out);
 hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_device_traits* out);
 void device_close(hal_driver* self, void* device);
 hal_verdict supports(hal_driver* self, void* device, const char* feature);
+hal_error* report(hal_driver* self, void* device, char** out);
 std::uint32_t number(hal_driver* self, void* device, const char* name, std::uint64_t* out);
 
 // memory.cpp
 inline constexpr std::uint64_t kAlignment = 64;
 hal_error* memory_allocate(hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out);
 void memory_free(hal_driver* self, void* device, const hal_memory* memory);
+void give_back_freed(Device& device);  // what mode weak still keeps
 
 // lane.cpp
-inline constexpr std::uint32_t kRing = 1024, kWeakRing = 4;
+inline constexpr std::uint32_t kRing = 1024;
 hal_error* lane_create(hal_driver* self, void* device, const char* label, void* core, hal_lane** out);
 void lane_destroy(hal_driver* self, void* device, hal_lane* lane);
 std::uint32_t submit(hal_driver* self, hal_lane* lane, std::uint64_t first, const hal_command* commands,

@@ -7,6 +7,7 @@
 #include "driver_kit/software_lane.hpp"
 #include "host.hpp"
 #include "program.hpp"
+#include "weak_lane.hpp"
 
 namespace hal::host {
 
@@ -14,28 +15,17 @@ namespace {
 
 class Executor final : public kit::CommandExecutor {
  public:
-  Executor(const Device& device, std::uint64_t lane)
-      : perturb_(device.perturb.on() ? kit::Perturb(device.perturb.pick(lane, 41, UINT64_MAX)) : kit::Perturb()) {}
-
-  const kit::Perturb& perturb() const { return perturb_; }
-
   hal_error* execute(const hal_command& command) override {
-    ++executed_;
     switch (command.op) {
       case HAL_OP_FILL:
         fill_bytes(address_of(command.as.fill.to), command.as.fill.to.length, command.as.fill.pattern,
                    command.as.fill.pattern_bytes);
         return nullptr;
       case HAL_OP_COPY:
-        if (perturb_.on()) {
-          copy_in_pieces(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length,
-                         perturb_, executed_);
-        } else {
-          std::memcpy(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
-        }
+        std::memcpy(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
         return nullptr;
       case HAL_OP_RUN:
-        return kit::to_c(program(command).run(command, scratch_, perturb_));
+        return kit::to_c(program(command).run(command, scratch_, kit::Perturb()));
       case HAL_OP_PREPARE:
         return kit::to_c(program(command).prepare(command));
       case HAL_OP_TIMESTAMP: {
@@ -67,9 +57,7 @@ class Executor final : public kit::CommandExecutor {
  private:
   static Program& program(const hal_command& command) { return *static_cast<Program*>(command.as.run.program->impl); }
 
-  kit::Perturb perturb_;
   Scratch scratch_;
-  std::uint64_t executed_ = 0;
 };
 
 }  // namespace
@@ -77,26 +65,61 @@ class Executor final : public kit::CommandExecutor {
 hal_error* lane_create(hal_driver* self, void* device, const char* label, void* core, hal_lane** out) {
   return kit::guarded(kOrigin, [&]() -> hal_error* {
     Device& of = device_of(device);
-    auto executor = std::make_unique<Executor>(of, of.lanes.fetch_add(1, std::memory_order_relaxed));
+    if (of.mode == Mode::weak) {
+      *out = new WeakLane(of, of.lanes.fetch_add(1, std::memory_order_relaxed), label, core);
+      return nullptr;
+    }
     kit::LaneOptions options;
-    options.capacity = of.mode == Mode::weak ? kWeakRing : kRing;
+    options.capacity = kRing;
     options.hold_back = of.mode != Mode::minimal;
-    options.perturb = executor->perturb();
-    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::move(executor), options);
+    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::make_unique<Executor>(),
+                                 options);
     return nullptr;
   });
 }
 
-void lane_destroy(hal_driver*, void*, hal_lane* lane) { delete &kit::SoftwareLane::of(lane); }
+namespace {
+
+// The weak lane, or nullptr for one of the kit's.
+WeakLane* weak(hal_lane* lane) {
+  auto* tagged = static_cast<kit::TaggedLane*>(lane);
+  return tagged->tag == WeakLane::kTag ? static_cast<WeakLane*>(tagged) : nullptr;
+}
+
+}  // namespace
+
+void lane_destroy(hal_driver*, void*, hal_lane* lane) {
+  if (WeakLane* of = weak(lane)) {
+    delete of;
+  } else {
+    delete &kit::SoftwareLane::of(lane);
+  }
+}
 
 std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
                      std::uint32_t count) {
+  if (WeakLane* of = weak(lane)) { return of->submit(first, commands, count); }
   return kit::SoftwareLane::of(lane).submit(first, commands, count);
 }
 
-void flush(hal_driver*, hal_lane* lane) { kit::SoftwareLane::of(lane).flush(); }
-void notify(hal_driver*, hal_lane* lane) { kit::SoftwareLane::of(lane).notify(); }
-void help(hal_driver*, hal_lane* lane, std::uint64_t number) { kit::SoftwareLane::of(lane).help(number); }
-void lane_cancel(hal_driver*, hal_lane* lane) { kit::SoftwareLane::of(lane).cancel(); }
+void flush(hal_driver*, hal_lane* lane) {
+  if (WeakLane* of = weak(lane)) { return of->flush(); }
+  kit::SoftwareLane::of(lane).flush();
+}
+
+void notify(hal_driver*, hal_lane* lane) {
+  if (WeakLane* of = weak(lane)) { return of->notify(); }
+  kit::SoftwareLane::of(lane).notify();
+}
+
+void help(hal_driver*, hal_lane* lane, std::uint64_t number) {
+  if (WeakLane* of = weak(lane)) { return of->help(number); }
+  kit::SoftwareLane::of(lane).help(number);
+}
+
+void lane_cancel(hal_driver*, hal_lane* lane) {
+  if (WeakLane* of = weak(lane)) { return of->cancel(); }
+  kit::SoftwareLane::of(lane).cancel();
+}
 
 }  // namespace hal::host

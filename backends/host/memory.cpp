@@ -66,6 +66,11 @@ hal_error* memory_allocate(hal_driver*, void* device, std::uint64_t bytes, hal_m
   const bool mapped = bytes >= kMappedFrom;
   void* impl =
       mapped ? map_pages(mapped_length(bytes)) : std::aligned_alloc(128, (bytes + kSkew + 127U) & ~std::uint64_t{127});
+  if (impl == nullptr && self.mode == Mode::weak) {
+    give_back_freed(self);  // what is only kept must not be what is missing
+    impl = mapped ? map_pages(mapped_length(bytes))
+                  : std::aligned_alloc(128, (bytes + kSkew + 127U) & ~std::uint64_t{127});
+  }
   if (impl == nullptr) {
     const int error_number = errno;
     self.used_bytes.fetch_sub(bytes, std::memory_order_relaxed);
@@ -87,14 +92,42 @@ hal_error* memory_allocate(hal_driver*, void* device, std::uint64_t bytes, hal_m
   return nullptr;
 }
 
-void memory_free(hal_driver*, void* device, const hal_memory* memory) {
-  void* raw = static_cast<std::byte*>(memory->impl) - (device_of(device).mode == Mode::weak ? kSkew : 0);
-  if (memory->bytes >= kMappedFrom) {
-    ::munmap(raw, mapped_length(memory->bytes));
+namespace {
+
+// `impl` as given out, and the bytes asked for.
+void release(void* impl, std::uint64_t bytes, std::uint64_t skew) {
+  void* raw = static_cast<std::byte*>(impl) - skew;
+  if (bytes >= kMappedFrom) {
+    ::munmap(raw, mapped_length(bytes));
   } else {
     std::free(raw);
   }
-  device_of(device).used_bytes.fetch_sub(memory->bytes, std::memory_order_relaxed);
+}
+
+// What mode weak had kept after it was freed.
+void release_kept(Device& device, const Quarantine::Block& block, std::optional<std::uint64_t> written) {
+  if (written) {
+    const std::string text = fmt::format(
+        "{}: memory of {} bytes was written at offset {} after it had been freed; some work was not waited for",
+        device.uri, block.bytes, *written);
+    device.driver->api->log(device.driver->api, HAL_LOG_ERROR, kOrigin, text.c_str());
+  }
+  release(block.begin, block.bytes, kSkew);
+}
+
+}  // namespace
+
+void memory_free(hal_driver*, void* device, const hal_memory* memory) {
+  Device& self = device_of(device);
+  self.used_bytes.fetch_sub(memory->bytes, std::memory_order_relaxed);
+  if (self.mode != Mode::weak) { return release(memory->impl, memory->bytes, 0); }
+  const auto poison = static_cast<int>(0x80U | self.perturb.pick(memory->bytes, 19, 0x80));
+  self.quarantine.keep({static_cast<std::byte*>(memory->impl), memory->bytes, poison},
+                       [&](const Quarantine::Block& block, auto written) { release_kept(self, block, written); });
+}
+
+void give_back_freed(Device& device) {
+  device.quarantine.drain([&](const Quarantine::Block& block, auto written) { release_kept(device, block, written); });
 }
 
 }  // namespace hal::host

@@ -61,6 +61,11 @@ hal_error* program_load(hal_driver*, void*, const hal_image* image, const hal_si
       HAL_TRY(program, load_functions(bytes_of(*image), {signatures, signature_count}));
     } else if (is(*image, "hal.graph")) {
       HAL_TRY(program, load_graph(bytes_of(*image)));
+      if (signature_count == 1) {
+        for (std::uint32_t i = 0; i < signatures->param_count; ++i) {
+          program->directions.push_back(signatures->params[i].direction);
+        }
+      }
     } else {
       return unknown_format(*image);
     }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "driver_kit/software_lane.hpp"
 #include "hal/driver.h"
@@ -35,6 +36,9 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
   virtual ~Program() = default;
+
+  // What a run does to each argument, if it does nothing else; empty if that is not known. Set while loading.
+  std::vector<hal_direction> directions;
 
   // `command` is a RUN or PREPARE of this program, checked by the core. Called from several lanes at once.
   virtual Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) = 0;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/software_lane.hpp"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,6 +9,7 @@
 
 #include "driver_kit/errors.hpp"
 #include "driver_kit/futex.hpp"
+#include "driver_kit/thread.hpp"
 
 namespace hal::kit {
 
@@ -19,27 +18,11 @@ namespace {
 // Salts of Perturb: one for each kind of decision.
 enum Salt : std::uint32_t { kAccept = 1, kBefore, kGrouping, kAfter, kHelp };
 
-// Threads of a library take no signals: those belong to the program's own threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
 }  // namespace
 
 SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, const char* origin, const char* label,
                            std::unique_ptr<CommandExecutor> executor, const LaneOptions& options)
-    : hal_lane{},
+    : TaggedLane{},
       origin_(origin),
       executor_(std::move(executor)),
       options_(options),
@@ -49,11 +32,7 @@ SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, cons
   host = host_api;
   core = core_object;
   wake_at = UINT64_MAX;
-  const SignalsBlocked blocked;
-  worker_ = std::thread([this] { work(); });
-  char name[16] = {};
-  std::strncpy(name, label != nullptr && label[0] != 0 ? label : origin, sizeof(name) - 1);
-  pthread_setname_np(worker_.native_handle(), name);
+  worker_ = start_thread(label != nullptr && label[0] != 0 ? label : origin, [this] { work(); });
 }
 
 SoftwareLane::~SoftwareLane() {

@@ -56,7 +56,12 @@ struct LaneOptions {
   Perturb perturb;
 };
 
-class SoftwareLane final : public hal_lane {
+// A lane that says of which kind it is, for drivers with lanes of several kinds.
+struct TaggedLane : hal_lane {
+  std::uint32_t tag = 0;
+};
+
+class SoftwareLane final : public TaggedLane {
  public:
   static constexpr std::uint64_t kNapNs = 1'000'000;
   static constexpr std::uint32_t kNaps = 50;
