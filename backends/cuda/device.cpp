@@ -150,6 +150,14 @@ std::uint32_t number(hal_driver*, void* device_pointer, const char* name, std::u
     *out = static_cast<std::uint64_t>(device.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK));
   } else if (key == "compute_units") {
     *out = static_cast<std::uint64_t>(device.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
+  } else if (key == "pci.address") {
+    // As hal/topology.h packs it. All zeros is a host bridge's place, never a GPU's: the emulated device has none.
+    const auto part = [&device](CUdevice_attribute which) {
+      return static_cast<std::uint64_t>(device.attribute(which));
+    };
+    *out = part(CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID) << 16U | part(CU_DEVICE_ATTRIBUTE_PCI_BUS_ID) << 8U |
+           part(CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID) << 3U;
+    return *out != 0 ? 1 : 0;
   } else if (key == "compute_capability") {
     *out = static_cast<std::uint64_t>(device.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) * 10 +
                                       device.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));

@@ -142,3 +142,12 @@ foreach(test run_on_a_part run_on_emulated_cuda run_kernel run_kernel_bad_scalar
         run_kernel_on_graph_device run_two_entries run_no_such_part)
   set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
 endforeach()
+
+# -- topology
+if(TARGET hal_topology)
+  hal_cli_test(topology EXIT 0 MATCH "^host:0 .*no PCI address" ARGS topology --svg ${work}/topology.svg)
+  hal_cli_test(topology_synthetic EXIT 0 MATCH "^1 +1 +.* 4-7 +20 +10" ARGS topology --from
+    "synthetic:pack:2 numa:1 core:4 pu:1")
+  hal_cli_test(topology_json EXIT 0 MATCH "\"schema\": \"halyard-topology/1\"" ARGS topology --json)
+  hal_cli_test(topology_bad_source EXIT 1 MATCH "neither .xml:. nor .synthetic:." ARGS topology --from nonsense)
+endif()

@@ -25,5 +25,6 @@ void add_doctor(CLI::App& app, Body& body);
 void add_graph(CLI::App& app, Body& body);
 void add_launch(CLI::App& app, Body& body);
 void add_run(CLI::App& app, Body& body);
+void add_topology(CLI::App& app, Body& body);
 
 }  // namespace hal::cli

@@ -23,6 +23,9 @@ int main(int argc, char** argv) {
   add_launch(app, body);
   add_conformance(app, body);
   add_bench(app, body);
+#if defined(HALYARD_TOPOLOGY)
+  add_topology(app, body);
+#endif
 
   // CLI11 would only say that a subcommand is missing.
   const auto known = [&app](const std::string& name) {

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "topology/machine.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+
+namespace hal::topology {
+namespace {
+
+constexpr std::uint64_t kMostXmlBytes = 64U << 20U;
+
+std::string list_of(hwloc_const_bitmap_t cpus) {
+  if (cpus == nullptr) { return {}; }
+  const int length = hwloc_bitmap_list_snprintf(nullptr, 0, cpus);
+  std::string text(static_cast<std::size_t>(length), '\0');
+  hwloc_bitmap_list_snprintf(text.data(), text.size() + 1, cpus);
+  return text;
+}
+
+std::uint32_t weight_of(hwloc_const_bitmap_t cpus) {
+  return cpus == nullptr ? 0 : static_cast<std::uint32_t>(std::max(0, hwloc_bitmap_weight(cpus)));
+}
+
+std::uint32_t count(hwloc_topology* loaded, hwloc_obj_type_t type) {
+  return static_cast<std::uint32_t>(std::max(0, hwloc_get_nbobjs_by_type(loaded, type)));
+}
+
+hwloc_obj_t nth(hwloc_topology* loaded, hwloc_obj_type_t type, std::uint32_t i) {
+  return hwloc_get_obj_by_type(loaded, type, i);
+}
+
+Result<void> check_file(const std::string& path) {
+  std::error_code problem;
+  const std::uint64_t bytes = std::filesystem::file_size(path, problem);
+  if (problem) {
+    return Error(HAL_NOT_FOUND, fmt::format("the topology file '{}' cannot be read: {}", path, problem.message()));
+  }
+  if (bytes > kMostXmlBytes) {
+    return Error(HAL_OUT_OF_RANGE,
+                 fmt::format("the topology file '{}' has {} bytes; the most is {}", path, bytes, kMostXmlBytes));
+  }
+  return {};
+}
+
+enum class Pci { left_out, read };
+
+// NULL source: this machine.
+Result<Loaded> load(const char* source, Pci pci) {
+  hwloc_topology* made = nullptr;
+  if (hwloc_topology_init(&made) != 0) { return Error(HAL_OUT_OF_HOST_MEMORY, "hwloc cannot begin: no memory"); }
+  Loaded loaded(made);
+  if (pci == Pci::read) {
+    hwloc_topology_set_io_types_filter(made, HWLOC_TYPE_FILTER_KEEP_ALL);
+    hwloc_topology_set_type_filter(made, HWLOC_OBJ_BRIDGE, HWLOC_TYPE_FILTER_KEEP_NONE);
+  }
+  const std::string_view text = source != nullptr ? source : "";
+  if (text.starts_with("synthetic:")) {
+    if (hwloc_topology_set_synthetic(made, source + std::strlen("synthetic:")) != 0) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("hwloc refuses the description '{}'; one that it takes is "
+                                                     "\"synthetic:pack:2 numa:1 core:4 pu:2\"",
+                                                     text));
+    }
+  } else if (text.starts_with("xml:")) {
+    const std::string path(text.substr(std::strlen("xml:")));
+    HAL_CHECK(check_file(path));
+    if (hwloc_topology_set_xml(made, path.c_str()) != 0) {
+      return Error(HAL_INVALID_ARGUMENT,
+                   fmt::format("'{}' is no hwloc topology; make one with: lstopo machine.xml", path));
+    }
+  } else if (source != nullptr) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("the topology source '{}' starts with neither \"xml:\" nor \"synthetic:\"", text));
+  }
+  errno = 0;
+  if (hwloc_topology_load(made) != 0) {
+    if (source != nullptr) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("hwloc cannot make a machine of '{}'", text));
+    }
+    return Error(HAL_UNAVAILABLE, fmt::format("hwloc cannot read this machine: {}", std::strerror(errno)));
+  }
+  return loaded;
+}
+
+std::string pci_text(std::uint64_t address) {
+  return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", address >> 16U, address >> 8U & 0xffU, address >> 3U & 0x1fU,
+                     address & 7U);
+}
+
+}  // namespace
+
+Result<Machine*> Machine::open(const char* source) {
+  HAL_TRY(Loaded loaded, load(source, Pci::left_out));
+  auto* made = new Machine;
+  made->object = {0x48414c54, 1, dispose};
+  made->source_ = source != nullptr ? source : "this machine";
+  made->is_this_machine_ = source == nullptr && hwloc_topology_is_thissystem(loaded.get()) != 0;
+  made->loaded_ = std::move(loaded);
+  made->read_nodes();
+  return made;
+}
+
+void Machine::dispose(hal_object* object) { delete static_cast<Machine*>(reinterpret_cast<hal_topology*>(object)); }
+
+void Machine::read_nodes() {
+  hwloc_topology* loaded = loaded_.get();
+  const std::uint32_t nodes = count(loaded, HWLOC_OBJ_NUMANODE);
+  for (std::uint32_t i = 0; i < nodes; ++i) {
+    hwloc_obj_t found = nth(loaded, HWLOC_OBJ_NUMANODE, i);
+    hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(loaded, HWLOC_OBJ_PACKAGE, found);
+    nodes_.push_back({found->attr->numanode.local_memory, list_of(found->cpuset), weight_of(found->cpuset),
+                      package != nullptr ? package->logical_index : 0, found->os_index});
+  }
+  hwloc_distances_s* table = nullptr;
+  unsigned tables = 1;
+  if (hwloc_distances_get_by_name(loaded, "NUMALatency", &tables, &table, 0) != 0 || tables == 0) { return; }
+  if (table->nbobjs == nodes) {
+    latencies_.resize(std::size_t{nodes} * nodes);
+    for (std::uint32_t from = 0; from < nodes; ++from) {
+      for (std::uint32_t to = 0; to < nodes; ++to) {
+        latencies_[std::size_t{table->objs[from]->logical_index} * nodes + table->objs[to]->logical_index] =
+            table->values[std::size_t{from} * nodes + to];
+      }
+    }
+  }
+  hwloc_distances_release(loaded, table);
+}
+
+hal_topology_info Machine::describe() const {
+  hwloc_topology* loaded = loaded_.get();
+  return {source_.c_str(),
+          is_this_machine_ ? 1U : 0U,
+          count(loaded, HWLOC_OBJ_PACKAGE),
+          static_cast<std::uint32_t>(nodes_.size()),
+          count(loaded, HWLOC_OBJ_CORE),
+          count(loaded, HWLOC_OBJ_PU)};
+}
+
+Result<hal_topology_distance> Machine::distance(std::uint32_t from, std::uint32_t to) const {
+  if (from >= nodes_.size() || to >= nodes_.size()) {
+    return Error(HAL_OUT_OF_RANGE,
+                 fmt::format("a distance from memory node {} to {} of a machine with {}", from, to, nodes_.size()));
+  }
+  if (!latencies_.empty()) { return hal_topology_distance{latencies_[from * nodes_.size() + to], 1}; }
+  return hal_topology_distance{from == to ? 10U : nodes_[from].package == nodes_[to].package ? 15U : 20U, 0};
+}
+
+const char* Machine::keep(std::string text) {
+  for (const std::string& kept : texts_) {
+    if (kept == text) { return kept.c_str(); }
+  }
+  return texts_.emplace_back(std::move(text)).c_str();
+}
+
+// The machine once more, with its PCI devices.
+Result<hwloc_topology*> Machine::with_pci() {
+  if (!pci_) { HAL_TRY(pci_, load(is_this_machine_ ? nullptr : source_.c_str(), Pci::read)); }
+  return pci_.get();
+}
+
+Result<hal_locality> Machine::locate(std::uint64_t pci_address) {
+  const std::lock_guard lock(mutex_);
+  HAL_TRY(hwloc_topology * loaded, with_pci());
+  hwloc_obj_t found = hwloc_get_pcidev_by_busid(
+      loaded, static_cast<unsigned>(pci_address >> 16U), static_cast<unsigned>(pci_address >> 8U & 0xffU),
+      static_cast<unsigned>(pci_address >> 3U & 0x1fU), static_cast<unsigned>(pci_address & 7U));
+  if (found == nullptr) {
+    return Error(HAL_NOT_FOUND, fmt::format("the topology of {} has no PCI device {}; compare with: lspci -D", source_,
+                                            pci_text(pci_address)));
+  }
+  hwloc_obj_t near = hwloc_get_non_io_ancestor_obj(loaded, found);
+  const bool one = hwloc_bitmap_weight(near->nodeset) == 1;
+  std::uint32_t node = HAL_ANY_NODE;
+  for (std::uint32_t i = 0; one && i < nodes_.size(); ++i) {
+    if (nodes_[i].os_index == static_cast<std::uint32_t>(hwloc_bitmap_first(near->nodeset))) { node = i; }
+  }
+  return hal_locality{node, weight_of(near->cpuset), keep(list_of(near->cpuset)), keep("PCI " + pci_text(pci_address))};
+}
+
+hal_locality Machine::nowhere(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  hwloc_const_cpuset_t all = hwloc_topology_get_topology_cpuset(loaded_.get());
+  return {nodes_.size() == 1 ? 0 : HAL_ANY_NODE, weight_of(all), keep(list_of(all)), keep(why)};
+}
+
+Result<hal_locality> Machine::locate(hal_device* device) {
+  std::uint64_t address = 0;
+  if (hal_error* none = hal_device_number(device, "pci.address", &address)) {
+    hal_release(none);
+    const hal_device_info info = hal_device_describe(device);
+    return nowhere(info.is_emulated != 0 ? "emulated: it runs on the host's CPUs" : "its driver names no PCI address");
+  }
+  return locate(address);
+}
+
+Result<void> Machine::pin(std::uint32_t node) const {
+  if (!is_this_machine_) {
+    return Error(HAL_UNSUPPORTED,
+                 fmt::format("pinning a thread by the topology of {}: only this machine's own can", source_));
+  }
+  hwloc_const_cpuset_t cpus = hwloc_topology_get_topology_cpuset(loaded_.get());
+  if (node != HAL_ANY_NODE) {
+    if (node >= nodes_.size() || nodes_[node].cpu_count == 0) {
+      return Error(HAL_OUT_OF_RANGE,
+                   fmt::format("pinning to memory node {}: the machine has {} nodes{}", node, nodes_.size(),
+                               node < nodes_.size() ? ", and this one has no CPU" : ""));
+    }
+    cpus = nth(loaded_.get(), HWLOC_OBJ_NUMANODE, node)->cpuset;
+  }
+  if (hwloc_set_cpubind(loaded_.get(), cpus, HWLOC_CPUBIND_THREAD) != 0) {
+    return Error(HAL_UNAVAILABLE, fmt::format("the system refuses to bind this thread to CPUs {}: {}", list_of(cpus),
+                                              std::strerror(errno)));
+  }
+  return {};
+}
+
+}  // namespace hal::topology
