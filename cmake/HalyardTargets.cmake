@@ -84,8 +84,11 @@ function(hal_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" SKIP_RETURN_CODE 77)
 endfunction()
 
-# hal_fuzz(<name> SOURCE file CORPUS dir [LIBS ...]): with HALYARD_FUZZ a libFuzzer program; always a test that
-# replays the corpus through the same entry point.
+# hal_fuzz(<name> SOURCE file CORPUS dir [LIBS ...]): a test that replays the corpus through the entry point; with
+# HALYARD_FUZZ a libFuzzer program, and a test that runs it for HALYARD_FUZZ_SECONDS. Target `fuzzers` builds them all.
+if(HALYARD_FUZZ)
+  add_custom_target(fuzzers)
+endif()
 function(hal_fuzz name)
   if(NOT HALYARD_TESTS)
     return()
@@ -95,7 +98,14 @@ function(hal_fuzz name)
     add_executable(${name} ${arg_SOURCE})
     target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-    file(WRITE "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${name}.corpus" "${arg_CORPUS}")  # for ./dev fuzz
+    # New findings go to a scratch folder, so that the committed corpus only grows on purpose.
+    set(found "${PROJECT_BINARY_DIR}/found/${name}")
+    file(MAKE_DIRECTORY "${found}")
+    add_test(NAME ${name} COMMAND ${name} -max_total_time=${HALYARD_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=2048
+      -print_final_stats=1 -verbosity=0 -artifact_prefix=${found}/ "${found}" "${arg_CORPUS}")
+    math(EXPR limit "${HALYARD_FUZZ_SECONDS} + 120")
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${limit} LABELS fuzz)
+    add_dependencies(fuzzers ${name})
   else()
     add_executable(${name} ${arg_SOURCE} "${PROJECT_SOURCE_DIR}/cmake/fuzz_replay.cpp")
     add_test(NAME ${name}_corpus COMMAND ${name} "${arg_CORPUS}")
