@@ -25,6 +25,7 @@ struct Pending {
   hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
   void* user = nullptr;
   enum class Call { none, waiting, running, returned } call = Call::none;
+  bool counts = true;  // towards the declared limit: one part of each submission does
   hal_site site{};
   std::vector<hal_point>
       waits;  // guarded by failure_mutex; a wait that ended is {}: a timeline that goes ends its waits first

@@ -131,8 +131,11 @@ bool Queue::device_waits(const hal_point& wait, std::uint64_t next) {
   producer->when(number, [self = Ref<Queue>::share(this), next](const hal_error* error) {
     if (error == nullptr) { return; }
     self->device_->instance().engine().post([self, next, cause = share(error)] {
-      const std::lock_guard lock(self->mutex_);
-      self->timeline_->fail_above(cause, next - 1);
+      {
+        const std::lock_guard lock(self->mutex_);
+        self->timeline_->fail_above(cause, next - 1);
+      }
+      self->advance();
     });
   });
   return true;
@@ -197,48 +200,52 @@ Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const
 Result<std::uint64_t> Queue::submit_unseen(std::span<const hal_command> commands, const hal_sync& sync) {
   thread_local Batch scratch;
   scratch.clear();
-  Batch& batch = scratch;
-  HAL_CHECK(lower(*device_, commands, batch));
-  if (batch.commands.empty()) { batch.commands.push_back(kBarrier); }
-  if (batch.plain) { return submit_plain(batch.commands, sync, Part::first); }
-  Batch mine = std::move(scratch);  // parts submit again from here, which uses the scratch
-  return submit_parts(mine, sync);
+  HAL_CHECK(lower(*device_, commands, scratch));
+  if (scratch.commands.empty()) { scratch.commands.push_back(kBarrier); }
+  return scratch.plain ? submit_plain(scratch.commands, sync) : submit_parts(scratch.commands, sync);
 }
 
-// The declared limit counts submissions: the later parts of one that was accepted always fit.
+// The declared limit counts submissions, however many parts they go in.
 Result<void> Queue::check_limit() const {
-  if (pending_.size() < device_->instance().pending_limit()) { return {}; }
+  if (held_ < device_->instance().pending_limit()) { return {}; }
   return Error(HAL_WOULD_BLOCK,
                fmt::format("queue '{}' on {} holds back {} submissions, its declared limit; wait for one of its points",
-                           label(), device_->uri(), pending_.size()));
+                           label(), device_->uri(), held_));
 }
 
-Result<std::uint64_t> Queue::submit_plain(std::span<const hal_command> commands, const hal_sync& sync, Part part) {
+Result<std::uint64_t> Queue::submit_plain(std::span<const hal_command> commands, const hal_sync& sync) {
   HAL_CHECK(check_points(sync));
   std::uint64_t last = 0;
   {
     const std::lock_guard lock(mutex_);
     if (timeline_->failed()) { return failed_already(); }
     const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
-    last = first + commands.size() - 1;
     const std::vector<hal_point> waits = sync.wait_count != 0 ? unreached(sync, first) : std::vector<hal_point>{};
-    std::uint32_t taken = 0;
     const bool straight = pending_.empty() && waits.empty();
-    if (!straight && part == Part::first) { HAL_CHECK(check_limit()); }
-    timeline_->assigned.store(last, std::memory_order_release);
-    recorder_.note(first, static_cast<std::uint32_t>(commands.size()), commands.front(), sync.where);
-    if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync); }
-    if (straight) { taken = hand_over(first, commands); }
-    if (taken < commands.size()) {
-      auto pending = std::make_shared<Pending>();
-      pending->first = first;
-      pending->taken = taken;
-      if (sync.where != nullptr) { pending->site = *sync.where; }
-      capture(*pending, commands);
-      hold_back(std::move(pending), waits);
-    }
+    if (!straight) { HAL_CHECK(check_limit()); }
+    last = place(commands, waits, straight, commands.front(), sync);
   }
   promise_signals(sync, last);
+  return last;
+}
+
+// Gives commands their numbers and hands them over, or holds them back. Needs the lock; is never refused.
+std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vector<hal_point>& waits, bool straight,
+                           const hal_command& shown, const hal_sync& sync) {
+  const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
+  const std::uint64_t last = first + commands.size() - 1;
+  timeline_->assigned.store(last, std::memory_order_release);
+  recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown, sync.where);
+  if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync); }
+  const std::uint32_t taken = straight ? hand_over(first, commands) : 0;
+  if (taken < commands.size()) {
+    auto pending = std::make_shared<Pending>();
+    pending->first = first;
+    pending->taken = taken;
+    if (sync.where != nullptr) { pending->site = *sync.where; }
+    capture(*pending, commands);
+    hold_back(std::move(pending), waits);
+  }
   return last;
 }
 
@@ -246,6 +253,7 @@ void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_po
   pending->waits = waits;
   pending->unresolved = waits.size() + 1;  // one for ourselves, so that it cannot become ready while we register
   pending_.push_back(pending);
+  ++held_;
   for (std::size_t i = 0; i < waits.size(); ++i) {
     cast(waits[i].timeline)->when(waits[i].value, [self = Ref<Queue>::share(this), pending, i](const hal_error* error) {
       pending->ended(i);
@@ -255,7 +263,8 @@ void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_po
       }
     });
   }
-  if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1) { post_advance(); }
+  // A queue that failed meanwhile lets go of what it holds back without asking what that waits for.
+  if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || timeline_->failed()) { post_advance(); }
 }
 
 void Queue::post_advance() {
@@ -287,15 +296,20 @@ void Queue::advance() {
           hal_release(failure);
         });
       }
-      dropped.push_back(head);
-      pending_.pop_front();
+      dropped.push_back(pop_head());
       continue;
     }
     if (!resolved || !advance_one(*head)) { break; }
-    dropped.push_back(head);
-    pending_.pop_front();
+    dropped.push_back(pop_head());
   }
   if (pending_.empty()) { flush(); }
+}
+
+std::shared_ptr<Pending> Queue::pop_head() {
+  std::shared_ptr<Pending> head = std::move(pending_.front());
+  pending_.pop_front();
+  held_ -= head->counts ? 1U : 0U;
+  return head;
 }
 
 // Moves the head on. True once the lane has all of it.
@@ -394,6 +408,12 @@ void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) {
   lane.fail_lane(
       wrap(error, fmt::format("{} of queue '{}' on {} failed", what, lane.label(), lane.device()->uri()), site)
           .release());
+  Ref<Queue> owner;
+  {
+    const std::lock_guard lock(lane.owner_mutex);
+    if (lane.owner != nullptr) { owner = try_share(lane.owner); }
+  }
+  if (owner) { owner->post_advance(); }  // what it holds back is told now, not when its waits end
 }
 
 }  // namespace hal::core

@@ -23,7 +23,6 @@ struct hal_queue {
 
 namespace hal::core {
 
-struct Buffer;
 struct Pending;
 
 class Queue : public hal_queue {
@@ -40,6 +39,7 @@ class Queue : public hal_queue {
   void cancel();
   // Hands over what has become ready. Called by the engine.
   void advance();
+  void post_advance();
 
   // For explanations: who this queue's next command waits for.
   std::string describe(std::uint64_t number) const;
@@ -57,23 +57,25 @@ class Queue : public hal_queue {
   ~Queue();
   static void dispose(hal_object* object);
 
-  enum class Part { first, later };  // of one submission
+  struct Crossing;
 
   Result<std::uint64_t> submit_unseen(std::span<const hal_command> commands, const hal_sync& sync);
   Result<void> check_points(const hal_sync& sync) const;
-  Result<void> check_limit() const;  // with the lock held
+  Result<void> check_limit() const;  // with the lock held, like every place...()
   bool device_waits(const hal_point& wait, std::uint64_t next);
   std::vector<hal_point> unreached(const hal_sync& sync, std::uint64_t next);
-  Result<std::uint64_t> submit_plain(std::span<const hal_command> commands, const hal_sync& sync, Part part);
-  Result<std::uint64_t> submit_parts(Batch& batch, const hal_sync& sync);
-  Result<std::uint64_t> submit_call(const hal_command& command, const hal_sync& sync, Part part);
-  Result<std::uint64_t> submit_free(const hal_command& command, const hal_sync& sync, Part part);
-  Result<std::uint64_t> copy_across(const hal_command& command, const hal_sync& sync, Part part);
-  bool give_back(Buffer& buffer, std::uint64_t number);
-  std::uint64_t abandon(std::span<const hal_command> commands);
+  Result<std::uint64_t> submit_plain(std::span<const hal_command> commands, const hal_sync& sync);
+  Result<std::uint64_t> submit_parts(std::span<const hal_command> commands, const hal_sync& sync);
+  std::uint64_t place(std::span<const hal_command> commands, const std::vector<hal_point>& waits, bool straight,
+                      const hal_command& shown, const hal_sync& sync);
+  std::uint64_t place_call(const hal_command& command, const std::vector<hal_point>& waits, const hal_sync& sync);
+  Result<std::shared_ptr<Crossing>> prepare_crossing(const hal_command& command) const;
+  std::uint64_t place_crossing(const hal_command& command, const std::shared_ptr<Crossing>& crossing,
+                               std::vector<hal_point> waits, const hal_sync& sync);
+  bool is_straight(const std::vector<hal_point>& waits) const;
   void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
   void promise_signals(const hal_sync& sync, std::uint64_t number);
-  void post_advance();
+  std::shared_ptr<Pending> pop_head();
   bool advance_one(Pending& pending);
   void begin_call(const std::shared_ptr<Pending>& pending);
   std::uint32_t hand_over(std::uint64_t first, std::span<const hal_command> commands);
@@ -83,6 +85,7 @@ class Queue : public hal_queue {
   Ref<Timeline> timeline_;
   mutable std::mutex mutex_;
   std::deque<std::shared_ptr<Pending>> pending_;
+  std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
   std::atomic<bool> advance_posted_{false};
   FlightRecorder recorder_;
 };

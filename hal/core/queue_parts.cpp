@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Submissions with commands that the core carries out itself: host calls, frees, copies between devices.
+//
+// Such a submission goes in parts, and is one piece of work all the same: everything that can be refused or that may
+// take long (memory, lanes of the other device) comes first, then all parts get their numbers under one hold of the
+// lock.
 #include <fmt/format.h>
 
 #include "core/buffer.hpp"
@@ -7,78 +11,127 @@
 #include "core/queue.hpp"
 
 namespace hal::core {
+
+// What a copy between two devices that cannot reach each other needs: host memory, and a lane on each device that is
+// not the queue's own. One device writes the memory, the other reads it, and points join the halves.
+struct Queue::Crossing {
+  std::unique_ptr<unsigned char[]> bytes;
+  Ref<Queue> reader, writer;  // empty: the queue itself
+
+  hal_slice staging(std::uint64_t length) const { return hal_host(bytes.get(), length); }
+};
+
 namespace {
 
-bool is_ours(const Device& device, const hal_command& command) {
-  return command.op == HAL_OP_CALL || command.op == HAL_OP_FREE || crosses_devices(device, command);
+bool is_foreign(const Device& device, const hal_slice& slice) {
+  return slice.buffer != nullptr && slice.buffer->device_impl != device.impl();
 }
+
+// Marks the buffers of a submission's frees as returned, and takes that back unless the submission is accepted.
+class FreeClaims {
+ public:
+  FreeClaims() = default;
+  FreeClaims(const FreeClaims&) = delete;
+  FreeClaims& operator=(const FreeClaims&) = delete;
+  ~FreeClaims() {
+    for (Buffer* buffer : claimed_) { __atomic_store_n(&buffer->returned, false, __ATOMIC_RELEASE); }
+  }
+
+  bool claim(Buffer& buffer) {
+    if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) { return false; }
+    claimed_.push_back(&buffer);
+    return true;
+  }
+  void keep() { claimed_.clear(); }
+
+ private:
+  std::vector<Buffer*> claimed_;
+};
 
 }  // namespace
 
+Result<std::shared_ptr<Queue::Crossing>> Queue::prepare_crossing(const hal_command& command) const {
+  const auto& copy = command.as.copy;
+  auto made = std::make_shared<Crossing>();
+  made->bytes = std::make_unique_for_overwrite<unsigned char[]>(copy.from.length);
+  if (is_foreign(*device_, copy.from)) {
+    HAL_TRY(made->reader, create(*cast(copy.from.buffer)->device, "copy between devices", Use::core));
+  }
+  if (is_foreign(*device_, copy.to)) {
+    HAL_TRY(made->writer, create(*cast(copy.to.buffer)->device, "copy between devices", Use::core));
+  }
+  return made;
+}
+
 // The first part gets the waits, the last the signals; queue order joins the rest.
-Result<std::uint64_t> Queue::submit_parts(Batch& batch, const hal_sync& sync) {
+Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands, const hal_sync& sync) {
   HAL_CHECK(check_points(sync));
-  hal_sync now{sync.waits, nullptr, sync.wait_count, 0, sync.where};
+  std::vector<std::shared_ptr<Crossing>> crossings;
+  FreeClaims frees;
+  for (const hal_command& command : commands) {
+    if (command.op == HAL_OP_FREE && !frees.claim(*cast(command.as.free.buffer))) {
+      return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already");
+    }
+    if (crosses_devices(*device_, command)) {
+      HAL_TRY(auto crossing, prepare_crossing(command));
+      crossings.push_back(std::move(crossing));
+    }
+  }
+  const auto is_ours = [&](const hal_command& command) {
+    return command.op == HAL_OP_CALL || command.op == HAL_OP_FREE || crosses_devices(*device_, command);
+  };
   std::uint64_t last = 0;
-  for (std::size_t at = 0, next = 0; at < batch.commands.size(); at = next) {
-    hal_command& command = batch.commands[at];
-    next = at + 1;
-    while (!is_ours(*device_, command) && next < batch.commands.size() && !is_ours(*device_, batch.commands[next])) {
-      ++next;
+  {
+    const std::lock_guard lock(mutex_);
+    if (timeline_->failed()) { return failed_already(); }
+    HAL_CHECK(check_limit());
+    std::vector<hal_point> waits;
+    if (!crossings.empty() && crosses_devices(*device_, commands.front()) && crossings.front()->reader) {
+      // It is the other device that begins, so a wait that our own could take over would not hold it up.
+      waits.assign(sync.waits, sync.waits + sync.wait_count);
+    } else {
+      waits = unreached(sync, timeline_->assigned.load(std::memory_order_relaxed) + 1);
     }
-    const Part part = at == 0 ? Part::first : Part::later;
-    const Result<std::uint64_t> end = command.op == HAL_OP_CALL   ? submit_call(command, now, part)
-                                      : command.op == HAL_OP_FREE ? submit_free(command, now, part)
-                                      : crosses_devices(*device_, command)
-                                          ? copy_across(command, now, part)
-                                          : submit_plain(std::span(batch.commands).subspan(at, next - at), now, part);
-    if (!end) {
-      if (part == Part::first) { return end.error(); }
-      // Earlier parts were accepted, so the answer is a failed queue, not a refusal.
-      if (!timeline_->failed()) { timeline_->fail(hal::Error(end.error()).release()); }
-      last = abandon(std::span(batch.commands).subspan(at));
-      break;
+    frees.keep();  // from here on nothing is refused: a device that fails meanwhile fails the queue
+    auto crossing = crossings.begin();
+    const std::size_t held_before = pending_.size();
+    for (std::size_t at = 0, next = 0; at < commands.size(); at = next) {
+      const hal_command& command = commands[at];
+      next = at + 1;
+      while (!is_ours(command) && next < commands.size() && !is_ours(commands[next])) { ++next; }
+      const bool ends = next == commands.size();
+      const hal_sync part{at == 0 ? sync.waits : nullptr, ends ? sync.signals : nullptr, at == 0 ? sync.wait_count : 0,
+                          ends ? sync.signal_count : 0, sync.where};
+      if (command.op == HAL_OP_CALL) {
+        last = place_call(command, waits, part);
+      } else if (command.op == HAL_OP_FREE) {
+        hal_command barrier = kBarrier;
+        barrier.label = command.label;
+        last = place({&barrier, 1}, waits, is_straight(waits), command, part);
+        Buffer& buffer = *cast(command.as.free.buffer);
+        buffer.pool->put_after(buffer.memory, timeline_, last);
+      } else if (crosses_devices(*device_, command)) {
+        last = place_crossing(command, *crossing++, waits, part);
+      } else {
+        last = place(commands.subspan(at, next - at), waits, is_straight(waits), command, part);
+      }
+      waits.clear();
     }
-    last = *end;
-    now.waits = nullptr;
-    now.wait_count = 0;
+    for (std::size_t i = held_before + 1; i < pending_.size(); ++i) {
+      pending_[i]->counts = false;
+      --held_;
+    }
   }
   promise_signals(sync, last);
   return last;
 }
 
-// The queue failed while this submission was on its way in parts, perhaps by its own host call. What is left takes its
-// numbers, which are lost; answering with an error now would deny the parts that were accepted.
-std::uint64_t Queue::abandon(std::span<const hal_command> commands) {
-  const std::lock_guard lock(mutex_);
-  std::uint64_t last = timeline_->assigned.load(std::memory_order_relaxed);
-  for (const hal_command& command : commands) {
-    ++last;
-    if (command.op == HAL_OP_CALL) {
-      device_->instance().workers().post(
-          [function = command.as.call.function, user = command.as.call.user, failure = timeline_->failure()] {
-            hal_release(function(user, failure));
-            hal_release(failure);
-          });
-    } else if (command.op == HAL_OP_FREE) {
-      give_back(*cast(command.as.free.buffer), last);
-    }
-  }
-  timeline_->assigned.store(last, std::memory_order_release);
-  return last;
+// A driver may report a failure at any time, also between two parts: what is left is then held back, and told.
+bool Queue::is_straight(const std::vector<hal_point>& waits) const {
+  return pending_.empty() && waits.empty() && !timeline_->failed();
 }
 
-// Returns a buffer's memory to its pool once the lane has passed `number`; once only.
-bool Queue::give_back(Buffer& buffer, std::uint64_t number) {
-  if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) { return false; }
-  buffer.pool->put_after(buffer.memory, timeline_, number);
-  return true;
-}
-
-Result<std::uint64_t> Queue::submit_call(const hal_command& command, const hal_sync& sync, Part part) {
-  const std::lock_guard lock(mutex_);
-  if (timeline_->failed()) { return failed_already(); }
-  if (part == Part::first) { HAL_CHECK(check_limit()); }
+std::uint64_t Queue::place_call(const hal_command& command, const std::vector<hal_point>& waits, const hal_sync& sync) {
   auto pending = std::make_shared<Pending>();
   const std::uint64_t number = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   pending->function = command.as.call.function;
@@ -86,7 +139,6 @@ Result<std::uint64_t> Queue::submit_call(const hal_command& command, const hal_s
   pending->call = Pending::Call::waiting;
   pending->commands.push_back(kBarrier);
   if (sync.where != nullptr) { pending->site = *sync.where; }
-  const std::vector<hal_point> waits = unreached(sync, number);
   timeline_->assigned.store(number, std::memory_order_release);
   recorder_.note(number, 1, command, sync.where);
   if (Observer* observer = device_->instance().observer()) {
@@ -96,67 +148,53 @@ Result<std::uint64_t> Queue::submit_call(const hal_command& command, const hal_s
   return number;
 }
 
-Result<std::uint64_t> Queue::submit_free(const hal_command& command, const hal_sync& sync, Part part) {
-  hal_command barrier = kBarrier;
-  barrier.label = command.label;
-  HAL_TRY(const std::uint64_t number, submit_plain({&barrier, 1}, sync, part));
-  if (!give_back(*cast(command.as.free.buffer), number)) {
-    return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already");
-  }
-  return number;
-}
-
-// A copy between two devices that cannot reach each other goes through host memory: one device writes it, the other
-// reads it, and points join the two halves.
-Result<std::uint64_t> Queue::copy_across(const hal_command& command, const hal_sync& sync, Part part) {
-  if (part == Part::first) {
-    const std::lock_guard lock(mutex_);
-    if (timeline_->failed()) { return failed_already(); }
-    HAL_CHECK(check_limit());
-  }
+std::uint64_t Queue::place_crossing(const hal_command& command, const std::shared_ptr<Crossing>& crossing,
+                                    std::vector<hal_point> waits, const hal_sync& sync) {
   const auto& copy = command.as.copy;
-  const bool reads = copy.from.buffer != nullptr && copy.from.buffer->device_impl != device_->impl();
-  const hal_slice foreign = reads ? copy.from : copy.to;
-  struct Staging {
-    std::unique_ptr<unsigned char[]> bytes;
-    Ref<Queue> other;
-  };
-  auto staging = std::make_shared<Staging>();
-  staging->bytes = std::make_unique_for_overwrite<unsigned char[]>(foreign.length);
-  HAL_TRY(staging->other, Queue::create(*cast(foreign.buffer)->device, "copy between devices", Queue::Use::core));
-  Queue& other = *staging->other;
-  hal_command out = command, in = command;
-  out.as.copy.to = in.as.copy.from = hal_host(staging->bytes.get(), foreign.length);
+  hal_command read = command, write = command;
+  read.as.copy.to = write.as.copy.from = crossing->staging(copy.from.length);
 
-  // Submits one half and keeps the staging memory until that half's device is done with it.
-  const auto half = [&](Queue& queue, const hal_command& what, std::span<const hal_point> waits) -> Result<hal_point> {
-    const hal_sync order{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
-    // With both ends elsewhere one half crosses devices again.
-    HAL_TRY(const std::uint64_t number, crosses_devices(*queue.device_, what)
-                                            ? queue.copy_across(what, order, Part::later)
-                                            : queue.submit_plain({&what, 1}, order, Part::later));
-    queue.timeline_->when(
+  // The staging memory stays until that device is done with it.
+  const auto keep = [&](Timeline& timeline, std::uint64_t number) {
+    timeline.when(
         number,
-        [staging, &instance = device_->instance()](const hal_error*) mutable {
-          instance.engine().post(
-              [staging = std::move(staging)] {});  // the queue inside must not end in a driver's call
+        [kept = crossing, &instance = device_->instance()](const hal_error*) mutable {
+          instance.engine().post([kept = std::move(kept)] {});  // the queue inside must not end in a driver's call
         },
         Timeline::Until::physical);
-    return hal_point{queue.timeline_.get(), number};
   };
-  const std::span<const hal_point> given(sync.waits, sync.wait_count);
-  if (reads) {
+  const auto own = [&](const hal_command& what) {
+    const hal_sync order{waits.data(), sync.signals, static_cast<std::uint32_t>(waits.size()), sync.signal_count,
+                         sync.where};
+    const std::uint64_t number = place({&what, 1}, waits, is_straight(waits), what, order);
+    keep(*timeline_, number);
+    waits = {{timeline_.get(), number}};
+  };
+  // The other queue is known to this submission only, so its lock is never held by somebody who wants ours.
+  const auto other = [&](Queue& queue, const hal_command& what) {
+    const hal_sync order{waits.data(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, sync.where};
+    Result<std::uint64_t> number = queue.submit_plain({&what, 1}, order);
+    if (!number) {  // that device is lost: what this queue has accepted fails, and whatever comes behind it
+      timeline_->fail(std::move(number).error().release());
+      return;
+    }
+    keep(*queue.timeline_, *number);
+    waits = {{queue.timeline_.get(), *number}};
+  };
+  if (crossing->reader) {
     // Everything that this queue was to do first still comes first.
-    std::vector<hal_point> waits(given.begin(), given.end());
-    waits.push_back({timeline_.get(), timeline_->assigned.load(std::memory_order_acquire)});
-    HAL_TRY(const hal_point read, half(other, out, waits));
-    HAL_TRY(const hal_point end, half(*this, in, {&read, 1}));
-    return end.value;
+    waits.push_back({timeline_.get(), timeline_->assigned.load(std::memory_order_relaxed)});
+    other(*crossing->reader, read);
+  } else {
+    own(read);
   }
-  HAL_TRY(const hal_point read, half(*this, out, given));
-  HAL_TRY(const hal_point written, half(other, in, {&read, 1}));
-  HAL_TRY(const hal_point end, half(*this, kBarrier, {&written, 1}));
-  return end.value;
+  if (crossing->writer) {
+    other(*crossing->writer, write);
+    own(kBarrier);
+  } else {
+    own(write);
+  }
+  return timeline_->assigned.load(std::memory_order_relaxed);
 }
 
 }  // namespace hal::core
