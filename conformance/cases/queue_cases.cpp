@@ -418,6 +418,35 @@ HAL_CASE(QUE_016, "a malformed command refuses all of its submission") {
   t.expect_all(t.read(queue, buffer), 0, 64, 1, "after refusals");
 }
 
+HAL_CASE(QUE_017, "submissions with host functions and frees stay whole between threads") {
+  constexpr std::uint64_t kThreads = 3, kRounds = 12, kTotal = kThreads * kRounds;
+  auto queue = t.queue();
+  auto shared = t.filled(queue, 8, 0);
+  auto results = t.filled(queue, kTotal * 8, 0);
+  Owned<hal_pool> pool;
+  EXPECT_OK(hal_pool_create(t.device(), 0, pool.out()));
+  std::atomic<std::uint32_t> counter{0};
+  std::vector<Ticket> tickets(kTotal);
+  for (Ticket& ticket : tickets) { ticket.counter = &counter; }
+  std::vector<std::thread> threads;
+  for (std::uint64_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (std::uint64_t i = thread * kRounds; i < (thread + 1) * kRounds; ++i) {
+        Owned<hal_buffer> scratch;
+        EXPECT_OK(hal_queue_alloc(queue, pool, 8, nullptr, scratch.out(), nullptr));
+        t.submit(queue, {fill(whole(shared), i + 1, 8), call(take_ticket, &tickets[i]),
+                         copy(slice(scratch, 0, 8), whole(shared)),
+                         copy(slice(results, i * 8, 8), slice(scratch, 0, 8)), free_buffer(scratch)});
+      }
+    });
+  }
+  for (std::thread& thread : threads) { thread.join(); }
+  t.wait(t.submit(queue, {barrier()}));
+  EXPECT_EQ(counter.load(), kTotal);
+  const auto found = t.read_as<std::uint64_t>(queue, results);
+  for (std::uint64_t i = 0; i < kTotal; ++i) { EXPECT_EQ(found[i], i + 1); }
+}
+
 HAL_CASE(PRF_001, "timestamps never decrease along a chain") {
   auto a = t.queue("a");
   auto b = t.queue("b");

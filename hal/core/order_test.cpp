@@ -1,39 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ordering contract on the host device. Order is proved by gates (timelines the test holds) and unique writes.
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <halyard_catch.hpp>
 #include <memory>
-#include <span>
-#include <string_view>
-#include <thread>
-#include <vector>
 
-#include "hal/hal.hpp"
+#include "core/order_fixture.hpp"
 
-using namespace std::chrono_literals;
-using hal::Point;
-
-namespace {
-
-constexpr auto kSoon = 20s;
-
-struct Fixture {
-  hal::Instance instance = hal::Instance::create("host").value();
-  hal::Device device = instance.open("host:0").value();
-  hal::Queue queue = device.queue("q").value();
-  hal::Buffer buffer = device.buffer(4096).value();
-
-  std::uint32_t word(std::uint64_t at) const {
-    std::uint32_t out = 0;
-    std::memcpy(&out, buffer.host().data() + at * 4, 4);
-    return out;
-  }
-  hal::Slice at(std::uint64_t i) const { return buffer.slice(i * 4, 4); }
-};
-
-}  // namespace
+using namespace hal::test;
 
 TEST_CASE("order: a verb returns its point at once and the point is reached") {
   Fixture f;

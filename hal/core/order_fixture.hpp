@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of the ordering contract share: a host device with one queue and one buffer of words.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "hal/hal.hpp"
+
+namespace hal::test {
+
+using namespace std::chrono_literals;
+using hal::Point;
+
+// How long something may take that should happen. It decides nothing but how long a broken build hangs.
+inline constexpr auto kSoon = 20s;
+
+template <class Condition>
+bool eventually(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + kSoon;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) { return false; }
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+struct Fixture {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Queue queue = device.queue("q").value();
+  hal::Buffer buffer = device.buffer(4096).value();
+
+  std::uint32_t word(std::uint64_t at) const {
+    std::uint32_t out = 0;
+    std::memcpy(&out, buffer.host().data() + at * 4, 4);
+    return out;
+  }
+  hal::Slice at(std::uint64_t i) const { return buffer.slice(i * 4, 4); }
+};
+
+}  // namespace hal::test

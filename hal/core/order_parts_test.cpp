@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Submissions that the core carries out in parts (host calls, frees, copies between devices) are one piece of work.
+#include <halyard_catch.hpp>
+
+#include "core/order_fixture.hpp"
+
+using namespace hal::test;
+
+TEST_CASE("order: work of other threads never falls into a submission with host calls and frees") {
+  constexpr std::uint32_t kThreads = 4, kRounds = 100;
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  std::atomic<std::uint32_t> intruders{0};
+  struct Check {
+    const Fixture* fixture;
+    std::uint32_t expected;
+    std::atomic<std::uint32_t>* intruders;
+  };
+  std::vector<Check> checks;
+  for (std::uint32_t i = 0; i < kThreads * kRounds; ++i) { checks.push_back({&f, i + 1, &intruders}); }
+  std::vector<std::uint32_t> copied(checks.size());
+  const auto look = [](void* user, const hal_error*) -> hal_error* {
+    const auto& check = *static_cast<const Check*>(user);
+    if (check.fixture->word(0) != check.expected) { ++*check.intruders; }
+    return nullptr;
+  };
+  std::vector<std::thread> threads;
+  for (std::uint32_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint32_t i = t * kRounds; i < (t + 1) * kRounds; ++i) {
+        hal::Buffer scratch = f.queue.alloc(pool, 64).value();
+        hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+        call.as.call = {look, &checks[i]};
+        const hal::Slice own = hal::host(std::span(&copied[i], 1));
+        const std::array commands{hal::command::fill(f.at(0), i + 1),
+                                  call,
+                                  hal::command::copy(f.at(0), scratch.slice(0, 4)),
+                                  call,
+                                  hal::command::copy(scratch.slice(0, 4), own),
+                                  hal::command::free(scratch)};
+        f.queue.submit(commands).value();
+      }
+    });
+  }
+  for (std::thread& thread : threads) { thread.join(); }
+  REQUIRE(f.queue.finish(kSoon));
+  CHECK(intruders == 0);
+  for (std::uint32_t i = 0; i < copied.size(); ++i) { REQUIRE(copied[i] == i + 1); }
+}
+
+TEST_CASE("order: the declared limit counts a submission once, however many parts it goes in") {
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  desc.pending_limit = 2;
+  hal::Instance instance = hal::Instance::create(desc).value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Queue queue = device.queue().value();
+  hal::Timeline gate = instance.timeline().value();
+  std::atomic<int> calls{0};
+  hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+  call.as.call = {[](void* user, const hal_error*) -> hal_error* {
+                    ++*static_cast<std::atomic<int>*>(user);
+                    return nullptr;
+                  },
+                  &calls};
+  const std::array commands{call, hal::command::barrier(), call, hal::command::barrier(), call};
+  queue.submit(commands, {.waits = {gate.at(1)}}).value();
+  const Point second = queue.submit(commands).value();
+  CHECK(queue.submit(commands).error().code() == HAL_WOULD_BLOCK);
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(second, kSoon));
+  CHECK(calls == 6);
+  CHECK(queue.submit(commands));
+  REQUIRE(queue.finish(kSoon));
+}
+
+TEST_CASE("order: a refused submission takes its frees back") {
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  desc.pending_limit = 1;
+  hal::Instance instance = hal::Instance::create(desc).value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Queue queue = device.queue().value();
+  hal::Buffer buffer = device.buffer(64).value();
+  hal::Timeline gate = instance.timeline().value();
+  const Point held = queue.barrier({.waits = {gate.at(1)}}).value();
+  CHECK(queue.free(buffer).error().code() == HAL_WOULD_BLOCK);
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(held, kSoon));
+  REQUIRE(hal::wait(queue.fill(buffer, std::uint32_t{3}).value(), kSoon));  // still a buffer
+  CHECK(queue.free(buffer));
+  CHECK(queue.free(buffer).error().code() == HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("order: what a queue holds back is told of the queue's failure, also if its own wait never ends") {
+  Fixture f;
+  hal::Timeline never = f.instance.timeline(0, "never").value(), gate = f.instance.timeline(0, "gate").value();
+  std::atomic<int> told{0};
+  f.queue.call([]() -> hal::Result<void> { return hal::Error(HAL_EXECUTION_FAILED, "first"); }, {.waits = {gate.at(1)}})
+      .value();
+  hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+  call.as.call = {[](void* user, const hal_error* failure) -> hal_error* {
+                    if (failure != nullptr) { ++*static_cast<std::atomic<int>*>(user); }
+                    return nullptr;
+                  },
+                  &told};
+  const Point held = f.queue.submit({&call, 1}, {.waits = {never.at(1)}}).value();
+  REQUIRE(gate.signal(1));
+  CHECK(hal::wait(held, kSoon).error().code() == HAL_EXECUTION_FAILED);
+  CHECK(eventually([&] { return told == 1; }));
+}
