@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// hal_instructions PATH COUNT: takes one path of the library COUNT times on the host device, for tools/instructions.py
+// to count instructions by the difference of two counts. Prints nothing; what it costs to begin and end is in both
+// runs.
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "cli/bench/row.hpp"
+#include "cli/bench/timing.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace hal;
+
+Result<void> finish(const Point& point) { return wait(point, 30s); }
+
+struct Subject {
+  Device device;
+  Queue queue;
+  Entry entry;
+  cli::bench::EmptyArguments buffers;
+  std::array<Arg, 3> args;
+  Commands recorded;
+  Command command;
+};
+
+constexpr int kGroup = 256;
+
+using Path = std::function<Result<void>(Subject&)>;
+
+// Each does kGroup operations but those marked.
+std::map<std::string, Path> paths() {
+  std::map<std::string, Path> all;
+  const auto each = [](auto submit) -> Path {
+    return [submit](Subject& on) -> Result<void> {
+      for (int i = 0; i < kGroup; ++i) {
+        HAL_TRY(const Point done, submit(on));
+        HAL_CHECK(finish(done));
+      }
+      return {};
+    };
+  };
+  all["barrier"] = each([](Subject& on) { return on.queue.barrier(); });
+  all["dispatch"] = each([](Subject& on) { return on.queue.run(on.entry, on.args, Grid(1)); });
+  all["copy"] = each([](Subject& on) { return on.queue.copy(on.buffers.x.slice(0, 64), on.buffers.y.slice(0, 64)); });
+  all["fill"] = each([](Subject& on) { return on.queue.fill(on.buffers.x.slice(0, 64), std::uint32_t{7}); });
+  all["pipelined"] = [](Subject& on) -> Result<void> {
+    Point last{};
+    for (int i = 0; i < kGroup; ++i) { HAL_TRY(last, on.queue.run(on.entry, on.args, Grid(1))); }
+    return finish(last);
+  };
+  all["replay"] = [](Subject& on) -> Result<void> {
+    HAL_TRY(const Point done, on.queue.execute(on.recorded));
+    return finish(done);
+  };
+  all["recording"] = [](Subject& on) -> Result<void> {
+    HAL_TRY(const Commands made, on.device.record(std::vector<Command>(kGroup, on.command)));
+    return {};
+  };
+  all["buffer"] = [](Subject& on) -> Result<void> {
+    for (int i = 0; i < kGroup; ++i) { HAL_TRY(const Buffer made, on.device.buffer(1U << 20U)); }
+    return {};
+  };
+  all["call"] = [](Subject& on) -> Result<void> {
+    for (int i = 0; i < kGroup; ++i) { cli::bench::keep(hal_queue_timeline(on.queue.get())); }
+    return {};
+  };
+  return all;
+}
+
+Result<void> run(const Path& path, long count) {
+  HAL_TRY(const Instance instance, Instance::create("host"));
+  HAL_TRY(const Device device, instance.open("host:0"));
+  Subject on{device, {}, {}, {}, {Arg(0), Arg(0), Arg(0)}, {}, {}};
+  HAL_TRY(on.queue, device.queue("instructions"));
+  HAL_TRY(on.entry, cli::bench::empty_kernel(device));
+  HAL_TRY(on.buffers, cli::bench::empty_arguments(device));
+  on.args = on.buffers.all();
+  on.command = command::run(on.entry, on.args, Grid(1));
+  HAL_TRY(on.recorded, device.record(std::vector<Command>(kGroup, on.command)));
+  for (long i = 0; i < count; ++i) { HAL_CHECK(path(on)); }
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::map<std::string, Path> all = paths();
+  if (argc == 2 && std::string(argv[1]) == "--list") {
+    for (const auto& [name, path] : all) { std::puts(name.c_str()); }
+    return 0;
+  }
+  const auto found = argc == 3 ? all.find(argv[1]) : all.end();
+  char* end = nullptr;
+  const long count = argc == 3 ? std::strtol(argv[2], &end, 10) : 0;
+  if (found == all.end() || *end != 0 || count <= 0) {
+    std::fprintf(stderr, "usage: hal_instructions PATH COUNT | --list\nCOUNT times %d operations of the path\n",
+                 kGroup);
+    return 2;
+  }
+  const Result<void> done = run(found->second, count);
+  if (!done) { std::fprintf(stderr, "%s\n", std::string(done.error().text()).c_str()); }
+  return done ? 0 : 1;
+}
