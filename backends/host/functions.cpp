@@ -2,7 +2,6 @@
 // Kernels as functions of this process.
 #include <fmt/format.h>
 
-#include <array>
 #include <cstring>
 #include <numeric>
 #include <string_view>
@@ -18,6 +17,7 @@ namespace hal::host {
 namespace {
 
 constexpr std::uint64_t kMostEntries = 65'536;
+constexpr std::uint32_t kFewArgs = 64;
 constexpr std::uint32_t kGroupNs = 64;  // a guess: nothing is known about a function
 
 Error invalid(hal_code code, const std::string& what) { return kit::error(kOrigin, code, what); }
@@ -67,13 +67,17 @@ class Functions final : public Program {
   Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     const auto& run = command.as.run;
     const Kernel& kernel = kernels[run.entry];
-    std::array<void*, 64> few;
-    std::vector<void*> many;
-    void** args = few.data();
-    if (run.arg_count > few.size()) {
-      many.resize(run.arg_count);
-      args = many.data();
+    if (run.arg_count > kFewArgs) {
+      std::vector<void*> args(run.arg_count);
+      return run_with(args.data(), command, kernel, scratch, perturb);
     }
+    void* args[kFewArgs];
+    return run_with(args, command, kernel, scratch, perturb);
+  }
+
+  static Result<void> run_with(void** args, const hal_command& command, const Kernel& kernel, Scratch& scratch,
+                               const kit::Perturb& perturb) {
+    const auto& run = command.as.run;
     for (std::uint32_t i = 0; i < run.arg_count; ++i) {
       const hal_arg& arg = run.args[i];
       // A copy of the scalar that this launch owns: the lane captured it.
@@ -97,11 +101,21 @@ class Functions final : public Program {
     group.shared_bytes = static_cast<std::uint32_t>(shared);
     group.shared = shared == 0 ? nullptr : scratch.get(shared);
 
-    // Groups may run in any order. Usually they run in theirs; mode weak steps through them by a stride without a
-    // common divisor, from anywhere.
+    if (!perturb.on()) {
+      for (std::uint32_t z = 0; z < run.grid.groups[2]; ++z) {
+        for (std::uint32_t y = 0; y < run.grid.groups[1]; ++y) {
+          for (std::uint32_t x = 0; x < run.grid.groups[0]; ++x) {
+            group.group[0] = x, group.group[1] = y, group.group[2] = z;
+            kernel.function(&group, args);
+          }
+        }
+      }
+      return {};
+    }
+    // Groups may run in any order. Mode weak steps through them by a stride without a common divisor, from anywhere.
     std::uint64_t stride = 1;
     std::uint64_t at = 0;
-    if (perturb.on() && count > 1) {
+    if (count > 1) {
       stride = perturb.pick(count, 31, count) | 1U;
       while (std::gcd(stride, count) != 1) { ++stride; }
       stride %= count;

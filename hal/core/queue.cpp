@@ -238,20 +238,24 @@ std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vec
   recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown, sync.where);
   if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync); }
   const std::uint32_t taken = straight ? hand_over(first, commands) : 0;
-  if (taken < commands.size()) {
-    auto pending = std::make_shared<Pending>();
-    pending->first = first;
-    pending->taken = taken;
-    if (sync.where != nullptr) { pending->site = *sync.where; }
-    capture(*pending, commands);
-    hold_back(std::move(pending), waits);
-  }
+  if (taken < commands.size()) { hold_rest(first, taken, commands, sync, waits); }
   return last;
+}
+
+void Queue::hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands,
+                      const hal_sync& sync, const std::vector<hal_point>& waits) {
+  auto pending = std::make_shared<Pending>();
+  pending->first = first;
+  pending->taken = taken;
+  if (sync.where != nullptr) { pending->site = *sync.where; }
+  capture(*pending, commands);
+  hold_back(std::move(pending), waits);
 }
 
 void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits) {
   pending->waits = waits;
   pending->unresolved = waits.size() + 1;  // one for ourselves, so that it cannot become ready while we register
+  const bool head = pending_.empty();
   pending_.push_back(pending);
   ++held_;
   for (std::size_t i = 0; i < waits.size(); ++i) {
@@ -263,8 +267,10 @@ void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_po
       }
     });
   }
-  // A queue that failed meanwhile lets go of what it holds back without asking what that waits for.
-  if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || timeline_->failed()) { post_advance(); }
+  // Behind others nothing becomes ready before they do, and whoever hands them over goes on with this. A queue that failed
+  // meanwhile lets go of what it holds back without asking what that waits for.
+  const bool ready = pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  if ((ready && head) || timeline_->failed()) { post_advance(); }
 }
 
 void Queue::post_advance() {
@@ -437,6 +443,12 @@ extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* comm
   return guarded("hal_queue_submit", {queue}, [&]() -> hal::Result<void> {
     const hal_sync none{};
     const hal_sync& order = sync != nullptr ? *sync : none;
+    if (count == 1 && commands != nullptr) {
+      if (const std::uint64_t value = cast(queue)->submit_plain_one(*commands, order)) {
+        if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
+        return {};
+      }
+    }
     if (count == 0 && order.wait_count == 0 && order.signal_count == 0) {
       return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): no commands, no waits and no signals");
     }

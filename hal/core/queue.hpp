@@ -14,6 +14,7 @@
 
 #include "core/device.hpp"
 #include "core/flight_recorder.hpp"
+#include "core/lock.hpp"
 #include "core/submission.hpp"
 #include "core/timeline.hpp"
 
@@ -35,6 +36,8 @@ class Queue : public hal_queue {
   const std::string& label() const { return timeline_->label(); }
 
   Result<std::uint64_t> submit(std::span<const hal_command> commands, const hal_sync& sync);
+  // fast_path.cpp: hands a usual command over at once and returns its number; 0 if submit() has to look at it.
+  std::uint64_t submit_plain_one(const hal_command& given, const hal_sync& sync);
   void flush();
   void cancel();
   // Hands over what has become ready. Called by the engine.
@@ -73,6 +76,9 @@ class Queue : public hal_queue {
   std::uint64_t place_crossing(const hal_command& command, const std::shared_ptr<Crossing>& crossing,
                                std::vector<hal_point> waits, const hal_sync& sync);
   bool is_straight(const std::vector<hal_point>& waits) const;
+  // With the lock held: what the lane has not taken of commands that have their numbers waits here.
+  void hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands, const hal_sync& sync,
+                 const std::vector<hal_point>& waits);
   void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
   void promise_signals(const hal_sync& sync, std::uint64_t number);
   std::shared_ptr<Pending> pop_head();
@@ -83,7 +89,7 @@ class Queue : public hal_queue {
 
   Ref<Device> device_;
   Ref<Timeline> timeline_;
-  mutable std::mutex mutex_;
+  mutable Lock mutex_;
   std::deque<std::shared_ptr<Pending>> pending_;
   std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
   std::atomic<bool> advance_posted_{false};

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/software_lane.hpp"
 
+#include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -15,6 +18,18 @@ namespace hal::kit {
 
 namespace {
 
+// Where the kernel cannot order other threads the worker never sleeps for good, and looks by itself now and then.
+constexpr std::uint64_t kDozeNs = 20'000'000;
+
+// After this every thread of the process has seen what this one stored before, and this one sees what they stored
+// before loads that they have done: a full fence in each of them, without one in their code. False if the kernel
+// cannot.
+bool order_other_threads() {
+  static const bool registered =
+      ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;  // takes up to milliseconds
+  return registered && ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
 // Salts of Perturb: one for each kind of decision.
 enum Salt : std::uint32_t { kAccept = 1, kBefore, kGrouping, kAfter, kHelp };
 
@@ -26,6 +41,7 @@ SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, cons
       origin_(origin),
       executor_(std::move(executor)),
       options_(options),
+      usual_(options.hold_back && !options.perturb.on()),
       mask_(options.capacity - 1),
       slots_(new Slot[options.capacity]),
       captures_(options.capture_bytes) {
@@ -51,19 +67,25 @@ SoftwareLane::~SoftwareLane() {
 // ------------------------------------------------------------------------------------------------------------ submit
 
 std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
+  if (count == 1 && usual_ && hal_lane_completed(this) == first - 1) {
+    const hal_command& command = *commands;
+    if (command.op == HAL_OP_BARRIER || do_at_once(first, command)) {
+      done_at_once(first);
+      return 1;
+    }
+  }
+  return submit_list(first, commands, count);
+}
+
+std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
   if (failed_.load(std::memory_order_acquire)) { return count; }  // taken and dropped: the core knows of the failure
   std::uint64_t done = hal_lane_completed(this);
   std::uint32_t taken = 0;
   if (done == first - 1) {
     held_ns_ = 0;
-    // Nobody executes: the counter is ours to move. The tail follows after it, so an executor that sees the new tail
-    // sees the new counter too and finds nothing to do.
     while (taken < count && commands[taken].op == HAL_OP_BARRIER && !options_.perturb.on()) { ++taken; }
     if (taken > 0) {
-      done = first + taken - 1;
-      slots_[done & mask_].captured_end = captures_.position();
-      hal_lane_publish(this, done);
-      tail_.store(done, std::memory_order_release);
+      done_at_once(done = first + taken - 1);
       if (taken == count) { return count; }
     }
   }
@@ -81,14 +103,40 @@ std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* comma
     if (full) { break; }
     held_ns_ += slot.cost.ns;
   }
-  // Sequentially consistent with the worker's store to its state: either it sees the tail or we see that it is asleep.
-  tail_.store(first + taken - 1, std::memory_order_seq_cst);
+  // The worker makes this thread's store and load ordered before it falls asleep (order_other_threads()): either it
+  // sees the tail or we see that it is asleep.
+  tail_.store(first + taken - 1, std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   if (full || !options_.hold_back || held_ns_ >= kWakeNs || first + taken - 1 - done > mask_ / 2 || taken < count ||
-      worker_state_.load(std::memory_order_seq_cst) == Worker::asleep) {
+      worker_state_.load(std::memory_order_relaxed) == Worker::asleep) {
     ring();
     held_ns_ = 0;
   }
   return taken;
+}
+
+// The lane had done everything before `number`, so nobody executes and the counter is ours to move. The tail follows
+// after it: an executor that sees the new tail sees the new counter too and finds nothing to do.
+void SoftwareLane::done_at_once(std::uint64_t number) {
+  if (failed_.load(std::memory_order_relaxed)) { return; }
+  slots_[number & mask_].captured_end = captures_.position();
+  hal_lane_publish(this, number);
+  tail_.store(number, std::memory_order_release);
+}
+
+// Executes a command that is cheaper than its way through the ring. False if it is not.
+bool SoftwareLane::do_at_once(std::uint64_t number, const hal_command& command) {
+  if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE || command.op == HAL_OP_CIRCUIT) { return false; }
+  const CommandCost cost = executor_->cost(command);
+  if (cost.open_ended || cost.ns > kInlineNs || cancelled_.load(std::memory_order_acquire) ||
+      failed_.load(std::memory_order_relaxed)) {
+    return false;
+  }
+  if (hal_error* error = guarded(origin_, [&] { return executor_->execute(command); })) {
+    failed_.store(true, std::memory_order_seq_cst);
+    hal_lane_fail(this, number, error);
+  }
+  return true;
 }
 
 // Copies the command and what it points to. False if there is no room just now.
@@ -104,26 +152,25 @@ bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
   }
   std::byte* heap = nullptr;
   void* to = nullptr;
-  if (size > captures_.largest_block()) {
-    to = heap = new (std::nothrow) std::byte[size];
-  } else if (size > 0) {
-    to = captures_.take(size);
-    if (to == nullptr) {
-      const std::uint64_t done = hal_lane_completed(this);
-      if (done > released_) {
-        captures_.release_to(slots_[done & mask_].captured_end);
-        released_ = done;
-      }
+  bool lost = false;
+  if (size > 0) {
+    if (size <= captures_.largest_block()) {
       to = captures_.take(size);
+      if (to == nullptr) {
+        to = take_released(size);
+        if (to == nullptr) { return false; }
+      }
+    } else {
+      to = heap = new (std::nothrow) std::byte[size];
+      // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way
+      // to say so.
+      lost = heap == nullptr;
     }
   }
-  // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way to
-  // say so.
-  slot.lost = size > captures_.largest_block() && heap == nullptr;
-  if (size > 0 && to == nullptr && !slot.lost) { return false; }
   slot.command = command;
   slot.captured_end = captures_.position();
   slot.heap = heap;
+  slot.lost = lost;
   slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
   if (to != nullptr) {
     std::memcpy(to, from, size);
@@ -136,6 +183,16 @@ bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
   return true;
 }
 
+// The same once more, with what finished commands had given back.
+void* SoftwareLane::take_released(std::size_t size) {
+  const std::uint64_t done = hal_lane_completed(this);
+  if (done > released_) {
+    captures_.release_to(slots_[done & mask_].captured_end);
+    released_ = done;
+  }
+  return captures_.take(size);
+}
+
 // ----------------------------------------------------------------------------------------------------------- execute
 
 bool SoftwareLane::pending() const {
@@ -146,6 +203,7 @@ bool SoftwareLane::pending() const {
 void SoftwareLane::drain(std::uint64_t limit) {
   std::uint64_t done = hal_lane_completed(this);
   std::uint64_t published = done;
+  const bool unfair = options_.perturb.on();
   for (;;) {
     const std::uint64_t end = std::min(tail_.load(std::memory_order_acquire), limit);
     // submit() may have published barriers meanwhile; it moves the counter before the tail that was just read.
@@ -157,17 +215,17 @@ void SoftwareLane::drain(std::uint64_t limit) {
       const bool light = slot.cost.ns < kLightNs && !slot.cost.open_ended;
       if (!light && done > published) { hal_lane_publish(this, published = done); }
       if (failed_.load(std::memory_order_acquire)) { return; }
-      options_.perturb.delay(done, kBefore);
+      if (unfair) { options_.perturb.delay(done, kBefore); }
       if (slot.command.op != HAL_OP_BARRIER && !execute(done + 1, slot)) { return; }
       ++done;
       unpublished_ns += slot.cost.ns;
       if ((unpublished_ns >= kLightNs || done - published >= kGroup) &&
-          options_.perturb.pick(done, kGrouping, 3) == 0) {
+          (!unfair || options_.perturb.pick(done, kGrouping, 3) == 0)) {
         hal_lane_publish(this, published = done);
         unpublished_ns = 0;
       }
     }
-    options_.perturb.delay(done, kAfter);
+    if (unfair) { options_.perturb.delay(done, kAfter); }
     if (done > published) { hal_lane_publish(this, published = done); }
   }
 }
@@ -198,7 +256,7 @@ void SoftwareLane::cancel() {
 
 void SoftwareLane::help(std::uint64_t number) {
   if (!options_.hold_back || !pending()) { return; }
-  if (options_.perturb.pick(number, kHelp, 2) != 0 || !try_claim()) { return; }
+  if ((!usual_ && options_.perturb.pick(number, kHelp, 2) != 0) || !try_claim()) { return; }
   drain(number);
   unclaim();
 }
@@ -228,6 +286,9 @@ void SoftwareLane::unclaim() {
 // ------------------------------------------------------------------------------------------------------------ worker
 
 void SoftwareLane::ring() {
+  // submit() stored the tail with no more than release. Written again in the one order of all threads: the worker,
+  // which stores its state and then looks here, sees the tail, or we see that it does not look.
+  tail_.fetch_add(0, std::memory_order_seq_cst);
   if (worker_state_.load(std::memory_order_seq_cst) == Worker::awake) { return; }
   // Of several ringers one pays for the wake.
   if (worker_state_.exchange(Worker::awake, std::memory_order_seq_cst) != Worker::awake) {
@@ -254,8 +315,11 @@ void SoftwareLane::work() {
     const std::uint32_t bell = bell_.load(std::memory_order_acquire);
     const bool nap = naps < kNaps;
     worker_state_.store(nap ? Worker::napping : Worker::asleep, std::memory_order_seq_cst);
+    const bool ordered = nap || order_other_threads();
     // Looked at again after the state was stored: a submit that came before saw us awake and did not ring.
-    if (!pending() && !stop_.load(std::memory_order_seq_cst)) { futex_wait(bell_, bell, nap ? kNapNs : 0); }
+    if (!pending() && !stop_.load(std::memory_order_seq_cst)) {
+      futex_wait(bell_, bell, nap ? kNapNs : ordered ? 0 : kDozeNs);
+    }
     worker_state_.store(Worker::awake, std::memory_order_seq_cst);
     if (nap) { ++naps; }
   }

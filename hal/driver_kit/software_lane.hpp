@@ -8,7 +8,9 @@
 //               looks by itself: after its last command it dozes in naps of kNapNs, and only after kNaps of them
 //               without work it sleeps until rung. So every command runs, and an idle lane costs nothing.
 // Publishing    Cheap commands are published in groups; before a command that may take long, everything done is
-//               published. Barriers on an idle lane are published inside submit().
+//               published.
+// At once       On an idle lane a barrier, and any command that costs less than handing it over (kInlineNs), is done
+//               inside submit(). Never one that is open-ended: submit() does not run a user's code.
 // Failure       The first failing command is reported and nothing after it executes or is published.
 // Cancelling    What has not begun is skipped, and still published, so that the core learns when memory is free.
 #pragma once
@@ -68,6 +70,7 @@ class SoftwareLane final : public TaggedLane {
   static constexpr std::uint32_t kWakeNs = 50'000;  // held-back work that is worth a wake
   static constexpr std::uint32_t kLightNs = 1'000;  // dearer commands are announced by a publish before they begin
   static constexpr std::uint32_t kGroup = 64;       // most commands in one publish
+  static constexpr std::uint32_t kInlineNs = 256;   // what is cheaper is done inside submit() if the lane is idle
 
   // Starts the worker. `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
   // missing: call it inside guarded().
@@ -97,7 +100,11 @@ class SoftwareLane final : public TaggedLane {
   enum class Worker : std::uint32_t { awake, napping, asleep };
 
   bool pending() const;
+  std::uint32_t submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count);
+  bool do_at_once(std::uint64_t number, const hal_command& command);
+  void done_at_once(std::uint64_t number);
   bool capture(Slot& slot, const hal_command& command);
+  void* take_released(std::size_t size);
   void ring();
   void drain(std::uint64_t limit);
   bool execute(std::uint64_t number, Slot& slot);
@@ -109,6 +116,7 @@ class SoftwareLane final : public TaggedLane {
   const char* origin_;
   std::unique_ptr<CommandExecutor> executor_;
   LaneOptions options_;
+  const bool usual_;  // neither told to be unfair nor to leave all work to the worker
   std::uint64_t mask_;
   std::unique_ptr<Slot[]> slots_;
 
