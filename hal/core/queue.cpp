@@ -267,8 +267,8 @@ void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_po
       }
     });
   }
-  // Behind others nothing becomes ready before they do, and whoever hands them over goes on with this. A queue that failed
-  // meanwhile lets go of what it holds back without asking what that waits for.
+  // Behind others nothing becomes ready before they do, and whoever hands them over goes on with this. A queue that
+  // failed meanwhile lets go of what it holds back without asking what that waits for.
   const bool ready = pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1;
   if ((ready && head) || timeline_->failed()) { post_advance(); }
 }
