@@ -39,10 +39,18 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     HAL_TRY(auto params, kit::Params::parse(kOrigin, request->params));
     HAL_TRY(const std::size_t mode, params.choice("mode", {"eager", "weak", "minimal"}));
     HAL_TRY(const std::uint64_t seed, params.number("seed", 1));
+    auto* driver = static_cast<Driver*>(self);
+    HAL_TRY(const std::uint64_t memory, params.number("memory", driver->memory_bytes));
     HAL_CHECK(params.done());
+    if (memory == 0 || memory > driver->memory_bytes) {
+      return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                        "memory=" + std::to_string(memory) + " bytes: the least is 1, the most what the machine has, " +
+                            std::to_string(driver->memory_bytes));
+    }
 
     auto device = std::make_unique<Device>();
-    device->driver = static_cast<Driver*>(self);
+    device->driver = driver;
+    device->memory_bytes = memory;
     device->mode = static_cast<Mode>(mode);
     *out = {};
     device->uri = "host:0";
@@ -61,9 +69,10 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
       out->ops |= 1U << op;
     }
     if (device->mode != Mode::minimal) { out->ops |= 1U << HAL_OP_TIMESTAMP; }
-    out->memory_bytes = device->driver->memory_bytes;
+    out->memory_bytes = memory;
     out->info = device->driver->describe();
     out->info.name = device->name.c_str();
+    out->info.memory_bytes = memory;
     out->impl = device.release();
     return {};
   });
@@ -86,6 +95,14 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
   }
   if (name == "host-visible") {
     return minimal ? kit::no("mode=minimal shows no host addresses") : kit::yes("buffers are host memory");
+  }
+  if (name == "virtual-memory" || name == "share.fd") {
+    if (minimal) { return kit::no("mode=minimal declares nothing optional"); }
+    return kit::yes(name == "share.fd" ? "memfd descriptors whose size is sealed" : "the processor's own page tables");
+  }
+  if (name == "import.host") {
+    return minimal ? kit::no("mode=minimal declares nothing optional")
+                   : kit::yes("host memory is this device's memory");
   }
   if (name.starts_with("dtype.")) {
     for (int type = HAL_F64; type <= HAL_BOOL; ++type) {
@@ -129,6 +146,8 @@ std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t*
     *out = kAlignment;
   } else if (asked == "memory.used") {
     *out = self.used_bytes.load(std::memory_order_relaxed);
+  } else if (asked == "virtual.granularity") {
+    *out = page_size();
   } else if (asked == "group.size") {
     *out = UINT32_MAX;  // a function loops over its items itself
   } else if (asked == "cpu.cores") {

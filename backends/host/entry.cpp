@@ -44,6 +44,17 @@ std::uint32_t usable_cores() {
 
 hal_driver_ops make_ops() {
   hal_driver_ops ops = HAL_KIT_REQUIRED(Driver, kOrigin);
+  ops.memory_import = memory_import;
+  ops.memory_unimport = memory_unimport;
+  ops.range_reserve = range_reserve;
+  ops.range_release = range_release;
+  ops.range_map = range_map;
+  ops.range_protect = range_protect;
+  ops.range_unmap = range_unmap;
+  ops.physical_create = physical_create;
+  ops.physical_free = physical_free;
+  ops.physical_export_fd = physical_export_fd;
+  ops.physical_import_fd = physical_import_fd;
   ops.number = number;
   ops.flush = flush;
   ops.notify = notify;

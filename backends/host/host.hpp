@@ -33,11 +33,14 @@ struct Device {
   kit::Perturb perturb;    // on in mode weak only
   std::uint64_t seed = 0;  // of mode weak
   std::string name, uri;   // as this device was opened: "Host CPU (2 cores), weak, seed 7", "host:0?mode=weak&seed=7"
+  std::uint64_t memory_bytes = 0;
   WeakState weak;
   Quarantine quarantine;
   std::atomic<std::uint64_t> used_bytes{0};
   std::atomic<std::uint64_t> allocations{0}, lanes{0};  // of all time: they number the decisions of mode weak
   kit::Verdicts verdicts;
+
+  bool reserve(std::uint64_t bytes);  // counts them as used; false if there are not as many
 };
 
 inline Device& device_of(void* device) { return *static_cast<Device*>(device); }
@@ -63,6 +66,23 @@ inline constexpr std::uint64_t kAlignment = 64;
 hal_error* memory_allocate(hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out);
 void memory_free(hal_driver* self, void* device, const hal_memory* memory);
 void give_back_freed(Device& device);  // what mode weak still keeps
+hal_error* memory_import(hal_driver* self, void* device, void* address, std::uint64_t bytes, hal_memory* out);
+void memory_unimport(hal_driver* self, void* device, const hal_memory* memory);
+hal_error* out_of_memory(const Device& device, std::uint64_t bytes, int error_number);
+
+// virtual.cpp
+std::uint64_t page_size();
+hal_error* range_reserve(hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out);
+void range_release(hal_driver* self, void* device, const hal_memory* range);
+hal_error* range_map(hal_driver* self, void* device, const hal_memory* range, std::uint64_t offset, void* physical,
+                     std::uint64_t from, std::uint64_t bytes, hal_access access);
+hal_error* range_protect(hal_driver* self, void* device, const hal_memory* range, std::uint64_t offset,
+                         std::uint64_t bytes, hal_access access);
+void range_unmap(hal_driver* self, void* device, const hal_memory* range, std::uint64_t offset, std::uint64_t bytes);
+hal_error* physical_create(hal_driver* self, void* device, std::uint64_t bytes, void** out);
+void physical_free(hal_driver* self, void* device, void* physical);
+hal_error* physical_export_fd(hal_driver* self, void* device, void* physical, int* out);
+hal_error* physical_import_fd(hal_driver* self, void* device, int fd, std::uint64_t bytes, void** out);
 
 // lane.cpp
 inline constexpr std::uint32_t kRing = 1024;

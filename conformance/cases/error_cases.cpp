@@ -61,7 +61,7 @@ HAL_CASE(ERR_005, "missing pointers are invalid arguments") {
   auto timeline = t.timeline();
   auto buffer = t.buffer(8);
   Owned<hal_pool> pool;
-  EXPECT_OK(hal_pool_create(t.device(), 0, pool.out()));
+  EXPECT_OK(hal_pool_create(t.device(), nullptr, pool.out()));
   hal_device* device = nullptr;
   hal_buffer* made = nullptr;
   hal_queue* none = nullptr;
@@ -87,8 +87,8 @@ HAL_CASE(ERR_005, "missing pointers are invalid arguments") {
   NULL_IS_INVALID(hal_device_number(t.device(), nullptr, &number));
   NULL_IS_INVALID(hal_buffer_create(nullptr, 8, &made));
   NULL_IS_INVALID(hal_buffer_create(t.device(), 8, nullptr));
-  NULL_IS_INVALID(hal_pool_create(nullptr, 0, &no_pool));
-  NULL_IS_INVALID(hal_pool_create(t.device(), 0, nullptr));
+  NULL_IS_INVALID(hal_pool_create(nullptr, nullptr, &no_pool));
+  NULL_IS_INVALID(hal_pool_create(t.device(), nullptr, nullptr));
   NULL_IS_INVALID(hal_queue_create(nullptr, "x", &none));
   NULL_IS_INVALID(hal_queue_create(t.device(), "x", nullptr));
   NULL_IS_INVALID(hal_queue_submit(nullptr, &command, 1, nullptr, nullptr));

@@ -54,7 +54,7 @@ HAL_CASE(MEM_002, "zero-size allocation is refused") {
   EXPECT(buffer == nullptr);
   auto queue = t.queue();
   Owned<hal_pool> pool;
-  EXPECT_OK(hal_pool_create(t.device(), 0, pool.out()));
+  EXPECT_OK(hal_pool_create(t.device(), nullptr, pool.out()));
   EXPECT_CODE(hal_queue_alloc(queue, pool, 0, nullptr, &buffer, nullptr), HAL_INVALID_ARGUMENT);
   EXPECT(buffer == nullptr);
 }
@@ -229,7 +229,7 @@ HAL_CASE(MEM_024, "memory allocated in queue order is usable in queue order") {
   auto queue = t.queue();
   auto gate = t.timeline();
   Owned<hal_pool> pool;
-  EXPECT_OK(hal_pool_create(t.device(), 0, pool.out()));
+  EXPECT_OK(hal_pool_create(t.device(), nullptr, pool.out()));
   constexpr std::uint64_t kSize = 8192;
   std::vector<Bytes> results;
   for (int i = 0; i < 8; ++i) { results.emplace_back(kSize, std::uint8_t{0}); }
@@ -308,7 +308,8 @@ HAL_CASE(MEM_030, "a pool keeps its limit and its books") {
   auto queue = t.queue();
   Owned<hal_pool> pool;
   constexpr std::uint64_t kBlock = 1U << 20U;
-  EXPECT_OK(hal_pool_create(t.device(), 4 * kBlock, pool.out()));
+  const hal_pool_desc desc{sizeof(hal_pool_desc), 0, 4 * kBlock, 0, 0, nullptr};
+  EXPECT_OK(hal_pool_create(t.device(), &desc, pool.out()));
   std::vector<Owned<hal_buffer>> buffers;
   std::uint64_t refused = 0;
   for (int i = 0; i < 6; ++i) {

@@ -141,6 +141,16 @@ void peer_close(hal_driver* self, void* device, void* peer) {
   shim_of(self).ops.peer_close(shim_of(self).inner, device, peer);
 }
 
+template <auto Entry>
+struct Forward;
+template <class R, class... Args, R (*hal_driver_ops::*Entry)(hal_driver*, Args...)>
+struct Forward<Entry> {
+  static R call(hal_driver* self, Args... args) { return (shim_of(self).ops.*Entry)(shim_of(self).inner, args...); }
+  static void fill(const Shim& shim, hal_driver_ops& table) {
+    table.*Entry = shim.ops.*Entry != nullptr ? &call : nullptr;
+  }
+};
+
 }  // namespace
 
 void round_down(std::vector<std::byte>& graph) {
@@ -190,6 +200,17 @@ void fill_device_table(const Shim& shim, hal_driver_ops& table) {
   table.address = shim.ops.address != nullptr ? address : nullptr;
   table.peer_connect = shim.ops.peer_connect != nullptr ? peer_connect : nullptr;
   table.peer_close = shim.ops.peer_close != nullptr ? peer_close : nullptr;
+  Forward<&hal_driver_ops::memory_import>::fill(shim, table);
+  Forward<&hal_driver_ops::memory_unimport>::fill(shim, table);
+  Forward<&hal_driver_ops::range_reserve>::fill(shim, table);
+  Forward<&hal_driver_ops::range_release>::fill(shim, table);
+  Forward<&hal_driver_ops::range_map>::fill(shim, table);
+  Forward<&hal_driver_ops::range_protect>::fill(shim, table);
+  Forward<&hal_driver_ops::range_unmap>::fill(shim, table);
+  Forward<&hal_driver_ops::physical_create>::fill(shim, table);
+  Forward<&hal_driver_ops::physical_free>::fill(shim, table);
+  Forward<&hal_driver_ops::physical_export_fd>::fill(shim, table);
+  Forward<&hal_driver_ops::physical_import_fd>::fill(shim, table);
 }
 
 }  // namespace hal::fault

@@ -3,22 +3,40 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "core/device.hpp"
 #include "core/pool.hpp"
 
 namespace hal::core {
 
+class Range;
+
+// What holds the bytes decides how they go: a pool's block, a range of mapped addresses, or memory of the caller's.
 struct Buffer : hal_buffer {
   Ref<Device> device;
   std::shared_ptr<Pool> pool;
+  Block* block = nullptr;
+  std::unique_ptr<Range> range;
+  bool imported = false;
+  hal_released_function released = nullptr;
+  void* released_user = nullptr;
   bool returned = false;  // HAL_OP_FREE gave the memory back already
 
+  // `gate` reaches 1 when work may use the buffer; empty if the order of the call is enough.
   static Result<Ref<Buffer>> make(Device& device, const std::shared_ptr<Pool>& pool, std::uint64_t bytes,
-                                  const Timeline* lane);
+                                  const Timeline* lane, std::span<const hal_point> waits, Ref<Timeline>& gate);
+  static Result<Ref<Buffer>> import(Device& device, void* address, std::uint64_t bytes, hal_released_function released,
+                                    void* user);
+  static Result<Ref<Buffer>> reserve(Device& device, std::uint64_t bytes);
 
  private:
+  friend struct Storage;
+  Buffer() = default;
+  ~Buffer();
+  static Ref<Buffer> blank(Device& device);
   static void dispose(hal_object* object);
+  void end();
 };
 
 inline Buffer* cast(hal_buffer* handle) { return static_cast<Buffer*>(handle); }

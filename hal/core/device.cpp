@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 
@@ -17,7 +19,8 @@ Device::Device(Instance& instance, LoadedDriver& driver, std::string uri, const 
       driver_(driver),
       uri_(std::move(uri)),
       traits_(traits),
-      pool_(std::make_shared<Pool>(*this, 0)) {
+      memory_(*this),
+      pool_(std::allocate_shared<Pool>(FromHost<Pool>(instance.allocator()), *this, hal_pool_desc{})) {
   init(object, Kind::device, dispose);
   retain(instance.object);
   for (const char** text : {&traits_.info.name, &traits_.info.vendor, &traits_.info.reason}) {
@@ -35,10 +38,28 @@ void Device::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Device*>(object);
   self->instance_.closed(*self);
   if (Engine::on_core_thread()) {
-    self->instance_.engine().post([self] { delete self; });
+    self->instance_.engine().post([self] { Storage::unmake(self->instance_.allocator(), self); });
   } else {
-    delete self;
+    Storage::unmake(self->instance_.allocator(), self);
   }
+}
+
+// What a driver's table has no entries for it cannot have, whatever it says.
+hal_verdict Device::supports(const char* feature) const {
+  const struct {
+    const char* name;
+    bool there;
+    const char* why;
+  } entries[] = {
+      {"virtual-memory", driver().range_map != nullptr, "the driver has no virtual memory"},
+      {"import.host", driver().memory_import != nullptr, "the driver does not take the caller's host memory"},
+      {"share.fd", driver().physical_export_fd != nullptr, "the driver does not share memory by descriptor"},
+  };
+  for (const auto& entry : entries) {
+    if (!entry.there && std::strcmp(feature, entry.name) == 0) { return {HAL_NO, entry.why}; }
+  }
+  const hal_verdict verdict = driver().supports(driver_self(), impl(), feature);
+  return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
 }
 
 hal_device_info Device::describe() const {
@@ -59,13 +80,19 @@ extern "C" hal_error* hal_instance_create(const hal_instance_desc* desc, hal_ins
     hal_instance_desc defaults{};
     defaults.struct_size = sizeof defaults;
     if (desc != nullptr) {
-      constexpr std::size_t kBeforeLayers = offsetof(hal_instance_desc, layers);
-      if (desc->struct_size != sizeof defaults && desc->struct_size != kBeforeLayers) {
+      constexpr std::array kKnown{offsetof(hal_instance_desc, layers), offsetof(hal_instance_desc, allocator),
+                                  sizeof(hal_instance_desc)};
+      if (std::find(kKnown.begin(), kKnown.end(), desc->struct_size) == kKnown.end()) {
         return hal::Error(HAL_INVALID_ARGUMENT,
-                          fmt::format("hal_instance_desc.struct_size is {}; this library knows {} and {}",
-                                      desc->struct_size, kBeforeLayers, sizeof defaults));
+                          fmt::format("hal_instance_desc.struct_size is {}; this library knows {}", desc->struct_size,
+                                      fmt::join(kKnown, ", ")));
       }
       std::memcpy(&defaults, desc, desc->struct_size);
+      if (const hal_allocator* given = defaults.allocator;
+          given != nullptr && (given->allocate == nullptr || given->deallocate == nullptr)) {
+        return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_instance_desc.allocator has no {}()",
+                                                            given->allocate == nullptr ? "allocate" : "deallocate"));
+      }
     }
     HAL_TRY(auto made, Instance::create(defaults));
     *out = made.take();
@@ -107,9 +134,7 @@ extern "C" hal_device_info hal_device_describe(const hal_device* device) {
 
 extern "C" hal_verdict hal_device_supports(hal_device* device, const char* feature) {
   if (device == nullptr || feature == nullptr) { return {HAL_NO, "the handle or the name is NULL"}; }
-  const Device& self = *cast(device);
-  const hal_verdict verdict = self.driver().supports(self.driver_self(), self.impl(), feature);
-  return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
+  return cast(device)->supports(feature);
 }
 
 extern "C" hal_error* hal_device_number(hal_device* device, const char* name, std::uint64_t* out) {

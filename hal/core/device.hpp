@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "core/device_memory.hpp"
 #include "core/instance.hpp"
 #include "core/object.hpp"
 #include "core/registry.hpp"
@@ -30,9 +31,14 @@ class Device : public hal_device {
   hal_device_info describe() const;
   bool executes(std::uint32_t op) const { return (traits_.ops >> op & 1U) != 0; }
 
+  hal_verdict supports(const char* feature) const;
+
+  DeviceMemory& memory() { return memory_; }
+  const DeviceMemory& memory() const { return memory_; }
   const std::shared_ptr<Pool>& pool() const { return pool_; }
 
  private:
+  friend struct Storage;
   ~Device();
   static void dispose(hal_object* object);
 
@@ -40,6 +46,7 @@ class Device : public hal_device {
   LoadedDriver& driver_;
   const std::string uri_;
   hal_device_traits traits_;
+  DeviceMemory memory_;
   std::shared_ptr<Pool> pool_;
 };
 

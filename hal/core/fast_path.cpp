@@ -10,6 +10,7 @@
 #include "core/buffer.hpp"
 #include "core/program.hpp"
 #include "core/queue.hpp"
+#include "core/range.hpp"
 
 namespace hal::core {
 namespace {
@@ -18,7 +19,8 @@ namespace {
 bool is_plain(const Device& device, const hal_slice& slice) {
   if (slice.buffer == nullptr || (reinterpret_cast<std::uintptr_t>(slice.buffer) & 1U) != 0) { return false; }
   const Buffer& buffer = *cast(slice.buffer);
-  return buffer.device_impl == device.impl() && !__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED) &&
+  // What is mapped in a range is for the general way to look up.
+  return buffer.device_impl == device.impl() && !buffer.range && !__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED) &&
          slice.length != 0 && slice.offset <= buffer.memory.bytes && slice.length <= buffer.memory.bytes - slice.offset;
 }
 

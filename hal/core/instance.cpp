@@ -39,7 +39,8 @@ void host_reached(hal_lane* lane) {
 }  // namespace
 
 Instance::Instance(const hal_instance_desc& desc)
-    : pending_limit_(desc.pending_limit != 0 ? desc.pending_limit : kPendingLimit),
+    : allocator_(desc.allocator != nullptr ? *desc.allocator : c_library()),
+      pending_limit_(desc.pending_limit != 0 ? desc.pending_limit : kPendingLimit),
       log_(setting("HALYARD_LOG"), desc.log, desc.log_user) {
   init(object, Kind::instance, dispose);
   host_.struct_size = sizeof(hal_host_api);
@@ -53,6 +54,7 @@ Instance::Instance(const hal_instance_desc& desc)
     const CoreScope inside;
     lane_failed(*static_cast<Timeline*>(lane->core), number, error);
   };
+  host_.allocator = desc.allocator != nullptr ? &allocator_ : nullptr;
   host_.instance = this;
 }
 
@@ -66,10 +68,13 @@ Instance::~Instance() {
   log_.finish();
 }
 
-void Instance::dispose(hal_object* object) { delete reinterpret_cast<Instance*>(object); }
+void Instance::dispose(hal_object* object) {
+  auto* self = reinterpret_cast<Instance*>(object);
+  Storage::unmake(self->allocator_, self);
+}
 
 Result<Ref<Instance>> Instance::create(const hal_instance_desc& desc) {
-  Ref<Instance> made(new Instance(desc));
+  Ref<Instance> made(Storage::make<Instance>(desc.allocator != nullptr ? *desc.allocator : c_library(), desc));
   check_settings([&](const std::string& text) { made->log(HAL_LOG_WARNING, "core", text.c_str()); });
   const char* names = desc.drivers != nullptr ? desc.drivers : setting("HALYARD_DRIVERS");
   if (!made->log_.problem().empty()) { made->log(HAL_LOG_WARNING, "core", made->log_.problem().c_str()); }
@@ -185,7 +190,7 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
                  fmt::format("opening device '{}': device_open() of driver {}{}", text, driver->path, thrown()));
   }
   if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text)); }
-  Ref<Device> device(new Device(*this, *driver, key, traits));
+  Ref<Device> device(Storage::make<Device>(allocator_, *this, *driver, key, traits));
   if (observer_ != nullptr) { announce(*observer_, device->object, {.label = key.c_str(), .device = device.get()}); }
   open_[key] = device.get();
   return device;

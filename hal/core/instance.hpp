@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/allocator.hpp"
 #include "core/engine.hpp"
 #include "core/layer.hpp"
 #include "core/log.hpp"
@@ -38,6 +39,7 @@ class Instance : public hal_instance {
   Result<hal_device_info> device(std::uint32_t i) const;
   const char* report() const { return report_.c_str(); }
 
+  const hal_allocator& allocator() const { return allocator_; }
   Engine& engine() { return engine_; }
   Workers& workers() { return workers_; }
   // NULL unless a layer that watches is on.
@@ -62,6 +64,7 @@ class Instance : public hal_instance {
     Instance* instance;
   };
 
+  friend struct Storage;
   explicit Instance(const hal_instance_desc& desc);
   ~Instance();
   static void dispose(hal_object* object);
@@ -69,6 +72,7 @@ class Instance : public hal_instance {
   void list_devices();
   LoadedDriver* find_driver(std::string_view name) const;
 
+  const hal_allocator allocator_;
   Host host_{};
   std::uint32_t pending_limit_;
   Log log_;

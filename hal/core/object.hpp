@@ -20,6 +20,7 @@ enum class Kind : std::uint32_t {
   program,
   commands,
   peer,
+  physical,
 };
 
 inline void init(hal_object& object, Kind kind, void (*dispose)(hal_object*)) {

@@ -15,10 +15,10 @@ struct Peer : hal_peer {
     auto* self = reinterpret_cast<Peer*>(object);
     self->device->instance().when_idle([self] {
       const Device& device = *self->device;
-      if (device.driver().peer_close != nullptr) {
+      if (self->impl != nullptr && device.driver().peer_close != nullptr) {
         device.driver().peer_close(device.driver_self(), device.impl(), self->impl);
       }
-      delete self;
+      Storage::unmake(device.instance().allocator(), self);
     });
   }
 };
@@ -46,15 +46,15 @@ extern "C" hal_error* hal_peer_connect(hal_device* device, const void* address, 
   return guarded("hal_peer_connect", {device, address, out}, [&]() -> hal::Result<void> {
     Device& self = *cast(device);
     if (self.driver().peer_connect == nullptr) { return no_port(self, "connecting to a peer"); }
-    void* impl = nullptr;
-    HAL_CHECK(hal::check(self.driver().peer_connect(self.driver_self(), self.impl(), address, size, rank, &impl)));
-    auto* made = new Peer;
+    Ref<Peer> made(Storage::make<Peer>(self.instance().allocator()));
     init(made->object, Kind::peer, Peer::dispose);
-    made->impl = impl;
+    made->impl = nullptr;
     made->device_impl = self.impl();
     made->device = Ref<Device>::share(&self);
+    HAL_CHECK(
+        hal::check(self.driver().peer_connect(self.driver_self(), self.impl(), address, size, rank, &made->impl)));
     if (Observer* observer = self.instance().observer()) { announce(*observer, made->object, {.device = &self}); }
-    *out = made;
+    *out = made.take();
     return {};
   });
 }

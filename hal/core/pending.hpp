@@ -4,11 +4,13 @@
 
 #include <atomic>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/allocator.hpp"
 #include "core/object.hpp"
 
 namespace hal::core {
@@ -17,10 +19,15 @@ inline constexpr hal_command kBarrier{HAL_OP_BARRIER, 0, nullptr, {}};
 
 // A submission that cannot begin yet.
 struct Pending {
+  explicit Pending(const hal_allocator& from) : commands(FromHost<hal_command>(from)), args(FromHost<hal_arg>(from)) {}
+  static std::shared_ptr<Pending> make(const hal_allocator& from) {
+    return std::allocate_shared<Pending>(FromHost<Pending>(from), from);
+  }
+
   std::uint64_t first = 0;
   std::uint32_t taken = 0;  // the lane took this many already
-  std::vector<hal_command> commands;
-  std::vector<hal_arg> args;
+  HostVector<hal_command> commands;
+  HostVector<hal_arg> args;
   std::deque<std::string> texts;         // names of permutations
   hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
   void* user = nullptr;

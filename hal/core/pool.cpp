@@ -2,6 +2,8 @@
 #include "core/pool.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -20,170 +22,471 @@ std::uint64_t size_class(std::uint64_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+void populate(void* address, std::uint64_t bytes) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(address) & ~(page - 1);
+  const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(address) + bytes;
+#if defined(MADV_POPULATE_WRITE)
+  if (::madvise(reinterpret_cast<void*>(begin), (end - begin + page - 1) & ~(page - 1), MADV_POPULATE_WRITE) == 0) {
+    return;
+  }
+#endif
+  // An older kernel. The contents are nobody's yet, so a byte of each page may be written.
+  auto* first = static_cast<volatile unsigned char*>(address);
+  for (std::uint64_t at = 0; at < bytes; at += page) { first[at] = 0; }
+  first[bytes - 1] = 0;
+}
+
+// ------------------------------------------------------------------------------------------------------------- lists
+
+// Eight classes for each power of two; below 1,024 bytes fewer, and none is below 64.
+std::size_t BlockLists::list_of(std::uint64_t bytes) {
+  const std::uint64_t below = std::max<std::uint64_t>(bytes, 64) - 1;
+  const unsigned power = static_cast<unsigned>(std::bit_width(below)) - 1;
+  return std::min<std::size_t>(power * 8 + (below >> (power - 3) & 7U), kLists - 1);
+}
+
+void BlockLists::push_front(Block& block) {
+  const std::size_t at = list_of(block.bytes);
+  List& list = lists_[at];
+  block.previous = nullptr;
+  block.next = list.first;
+  (block.next != nullptr ? block.next->previous : list.last) = &block;
+  list.first = &block;
+  filled_[at / 64] |= std::uint64_t{1} << (at % 64);
+}
+
+void BlockLists::push_back(Block& block) {
+  const std::size_t at = list_of(block.bytes);
+  List& list = lists_[at];
+  block.next = nullptr;
+  block.previous = list.last;
+  (block.previous != nullptr ? block.previous->next : list.first) = &block;
+  list.last = &block;
+  filled_[at / 64] |= std::uint64_t{1} << (at % 64);
+}
+
+void BlockLists::remove(Block& block) {
+  const std::size_t at = list_of(block.bytes);
+  List& list = lists_[at];
+  (block.previous != nullptr ? block.previous->next : list.first) = block.next;
+  (block.next != nullptr ? block.next->previous : list.last) = block.previous;
+  if (list.first == nullptr) { filled_[at / 64] &= ~(std::uint64_t{1} << (at % 64)); }
+}
+
+Block* BlockLists::largest() const {
+  for (std::size_t word = filled_.size(); word-- > 0;) {
+    if (filled_[word] != 0) {
+      return lists_[word * 64 + 63 - static_cast<std::size_t>(std::countl_zero(filled_[word]))].first;
+    }
+  }
+  return nullptr;
+}
+
+// -------------------------------------------------------------------------------------------------------------- pool
+
+Pool::Pool(Device& device, const hal_pool_desc& desc)
+    : device_(device),
+      label_(desc.label != nullptr ? desc.label : ""),
+      limit_(desc.limit_bytes),
+      keep_(desc.keep_bytes != 0 ? desc.keep_bytes : UINT64_MAX),
+      initial_(desc.initial_bytes),
+      prefault_(desc.prefault != 0) {
+  stats_.limit_bytes = limit_;
+  device_.memory().join(*this);
+}
+
 Pool::~Pool() {
-  for (const auto& [bytes, block] : ready_) {
-    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
+  device_.memory().leave(*this);
+  Block* list = nullptr;
+  shed(list);
+  device_.memory().free_blocks(list);
+  if (arena_memory_.bytes != 0) {
+    arena_.reset();
+    device_.driver().memory_free(device_.driver_self(), device_.impl(), &arena_memory_);
+    device_.memory().give_back(arena_memory_.bytes);
   }
 }
 
-void Pool::free_blocks(const std::vector<hal_memory>& blocks) {
-  for (const hal_memory& block : blocks) {
-    device_.driver().memory_free(device_.driver_self(), device_.impl(), &block);
+Result<void> Pool::take_initial() {
+  if (initial_ == 0) { return {}; }
+  // Every block starts where the driver's own allocations may start.
+  std::uint64_t alignment = 0;
+  if (device_.driver().number == nullptr ||
+      device_.driver().number(device_.driver_self(), device_.impl(), "memory.alignment", &alignment) == 0 ||
+      !std::has_single_bit(alignment)) {
+    alignment = 4096;
   }
+  const std::uint64_t unit = std::max<std::uint64_t>(alignment, 64);
+  const std::uint64_t bytes = std::max(initial_ / unit * unit, unit);
+  arena_.emplace(device_.instance().allocator(), bytes, unit);
+  HAL_CHECK(device_.memory().take(bytes, [&] {
+    return device_.driver().memory_allocate(device_.driver_self(), device_.impl(), bytes, &arena_memory_);
+  }));
+  arena_memory_.bytes = bytes;
+  if (prefault_ && arena_memory_.host != nullptr) { populate(arena_memory_.host, bytes); }
+  unit_ = unit;
+  stats_.cached_bytes = bytes;
+  return {};
 }
 
-// A block from the cache: one that is ready, or one that only `lane` itself still uses.
-bool Pool::take_cached(std::uint64_t wanted, const Timeline* lane, hal_memory& out) {
-  if (const auto found = ready_.find(wanted); found != ready_.end()) {
-    out = found->second;
-    ready_.erase(found);
-  } else {
-    const auto cooling = std::find_if(cooling_.begin(), cooling_.end(), [&](const Cooling& entry) {
-      return lane != nullptr && entry.lane == lane && size_class(entry.block.bytes) == wanted;
-    });
-    if (cooling == cooling_.end()) { return false; }
-    out = cooling->block;
-    cooling_.erase(cooling);
+// A block that nobody uses.
+Block* Pool::take_ready(std::uint64_t wanted) {
+  if (Block* block = ready_.first(wanted)) {
+    ready_.remove(*block);
+    return block;
   }
-  stats_.cached_bytes -= wanted;
-  ++stats_.hits;
-  return true;
-}
-
-// The driver is never called with our lock held: what it does to allocate may bring it back into the core.
-Result<hal_memory> Pool::take(std::uint64_t bytes, const Timeline* lane) {
-  const std::uint64_t wanted = size_class(bytes);
-  hal_memory block{};
-  bool cached = false;
-  std::vector<hal_memory> surplus;
-  {
-    const std::lock_guard lock(mutex_);
-    ++stats_.allocations;
-    cached = take_cached(wanted, lane, block);
-    if (!cached && limit_ != 0 && stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
-      surplus = trim_locked(limit_ > stats_.used_bytes + wanted ? limit_ - stats_.used_bytes - wanted : 0);
-      if (stats_.used_bytes + stats_.cached_bytes + wanted > limit_) {
-        const Error full(
-            HAL_OUT_OF_DEVICE_MEMORY,
-            fmt::format("pool of {} was asked for {} bytes; its limit of {} has {} in use and {} that work still holds",
-                        device_.uri(), bytes, limit_, stats_.used_bytes, stats_.cached_bytes));
-        for (const hal_memory& kept : surplus) {
-          ready_.emplace(size_class(kept.bytes), kept), stats_.cached_bytes += size_class(kept.bytes);
-        }
-        return full;
-      }
-    }
-    stats_.used_bytes += wanted;
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.used_bytes);
+  if (!arena_) { return nullptr; }
+  Arena::Block* cut = arena_->take(wanted);
+  if (cut == nullptr) { return nullptr; }
+  Block* block = nullptr;
+  try {
+    block = Storage::make<Block>(device_.instance().allocator());
+  } catch (...) {
+    arena_->put(cut);
+    throw;
   }
-  if (!cached) {
-    free_blocks(surplus);
-    hal_error* error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
-    if (error != nullptr && hal_error_describe(error).code == HAL_OUT_OF_DEVICE_MEMORY) {
-      {
-        const std::lock_guard lock(mutex_);
-        surplus = trim_locked(0);  // our own cache may be what is missing
-      }
-      if (!surplus.empty()) {
-        hal_release(error);
-        free_blocks(surplus);
-        error = device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block);
-      }
-    }
-    if (error != nullptr) {
-      const std::lock_guard lock(mutex_);
-      stats_.used_bytes -= wanted;
-      return Error::adopt(error).while_doing(fmt::format("allocating {} bytes on {}", bytes, device_.uri()));
-    }
-  }
-  block.bytes = bytes;
+  block->cut = cut;
+  block->bytes = cut->bytes;
+  block->memory = arena_memory_;
+  block->memory.offset += cut->offset;
+  if (block->memory.host != nullptr) { block->memory.host = static_cast<std::byte*>(block->memory.host) + cut->offset; }
+  if (block->memory.address != 0) { block->memory.address += cut->offset; }
   return block;
 }
 
-// The driver gets back what it gave: a block of its class, not of the bytes that the buffer showed.
-hal_memory Pool::whole(const hal_memory& block) {
-  hal_memory out = block;
-  out.bytes = size_class(block.bytes);
-  return out;
+// A block that only work before the caller's still uses: of its own queue, or of a queue that it waits for anyhow.
+Block* Pool::take_protected(std::uint64_t wanted, const Timeline* lane, std::span<const hal_point> waits) {
+  constexpr int kPatience = 64;  // with very many in flight a new block is the cheaper answer
+  int looked = 0;
+  for (Block* block = cooling_.first(wanted); block != nullptr && looked < kPatience; block = block->next, ++looked) {
+    const bool safe = block->lane == lane || std::any_of(waits.begin(), waits.end(), [&](const hal_point& wait) {
+                        return wait.timeline == block->lane && wait.value >= block->number;
+                      });
+    if (!safe) { continue; }
+    end_use(*block);
+    return block;
+  }
+  return nullptr;
 }
 
-void Pool::put(const hal_memory& shown) {
-  const hal_memory block = whole(shown);
+// Takes a block out of use by work; cooled() will not find it any more.
+void Pool::end_use(Block& block) {
+  cooling_.remove(block);
+  stats_.cooling_bytes -= block.bytes;
+  block.lane = nullptr;
+  block.ticket = 0;
+}
+
+Block* Pool::take_cached(std::uint64_t wanted, const Timeline* lane, std::span<const hal_point> waits) {
+  Block* block = take_ready(wanted);
+  return block != nullptr || lane == nullptr ? block : take_protected(wanted, lane, waits);
+}
+
+void Pool::hand_out(Block& block, std::uint64_t asked) {
+  block.asked = asked;
+  stats_.used_bytes += block.bytes;
+  stats_.waste_bytes += block.bytes - asked;
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.used_bytes);
+}
+
+void Pool::warm(Block& block, std::uint64_t asked) {
+  stats_.cached_bytes -= block.bytes;
+  ++stats_.hits;
+  hand_out(block, asked);
+}
+
+// True if `wanted` bytes more are within the limit; what must go for that is moved to `surplus`. If that is not enough
+// everything stays.
+bool Pool::fits(std::uint64_t wanted, Block*& surplus) {
+  if (limit_ == 0) { return true; }
+  const std::uint64_t fixed = stats_.used_bytes + stats_.cooling_bytes + (arena_ ? arena_->free_bytes() : 0);
+  if (wanted > limit_ || fixed > limit_ - wanted) { return false; }
+  shed_above(limit_ - wanted - stats_.used_bytes, surplus);
+  return true;
+}
+
+Error Pool::over_limit(std::uint64_t asked) const {
+  return {
+      HAL_OUT_OF_DEVICE_MEMORY,
+      fmt::format("pool{}{}{} of {} was asked for {} bytes; its limit of {} has {} in use, {} that work still holds "
+                  "and {} free, the largest block {}",
+                  label_.empty() ? "" : " '", label_, label_.empty() ? "" : "'", device_.uri(), asked, limit_,
+                  stats_.used_bytes, stats_.cooling_bytes,
+                  limit_ - std::min(limit_, stats_.used_bytes + stats_.cooling_bytes),
+                  arena_ ? arena_->largest() : limit_ - std::min(limit_, stats_.used_bytes + stats_.cooling_bytes))};
+}
+
+Result<Pool::Taken> Pool::take(std::uint64_t asked, const Timeline* lane, std::span<const hal_point> waits) {
+  const std::uint64_t rounded = size_class(asked);
+  const std::uint64_t wanted = rounded > UINT64_MAX - unit_ ? rounded : (rounded + unit_ - 1) / unit_ * unit_;
+  Block* surplus = nullptr;
+  std::optional<Error> refused;
+  {
+    const std::lock_guard lock(mutex_);
+    ++stats_.allocations;
+    if (Block* block = take_cached(wanted, lane, waits)) {
+      warm(*block, asked);
+      return Taken{block, {}};
+    }
+    if (fits(wanted, surplus)) {
+      stats_.used_bytes += wanted;  // now, so that two threads together keep the limit
+    } else {
+      refused = over_limit(asked);
+    }
+  }
+  // The driver is never called with our lock held: what it does to allocate may bring it back into the core.
+  device_.memory().free_blocks(surplus);
+  if (!refused) {
+    Result<Block*> block = grow(wanted, asked);
+    if (block) { return Taken{*block, {}}; }
+    refused = std::move(block).error();
+  }
+  if (lane != nullptr && refused->code() == HAL_OUT_OF_DEVICE_MEMORY) {
+    return behind_work(wanted, asked, *std::move(refused));
+  }
   const std::lock_guard lock(mutex_);
-  stats_.used_bytes -= block.bytes;
-  stats_.cached_bytes += block.bytes;
-  ready_.emplace(block.bytes, block);
+  ++stats_.failures;
+  return *std::move(refused);
 }
 
-void Pool::put_after(const hal_memory& shown, const Ref<Timeline>& lane, std::uint64_t number) {
-  const hal_memory block = whole(shown);
+// New memory from the device; `wanted` is counted as used already.
+Result<Block*> Pool::grow(std::uint64_t wanted, std::uint64_t asked) {
+  Block* block = nullptr;
+  Result<void> grown;
+  try {
+    block = Storage::make<Block>(device_.instance().allocator());
+    grown = device_.memory().take(wanted, [&] {
+      return device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block->memory);
+    });
+  } catch (const std::bad_alloc&) {
+    grown = Error(HAL_OUT_OF_HOST_MEMORY, "the host has no memory left for a block of a pool");
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.used_bytes -= wanted;
+    if (grown) {
+      block->bytes = block->memory.bytes = wanted;
+      hand_out(*block, asked);
+    }
+  }
+  if (!grown) {
+    if (block != nullptr) { Storage::unmake(device_.instance().allocator(), block); }
+    return std::move(grown).error().while_doing(fmt::format("allocating {} bytes on {}", asked, device_.uri()));
+  }
+  if (prefault_ && block->memory.host != nullptr) { populate(block->memory.host, wanted); }
+  return block;
+}
+
+// Nothing is left but memory that work of other queues still uses: whoever gets it waits for that work to be done,
+// however it ends. The gate is a timeline of its own, so that the other queue's failure does not become this one's.
+Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked, Error refused) {
+  Taken taken;
+  Ref<Timeline> lane;
+  std::uint64_t number = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    Block* oldest = cooling_.first(wanted);
+    if (oldest == nullptr) {
+      ++stats_.failures;
+      return refused;
+    }
+    lane = try_share(oldest->lane);  // empty if it is on its way out, and then its work is done
+    number = oldest->number;
+  }
+  if (lane) {
+    taken.gate = Timeline::plain(device_.instance(), 0, "memory that another queue's work still uses");
+    lane->when(number, [gate = taken.gate](const hal_error*) { gate->advance(1); }, Timeline::Until::physical);
+  }
+  const std::lock_guard lock(mutex_);
+  // While the lock was free the block may have become ready, or gone.
+  if (Block* ready = take_ready(wanted)) {
+    taken = {ready, {}};
+  } else {
+    taken.block = take_behind(wanted, lane.get(), number);
+    if (taken.block == nullptr) {
+      ++stats_.failures;
+      return refused;
+    }
+    ++stats_.waits;
+  }
+  warm(*taken.block, asked);
+  return taken;
+}
+
+// A block that only the lane's work up to `number` still uses.
+Block* Pool::take_behind(std::uint64_t wanted, const Timeline* lane, std::uint64_t number) {
+  for (Block* block = cooling_.first(wanted); block != nullptr; block = block->next) {
+    if (block->lane != lane || block->number > number) { continue; }
+    end_use(*block);
+    return block;
+  }
+  return nullptr;
+}
+
+// ------------------------------------------------------------------------------------------------------ coming back
+
+void Pool::make_ready(Block& block) {
+  if (block.cut == nullptr) {
+    ready_.push_front(block);
+    return;
+  }
+  arena_->put(block.cut);
+  Storage::unmake(device_.instance().allocator(), &block);
+}
+
+void Pool::put(Block& block) {
+  Block* surplus = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.used_bytes -= block.bytes;
+    stats_.waste_bytes -= block.bytes - block.asked;
+    stats_.cached_bytes += block.bytes;
+    make_ready(block);
+    if (stats_.cached_bytes > keep_) { shed_above(keep_, surplus); }
+  }
+  if (surplus != nullptr) { device_.memory().free_blocks(surplus); }
+}
+
+void Pool::put_after(Block& block, const Ref<Timeline>& lane, std::uint64_t number) {
+  const std::uint64_t bytes = block.bytes;
   std::uint64_t ticket = 0;
   {
     const std::lock_guard lock(mutex_);
     stats_.used_bytes -= block.bytes;
+    stats_.waste_bytes -= block.bytes - block.asked;
     stats_.cached_bytes += block.bytes;
-    ticket = next_ticket_++;
-    cooling_.push_back({block, lane.get(), ticket});
+    stats_.cooling_bytes += block.bytes;
+    ticket = block.ticket = next_ticket_++;
+    block.lane = lane.get();
+    block.number = number;
+    cooling_.push_back(block);
   }
-  // Captured in this order so that the pool goes before its device.
-  lane->when(
-      number,
-      [device = Ref<Device>::share(&device_), self = shared_from_this(), ticket](const hal_error*) {
-        const std::lock_guard lock(self->mutex_);
-        const auto found = std::find_if(self->cooling_.begin(), self->cooling_.end(),
-                                        [&](const Cooling& entry) { return entry.ticket == ticket; });
-        if (found == self->cooling_.end()) { return; }  // its own lane took it again
-        self->ready_.emplace(found->block.bytes, found->block);
-        self->cooling_.erase(found);
-      },
-      Timeline::Until::physical);
+  try {
+    // Captured in this order so that the pool goes before its device.
+    lane->when(
+        number,
+        [device = Ref<Device>::share(&device_), self = shared_from_this(), bytes, ticket](const hal_error*) {
+          self->cooled(bytes, ticket);
+        },
+        Timeline::Until::physical);
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    Block* found = find_cooling(bytes, ticket);
+    if (found == nullptr) { return; }  // its own queue has it again: all is well
+    end_use(*found);
+    stats_.cached_bytes -= bytes;
+    stats_.used_bytes += bytes;
+    stats_.waste_bytes += bytes - found->asked;
+    throw;
+  }
 }
 
-std::vector<hal_memory> Pool::trim_locked(std::uint64_t keep) {
-  std::vector<hal_memory> surplus;
-  while (stats_.cached_bytes > keep && !ready_.empty()) {
-    const auto largest = std::prev(ready_.end());
-    stats_.cached_bytes -= largest->first;
-    surplus.push_back(largest->second);
-    ready_.erase(largest);
+// Tickets grow along each list, and the oldest usually comes first.
+Block* Pool::find_cooling(std::uint64_t bytes, std::uint64_t ticket) const {
+  Block* block = cooling_.first(bytes);
+  while (block != nullptr && block->ticket < ticket) { block = block->next; }
+  return block != nullptr && block->ticket == ticket ? block : nullptr;
+}
+
+// Work has let go of a block. On any thread, perhaps inside a driver's call, so nothing is freed here.
+void Pool::cooled(std::uint64_t bytes, std::uint64_t ticket) {
+  bool above = false;
+  {
+    const std::lock_guard lock(mutex_);
+    Block* block = find_cooling(bytes, ticket);
+    if (block == nullptr) { return; }  // somebody took it before
+    end_use(*block);
+    make_ready(*block);
+    above = stats_.cached_bytes > keep_;
   }
-  return surplus;
+  if (!above) { return; }
+  try {
+    device_.instance().engine().post(
+        [device = Ref<Device>::share(&device_), self = shared_from_this()] { self->trim(self->keep_); });
+  } catch (const std::bad_alloc&) {}  // the next put() finds it
+}
+
+// ----------------------------------------------------------------------------------------------------------- shedding
+
+// Moves ready blocks to `list`, the largest first, until at most `keep` bytes are cached.
+void Pool::shed_above(std::uint64_t keep, Block*& list) {
+  while (stats_.cached_bytes > keep) {
+    Block* block = ready_.largest();
+    if (block == nullptr) { return; }
+    ready_.remove(*block);
+    stats_.cached_bytes -= block->bytes;
+    ++stats_.trims;
+    block->next = list;
+    list = block;
+  }
+}
+
+void Pool::shed(Block*& list) {
+  const std::lock_guard lock(mutex_);
+  shed_above(0, list);
 }
 
 void Pool::trim(std::uint64_t keep) {
-  std::vector<hal_memory> surplus;
+  Block* list = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    surplus = trim_locked(keep);
+    shed_above(keep, list);
   }
-  free_blocks(surplus);
+  device_.memory().free_blocks(list);
 }
 
 hal_pool_stats Pool::stats() const {
   const std::lock_guard lock(mutex_);
-  return stats_;
+  hal_pool_stats out = stats_;
+  const Block* largest = ready_.largest();
+  out.largest_free_bytes = std::max(largest != nullptr ? largest->bytes : 0, arena_ ? arena_->largest() : 0);
+  return out;
 }
 
 }  // namespace hal::core
 
 using namespace hal::core;
 
-extern "C" hal_error* hal_pool_create(hal_device* device, std::uint64_t limit_bytes, hal_pool** out) {
+extern "C" hal_error* hal_pool_create(hal_device* device, const hal_pool_desc* desc, hal_pool** out) {
   return guarded("hal_pool_create", {device, out}, [&]() -> hal::Result<void> {
-    auto* made = new PoolHandle;
-    init(made->object, Kind::pool, [](hal_object* object) { delete reinterpret_cast<PoolHandle*>(object); });
-    made->device = Ref<Device>::share(cast(device));
-    // The last owner may be a driver's call into the core, and freeing memory would call that driver back.
-    made->pool = std::shared_ptr<Pool>(new Pool(*made->device, limit_bytes), [kept = made->device](Pool* pool) {
-      if (Engine::on_core_thread()) {
-        kept->instance().engine().post([kept, pool] { delete pool; });
-      } else {
-        delete pool;
-      }
-    });
-    if (Observer* observer = cast(device)->instance().observer()) {
-      announce(*observer, made->object, {.device = cast(device)});
+    const hal_pool_desc plain{sizeof(hal_pool_desc), 0, 0, 0, 0, nullptr};
+    const hal_pool_desc& wanted = desc != nullptr ? *desc : plain;
+    if (wanted.struct_size != sizeof plain) {
+      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_pool_desc.struct_size is {}; this library knows {}",
+                                                          wanted.struct_size, sizeof plain));
     }
+    if (wanted.prefault > 1) {
+      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_pool_desc.prefault is {}; 0 or 1", wanted.prefault));
+    }
+    if (wanted.limit_bytes != 0 && wanted.initial_bytes > wanted.limit_bytes) {
+      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_pool_desc.initial_bytes is {}, above limit_bytes of {}",
+                                                          wanted.initial_bytes, wanted.limit_bytes));
+    }
+    Device& of = *cast(device);
+    const hal_allocator& from = of.instance().allocator();
+    auto share = Ref<Device>::share(&of);
+    // The last owner may be a driver's call into the core, and freeing memory would call that driver back.
+    std::shared_ptr<Pool> pool(
+        Storage::make<Pool>(from, of, wanted),
+        [kept = share](Pool* gone) {
+          const auto end = [kept, gone] { Storage::unmake(kept->instance().allocator(), gone); };
+          if (Engine::on_core_thread()) {
+            kept->instance().engine().post(end);
+          } else {
+            end();
+          }
+        },
+        FromHost<Pool>(from));
+    HAL_CHECK(pool->take_initial());
+    auto* made = Storage::make<PoolHandle>(from);
+    init(made->object, Kind::pool, [](hal_object* object) {
+      auto* self = reinterpret_cast<PoolHandle*>(object);
+      Storage::unmake(self->device->instance().allocator(), self);
+    });
+    made->device = std::move(share);
+    made->pool = std::move(pool);
+    if (Observer* observer = of.instance().observer()) { announce(*observer, made->object, {.device = &of}); }
     *out = made;
     return {};
   });
@@ -195,4 +498,15 @@ extern "C" hal_pool_stats hal_pool_describe(const hal_pool* pool) {
 
 extern "C" void hal_pool_trim(hal_pool* pool, std::uint64_t keep_bytes) {
   if (pool != nullptr) { static_cast<PoolHandle*>(pool)->pool->trim(keep_bytes); }
+}
+
+extern "C" hal_error* hal_device_set_budget(hal_device* device, std::uint64_t bytes) {
+  return guarded("hal_device_set_budget", {device}, [&]() -> hal::Result<void> {
+    cast(device)->memory().set_budget(bytes);
+    return {};
+  });
+}
+
+extern "C" hal_pool_stats hal_device_memory(const hal_device* device) {
+  return device != nullptr ? cast(device)->memory().stats() : hal_pool_stats{};
 }

@@ -2,11 +2,14 @@
 // Keeps freed memory for the next allocation, by size class, and knows by point when a block may be used again.
 #pragma once
 
-#include <map>
+#include <array>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <optional>
+#include <span>
+#include <string>
 
+#include "core/arena.hpp"
 #include "core/object.hpp"
 #include "core/timeline.hpp"
 #include "hal/result.hpp"
@@ -15,41 +18,94 @@ namespace hal::core {
 
 class Device;
 
+// Memory in the hands of one buffer, or waiting for the next.
+struct Block {
+  hal_memory memory{};          // as the driver gave it, or as it was cut from the pool's first piece
+  std::uint64_t bytes = 0;      // a size class
+  std::uint64_t asked = 0;      // what its buffer asked for
+  Arena::Block* cut = nullptr;  // NULL: the driver's own allocation
+  Block *previous = nullptr, *next = nullptr;
+  // While work still uses it. The lane is compared and may be followed under the pool's lock: its entry goes first.
+  Timeline* lane = nullptr;
+  std::uint64_t number = 0, ticket = 0;
+};
+
+// A few hundred lists of blocks, one for each size class, and which of them hold something.
+class BlockLists {
+ public:
+  void push_front(Block& block);
+  void push_back(Block& block);
+  void remove(Block& block);
+  Block* first(std::uint64_t bytes) const { return lists_[list_of(bytes)].first; }
+  Block* largest() const;  // one of the largest class that holds something
+
+ private:
+  static constexpr std::size_t kLists = 512;
+  static std::size_t list_of(std::uint64_t bytes);
+  struct List {
+    Block *first, *last;
+  };
+  std::array<List, kLists> lists_{};
+  std::array<std::uint64_t, kLists / 64> filled_{};
+};
+
 class Pool : public std::enable_shared_from_this<Pool> {
  public:
-  Pool(Device& device, std::uint64_t limit) : device_(device), limit_(limit) {}
+  Pool(Device& device, const hal_pool_desc& desc);
   ~Pool();
+  Result<void> take_initial();  // what the description says is taken at once
 
-  // A block of at least `bytes`. A block that `lane` itself still uses is taken too: the queue's own order protects it.
-  Result<hal_memory> take(std::uint64_t bytes, const Timeline* lane);
-  void put(const hal_memory& block);
-  // As put(), once `lane` has completed `number`; the same lane may take it before.
-  void put_after(const hal_memory& block, const Ref<Timeline>& lane, std::uint64_t number);
+  struct Taken {
+    Block* block = nullptr;
+    Ref<Timeline> gate;  // reaches 1 when the block may be used; empty: in the order of the call that was asked for
+  };
+  // A block of at least `bytes` for work on `lane` that waits for `waits`, or for anybody if lane is NULL.
+  Result<Taken> take(std::uint64_t bytes, const Timeline* lane, std::span<const hal_point> waits);
+  void put(Block& block);
+  // As put(), once `lane` has completed `number`; the same lane may take it before. If it throws, the block stays out.
+  void put_after(Block& block, const Ref<Timeline>& lane, std::uint64_t number);
   void trim(std::uint64_t keep);
+  // Moves everything that is ready to `list`, for DeviceMemory::free_blocks().
+  void shed(Block*& list);
   hal_pool_stats stats() const;
 
  private:
-  struct Cooling {
-    hal_memory block;
-    const Timeline* lane;  // compared, never followed
-    std::uint64_t ticket;
-  };
-  bool take_cached(std::uint64_t wanted, const Timeline* lane, hal_memory& out);  // with the lock held
-  std::vector<hal_memory> trim_locked(std::uint64_t keep);
-  void free_blocks(const std::vector<hal_memory>& blocks);
-  static hal_memory whole(const hal_memory& block);
+  // With the lock held:
+  Block* take_ready(std::uint64_t wanted);
+  Block* take_protected(std::uint64_t wanted, const Timeline* lane, std::span<const hal_point> waits);
+  Block* take_behind(std::uint64_t wanted, const Timeline* lane, std::uint64_t number);
+  Block* take_cached(std::uint64_t wanted, const Timeline* lane, std::span<const hal_point> waits);
+  bool fits(std::uint64_t wanted, Block*& surplus);
+  void shed_above(std::uint64_t keep, Block*& list);
+  void warm(Block& block, std::uint64_t asked);
+  void make_ready(Block& block);
+  void hand_out(Block& block, std::uint64_t asked);
+  void end_use(Block& block);
+  Block* find_cooling(std::uint64_t bytes, std::uint64_t ticket) const;
+
+  void cooled(std::uint64_t bytes, std::uint64_t ticket);
+  Result<Block*> grow(std::uint64_t wanted, std::uint64_t asked);
+  Result<Taken> behind_work(std::uint64_t wanted, std::uint64_t asked, Error refused);
+  Error over_limit(std::uint64_t asked) const;
 
   Device& device_;
-  const std::uint64_t limit_;
+  const std::string label_;
+  const std::uint64_t limit_, keep_, initial_;
+  const bool prefault_;
+  std::uint64_t unit_ = 1;
   mutable std::mutex mutex_;
-  std::multimap<std::uint64_t, hal_memory> ready_;
-  std::vector<Cooling> cooling_;
+  BlockLists ready_, cooling_;
+  std::optional<Arena> arena_;
+  hal_memory arena_memory_{};
   std::uint64_t next_ticket_ = 1;
   hal_pool_stats stats_{};
 };
 
 // Sizes are rounded up so that at most an eighth is lost and unequal buffers can share blocks.
 std::uint64_t size_class(std::uint64_t bytes);
+
+// Touches every page, so that nobody faults on it later.
+void populate(void* address, std::uint64_t bytes);
 
 }  // namespace hal::core
 

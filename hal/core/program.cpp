@@ -39,31 +39,32 @@ Result<Signatures> signatures_of(const hal_image& image) {
 Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
   HAL_CHECK(check_image(image));
   HAL_TRY(Signatures signatures, signatures_of(image));
-  void* impl = nullptr;
-  const auto& views = signatures.views();
-  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &image, views.data(),
-                                                      static_cast<std::uint32_t>(views.size()), &impl)) {
-    return Error::adopt(error).while_doing(
-        fmt::format("loading an image of format '{}' on {}", image.format, device.uri()));
-  }
-  auto* made = new Program;
+  // First the object, which may find no memory; then what would have to be given back.
+  Ref<Program> made(Storage::make<Program>(device.instance().allocator()));
   init(made->object, Kind::program, dispose);
-  made->impl = impl;
+  made->impl = nullptr;
   made->device_impl = device.impl();
   made->device = Ref<Device>::share(&device);
   made->signatures = std::move(signatures);
+  const auto& views = made->signatures.views();
+  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &image, views.data(),
+                                                      static_cast<std::uint32_t>(views.size()), &made->impl)) {
+    made->impl = nullptr;
+    return Error::adopt(error).while_doing(
+        fmt::format("loading an image of format '{}' on {}", image.format, device.uri()));
+  }
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->object, {.device = &device, .image = &image});
   }
-  return Ref<Program>(made);
+  return made;
 }
 
 void Program::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Program*>(object);
   self->device->instance().when_idle([self] {
     const Device& device = *self->device;
-    device.driver().program_unload(device.driver_self(), device.impl(), self->impl);
-    delete self;
+    if (self->impl != nullptr) { device.driver().program_unload(device.driver_self(), device.impl(), self->impl); }
+    Storage::unmake(device.instance().allocator(), self);
   });
 }
 

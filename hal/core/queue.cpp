@@ -62,7 +62,8 @@ Queue::~Queue() {
 
 void Queue::dispose(hal_object* object) {
   // Whatever is held back owns the queue through its waiters, so nothing is held back any more.
-  delete reinterpret_cast<Queue*>(object);
+  auto* self = reinterpret_cast<Queue*>(object);
+  Storage::unmake(self->device_->instance().allocator(), self);
 }
 
 Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
@@ -73,7 +74,7 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
     return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
   }
   timeline->attach(lane);
-  Ref<Queue> made(new Queue(device, std::move(timeline)));
+  Ref<Queue> made(Storage::make<Queue>(device.instance().allocator(), device, std::move(timeline)));
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->timeline().object, {.label = made->label().c_str(), .device = &device, .internal = true});
     announce(*observer, made->object,
@@ -244,7 +245,7 @@ std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vec
 
 void Queue::hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands,
                       const hal_sync& sync, const std::vector<hal_point>& waits) {
-  auto pending = std::make_shared<Pending>();
+  auto pending = Pending::make(device_->instance().allocator());
   pending->first = first;
   pending->taken = taken;
   if (sync.where != nullptr) { pending->site = *sync.where; }
@@ -470,8 +471,18 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
       return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}",
                                                           handle.device->uri(), self.device().uri()));
     }
-    HAL_TRY(auto buffer, Buffer::make(self.device(), handle.pool, bytes, &self.timeline()));
-    HAL_TRY(const std::uint64_t value, self.submit({}, sync != nullptr ? *sync : hal_sync{}));
+    hal_sync order = sync != nullptr ? *sync : hal_sync{};
+    const std::span<const hal_point> asked(order.waits, order.waits != nullptr ? order.wait_count : 0);
+    Ref<Timeline> gate;
+    HAL_TRY(auto buffer, Buffer::make(self.device(), handle.pool, bytes, &self.timeline(), asked, gate));
+    std::vector<hal_point> waits;
+    if (gate) {  // the memory comes from another queue's work: see hal_pool_create()
+      waits.assign(asked.begin(), asked.end());
+      waits.push_back({gate.get(), 1});
+      order.waits = waits.data();
+      order.wait_count = static_cast<std::uint32_t>(waits.size());
+    }
+    HAL_TRY(const std::uint64_t value, self.submit({}, order));
     *out_buffer = buffer.take();
     if (out != nullptr) { *out = {&self.timeline(), value}; }
     return {};

@@ -56,6 +56,7 @@ class Queue : public hal_queue {
   const FlightRecorder& recorder() const { return recorder_; }
 
  private:
+  friend struct Storage;
   Queue(Device& device, Ref<Timeline> timeline);
   ~Queue();
   static void dispose(hal_object* object);

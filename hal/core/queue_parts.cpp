@@ -15,10 +15,25 @@ namespace hal::core {
 // What a copy between two devices that cannot reach each other needs: host memory, and a lane on each device that is
 // not the queue's own. One device writes the memory, the other reads it, and points join the halves.
 struct Queue::Crossing {
-  std::unique_ptr<unsigned char[]> bytes;
+  static constexpr std::uint64_t kAlignment = 64;
+
+  Crossing(Device& owner, std::uint64_t length)
+      : device(Ref<Device>::share(&owner)),
+        bytes(allocate(owner.instance().allocator(), length, kAlignment)),
+        size(length) {}
+  ~Crossing() {
+    const hal_allocator& from = device->instance().allocator();
+    from.deallocate(from.user, bytes, size, kAlignment);
+  }
+  Crossing(const Crossing&) = delete;
+  Crossing& operator=(const Crossing&) = delete;
+
+  Ref<Device> device;  // first: its instance has the allocator
+  void* bytes;
+  std::uint64_t size;
   Ref<Queue> reader, writer;  // empty: the queue itself
 
-  hal_slice staging(std::uint64_t length) const { return hal_host(bytes.get(), length); }
+  hal_slice staging() const { return hal_host(bytes, size); }
 };
 
 namespace {
@@ -52,8 +67,8 @@ class FreeClaims {
 
 Result<std::shared_ptr<Queue::Crossing>> Queue::prepare_crossing(const hal_command& command) const {
   const auto& copy = command.as.copy;
-  auto made = std::make_shared<Crossing>();
-  made->bytes = std::make_unique_for_overwrite<unsigned char[]>(copy.from.length);
+  auto made =
+      std::allocate_shared<Crossing>(FromHost<Crossing>(device_->instance().allocator()), *device_, copy.from.length);
   if (is_foreign(*device_, copy.from)) {
     HAL_TRY(made->reader, create(*cast(copy.from.buffer)->device, "copy between devices", Use::core));
   }
@@ -109,7 +124,11 @@ Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands,
         barrier.label = command.label;
         last = place({&barrier, 1}, waits, is_straight(waits), command, part);
         Buffer& buffer = *cast(command.as.free.buffer);
-        buffer.pool->put_after(buffer.memory, timeline_, last);
+        try {
+          buffer.pool->put_after(*buffer.block, timeline_, last);
+        } catch (const std::bad_alloc&) {  // the memory comes back with its owner's hal_release() instead
+          __atomic_store_n(&buffer.returned, false, __ATOMIC_RELEASE);
+        }
       } else if (crosses_devices(*device_, command)) {
         last = place_crossing(command, *crossing++, waits, part);
       } else {
@@ -132,7 +151,7 @@ bool Queue::is_straight(const std::vector<hal_point>& waits) const {
 }
 
 std::uint64_t Queue::place_call(const hal_command& command, const std::vector<hal_point>& waits, const hal_sync& sync) {
-  auto pending = std::make_shared<Pending>();
+  auto pending = Pending::make(device_->instance().allocator());
   const std::uint64_t number = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   pending->function = command.as.call.function;
   pending->user = command.as.call.user;
@@ -150,9 +169,8 @@ std::uint64_t Queue::place_call(const hal_command& command, const std::vector<ha
 
 std::uint64_t Queue::place_crossing(const hal_command& command, const std::shared_ptr<Crossing>& crossing,
                                     std::vector<hal_point> waits, const hal_sync& sync) {
-  const auto& copy = command.as.copy;
   hal_command read = command, write = command;
-  read.as.copy.to = write.as.copy.from = crossing->staging(copy.from.length);
+  read.as.copy.to = write.as.copy.from = crossing->staging();
 
   // The staging memory stays until that device is done with it.
   const auto keep = [&](Timeline& timeline, std::uint64_t number) {

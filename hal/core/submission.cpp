@@ -10,6 +10,7 @@
 #include "core/buffer.hpp"
 #include "core/flight_recorder.hpp"
 #include "core/program.hpp"
+#include "core/range.hpp"
 
 namespace hal::core {
 namespace {
@@ -36,8 +37,10 @@ struct Context {
   }
 };
 
+enum class Use { reads, writes };
+
 // Checks a slice and, where the host reaches another device's buffer, turns it into host memory.
-Result<void> resolve(const Context& at, const char* field, hal_slice& slice) {
+Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use use) {
   if (is_slot(slice)) {
     if (!at.recording) {
       return at.bad(HAL_INVALID_ARGUMENT,
@@ -68,6 +71,11 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice) {
                   fmt::format("'{}' is bytes {} to {} of a buffer{} of {}", field, slice.offset,
                               slice.offset + slice.length, label_of(slice.buffer), buffer.memory.bytes));
   }
+  if (buffer.range && slice.length != 0) {
+    if (Result<void> mapped = buffer.range->allows(slice.offset, slice.length, use == Use::writes); !mapped) {
+      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}': {}", field, mapped.error().what()));
+    }
+  }
   if (buffer.device_impl != at.device.impl() && buffer.memory.host != nullptr) {
     slice = hal_host(static_cast<const char*>(buffer.memory.host) + slice.offset, slice.length);
   }
@@ -81,13 +89,29 @@ Result<void> own(const Context& at, const char* field, const hal_slice& slice) {
                                                   label_of(slice.buffer), cast(slice.buffer)->device->uri()));
 }
 
+bool meet(std::uint64_t a, std::uint64_t a_length, std::uint64_t b, std::uint64_t b_length) {
+  return a < b + b_length && b < a + a_length;
+}
+
+// Where the host sees a slice; 0 if it does not, or if a replay is to say.
+std::uint64_t seen_at(const hal_slice& slice) {
+  if (is_slot(slice)) { return 0; }
+  if (slice.buffer == nullptr) { return slice.offset; }
+  const void* host = slice.buffer->memory.host;
+  return host != nullptr ? reinterpret_cast<std::uintptr_t>(host) + slice.offset : 0;
+}
+
+// The same bytes may be named as a buffer's and as host memory. Physical memory that is mapped twice is not seen
+// through.
 bool overlap(const hal_slice& a, const hal_slice& b) {
-  return a.buffer == b.buffer && a.offset < b.offset + b.length && b.offset < a.offset + a.length;
+  if (a.buffer == b.buffer) { return meet(a.offset, a.length, b.offset, b.length); }
+  const std::uint64_t host_a = seen_at(a), host_b = seen_at(b);
+  return host_a != 0 && host_b != 0 && meet(host_a, a.length, host_b, b.length);
 }
 
 Result<void> check_fill(const Context& at, hal_command& command) {
   auto& fill = command.as.fill;
-  HAL_CHECK(resolve(at, "to", fill.to));
+  HAL_CHECK(resolve(at, "to", fill.to, Use::writes));
   if (fill.pattern_bytes != 1 && fill.pattern_bytes != 2 && fill.pattern_bytes != 4 && fill.pattern_bytes != 8) {
     return at.bad(HAL_INVALID_ARGUMENT,
                   fmt::format("pattern_bytes is {}; it must be 1, 2, 4 or 8", fill.pattern_bytes));
@@ -107,8 +131,8 @@ Result<void> check_copy(const Context& at, hal_command& command) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'from' has {} bytes and 'to' has {}; they must be equal",
                                                     copy.from.length, copy.to.length));
   }
-  HAL_CHECK(resolve(at, "from", copy.from));
-  HAL_CHECK(resolve(at, "to", copy.to));
+  HAL_CHECK(resolve(at, "from", copy.from, Use::reads));
+  HAL_CHECK(resolve(at, "to", copy.to, Use::writes));
   if (overlap(copy.from, copy.to)) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'from' at {} and 'to' at {} overlap ({} bytes each)",
                                                     copy.from.offset, copy.to.offset, copy.to.length));
@@ -168,7 +192,7 @@ Result<void> check_run(const Context& at, hal_command& command) {
     }
     HAL_CHECK(own(at, entry.params[i].name, arg.value.slice));
     hal_slice copy = arg.value.slice;  // arguments stay where they are: nothing to rewrite for our own buffers
-    HAL_CHECK(resolve(at, entry.params[i].name, copy));
+    HAL_CHECK(resolve(at, entry.params[i].name, copy, entry.params[i].direction == HAL_IN ? Use::reads : Use::writes));
   }
   return {};
 }
@@ -183,7 +207,7 @@ Result<void> check_peer(const Context& at, hal_peer* peer, const hal_slice& loca
 
 Result<void> check_transfer(const Context& at, hal_command& command) {
   auto& transfer = command.as.transfer;
-  HAL_CHECK(resolve(at, "local", transfer.local));
+  HAL_CHECK(resolve(at, "local", transfer.local, command.op == HAL_OP_GET ? Use::writes : Use::reads));
   HAL_CHECK(check_peer(at, transfer.peer, transfer.local));
   if (transfer.local.length > transfer.remote.length) {
     return at.bad(HAL_OUT_OF_RANGE, fmt::format("'local' has {} bytes, the peer exported {}", transfer.local.length,
@@ -216,10 +240,10 @@ Result<void> check(const Context& at, hal_command& command) {
       return check_transfer(at, command);
     case HAL_OP_SEND:
     case HAL_OP_RECV:
-      HAL_CHECK(resolve(at, "local", command.as.message.local));
+      HAL_CHECK(resolve(at, "local", command.as.message.local, command.op == HAL_OP_RECV ? Use::writes : Use::reads));
       return check_peer(at, command.as.message.peer, command.as.message.local);
     case HAL_OP_TIMESTAMP:
-      HAL_CHECK(resolve(at, "to", command.as.timestamp.to));
+      HAL_CHECK(resolve(at, "to", command.as.timestamp.to, Use::writes));
       if (command.as.timestamp.to.length != 8) {
         return at.bad(HAL_INVALID_ARGUMENT,
                       fmt::format("'to' has {} bytes; a timestamp has 8", command.as.timestamp.to.length));
@@ -236,7 +260,11 @@ Result<void> check(const Context& at, hal_command& command) {
       if (whole.buffer == nullptr || is_slot(whole)) { return at.bad(HAL_INVALID_ARGUMENT, "'buffer' is NULL"); }
       hal_slice probe = whole;
       HAL_CHECK(own(at, "buffer", whole));
-      return resolve(at, "buffer", probe);
+      HAL_CHECK(resolve(at, "buffer", probe, Use::writes));
+      if (cast(whole.buffer)->block == nullptr) {
+        return at.bad(HAL_INVALID_ARGUMENT, "'buffer' is a range or imported memory, which no pool takes back");
+      }
+      return {};
     }
     default:
       return {};
@@ -333,7 +361,7 @@ Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
       command.as.run.args = out.args.data() + start;
     }
     HAL_CHECK(std::move(fine));
-    if (filled) {
+    if (filled || recording.names_ranges) {
       Context inside = at;
       inside.command = &recorded;
       HAL_CHECK(check(inside, command));
@@ -417,12 +445,13 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
   const auto dispose = [](hal_object* object) {
     auto* self = reinterpret_cast<Commands*>(object);
     for (hal_object* owned : self->owned) { release(*owned); }
-    delete self;
+    Storage::unmake(self->device->instance().allocator(), self);
   };
-  Ref<Commands> made(new Commands);
+  const hal_allocator& from = device.instance().allocator();
+  Ref<Commands> made(Storage::make<Commands>(from, from));
+  made->device = Ref<Device>::share(&device);
   init(made->object, Kind::commands, dispose);
   made->device_impl = device.impl();
-  made->device = Ref<Device>::share(&device);
   made->commands.reserve(commands.size());
   std::size_t arg_count = 0;
   for (const hal_command& command : commands) { arg_count += command.op == HAL_OP_RUN ? command.as.run.arg_count : 0; }
@@ -437,6 +466,7 @@ Result<Ref<Commands>> record(Device& device, std::span<const hal_command> comman
       made->slot_count = std::max(made->slot_count, slot_number(slice) + 1);
     } else if (slice.buffer != nullptr) {
       keep(slice.buffer->object);
+      made->names_ranges = made->names_ranges || cast(slice.buffer)->range != nullptr;
     }
   };
   Context at{device, 0, nullptr, true};

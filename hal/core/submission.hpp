@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/allocator.hpp"
 #include "core/device.hpp"
 #include "core/object.hpp"
 #include "hal/result.hpp"
@@ -15,12 +16,16 @@ namespace hal::core {
 
 // A recorded list: checked once, replayed often.
 struct Commands : hal_commands {
+  explicit Commands(const hal_allocator& from)
+      : commands(FromHost<hal_command>(from)), args(FromHost<hal_arg>(from)), owned(FromHost<hal_object*>(from)) {}
+
   Ref<Device> device;
-  std::vector<hal_command> commands;
-  std::vector<hal_arg> args;       // of all runs, in order
-  std::deque<std::string> texts;   // names of permutations
-  std::vector<hal_object*> owned;  // what the commands name, kept alive
-  std::uint32_t slot_count = 0;    // one more than the highest slot named
+  HostVector<hal_command> commands;
+  HostVector<hal_arg> args;       // of all runs, in order
+  std::deque<std::string> texts;  // names of permutations
+  HostVector<hal_object*> owned;  // what the commands name, kept alive
+  std::uint32_t slot_count = 0;   // one more than the highest slot named
+  bool names_ranges = false;      // what is mapped there may change between replays
 };
 
 inline Commands* cast(hal_commands* handle) { return static_cast<Commands*>(handle); }

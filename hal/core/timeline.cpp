@@ -22,13 +22,14 @@ Timeline::~Timeline() {
 }
 
 Ref<Timeline> Timeline::plain(Instance& instance, std::uint64_t initial, const char* label) {
-  Ref<Timeline> made(new Timeline(instance, {}, label, false));
+  Ref<Timeline> made(Storage::make<Timeline>(instance.allocator(), instance, Ref<Device>(), label, false));
   made->value_ = initial;
   return made;
 }
 
 Ref<Timeline> Timeline::of_lane(Device& device, const char* label) {
-  return Ref<Timeline>(new Timeline(device.instance(), Ref<Device>::share(&device), label, true));
+  return Ref<Timeline>(Storage::make<Timeline>(device.instance().allocator(), device.instance(),
+                                               Ref<Device>::share(&device), label, true));
 }
 
 void Timeline::attach(hal_lane* lane) {
@@ -75,7 +76,7 @@ void Timeline::dispose(hal_object* object) {
 
 void Timeline::destroy() {
   if (lane_ != nullptr) { device_->driver().lane_destroy(device_->driver_self(), device_->impl(), lane_); }
-  delete this;
+  Storage::unmake(instance_.allocator(), this);
 }
 
 std::uint64_t Timeline::value() {

@@ -109,6 +109,7 @@ class Timeline : public hal_timeline {
   };
   using Waiters = std::multimap<std::uint64_t, Waiter>;
 
+  friend struct Storage;
   Timeline(Instance& instance, Ref<Device> device, const char* label, bool is_lane);
   ~Timeline();
   static void dispose(hal_object* object);

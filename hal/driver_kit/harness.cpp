@@ -40,8 +40,8 @@ constexpr std::chrono::seconds kPatience{60};
 // ------------------------------------------------------------------------------------------------------------ driver
 
 Harness::Harness(hal_driver_entry_function entry)
-    : api_{sizeof(hal_host_api),     HAL_DRIVER_ABI_MAJOR, HAL_DRIVER_ABI_MINOR, log_to_stderr,
-           setting_from_environment, hal_error_create,     Lane::on_reached,     Lane::on_failed} {
+    : api_{sizeof(hal_host_api), HAL_DRIVER_ABI_MAJOR, HAL_DRIVER_ABI_MINOR, log_to_stderr, setting_from_environment,
+           hal_error_create,     Lane::on_reached,     Lane::on_failed,      nullptr} {
   if (hal_error* error = entry(&api_, &driver_)) { raise(error); }
 }
 

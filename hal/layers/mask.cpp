@@ -31,6 +31,9 @@ constexpr std::array kFeatures{
     Feature{"circuit", bit(HAL_OP_CIRCUIT)},
     Feature{"partition", 0},
     Feature{"host-visible", 0},
+    Feature{"virtual-memory", 0},
+    Feature{"import.host", 0},
+    Feature{"share.fd", 0},
 };
 constexpr std::array<const char*, 15> kTypes{"",    "f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i64",
                                              "i32", "i8",  "i4",  "u8",  "bool", "u32",    "u64"};
@@ -64,6 +67,12 @@ class Mask final : public core::Wrapper {
       made.table.address = nullptr;
       made.table.peer_connect = nullptr;
       made.table.peer_close = nullptr;
+    }
+    if (hides("virtual-memory")) { made.table.range_map = nullptr; }
+    if (hides("import.host")) { made.table.memory_import = nullptr; }
+    if (hides("share.fd") || hides("virtual-memory")) {
+      made.table.physical_export_fd = nullptr;
+      made.table.physical_import_fd = nullptr;
     }
     driver.ops = made.table;
   }
@@ -129,6 +138,20 @@ class Mask final : public core::Wrapper {
       if (error == nullptr && mask(self).hides("host-visible")) { out->host = nullptr; }
       return error;
     };
+    if (table.memory_import != nullptr) {
+      table.memory_import = [](hal_driver* self, void* device, void* address, std::uint64_t bytes, hal_memory* out) {
+        hal_error* error = wrapped(self).ops.memory_import(wrapped(self).inner, device, address, bytes, out);
+        if (error == nullptr && mask(self).hides("host-visible")) { out->host = nullptr; }
+        return error;
+      };
+    }
+    if (table.range_reserve != nullptr) {
+      table.range_reserve = [](hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out) {
+        hal_error* error = wrapped(self).ops.range_reserve(wrapped(self).inner, device, bytes, out);
+        if (error == nullptr && mask(self).hides("host-visible")) { out->host = nullptr; }
+        return error;
+      };
+    }
     table.program_check = [](hal_driver* self, void* device, const hal_image* image) -> hal_verdict {
       const Mask& mine = mask(self);
       if (const std::string why = mine.refuses(*image, {}); !why.empty()) { return {HAL_NO, mine.kept(why)}; }

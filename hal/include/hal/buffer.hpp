@@ -52,6 +52,48 @@ inline Slice slot(std::uint32_t number, std::uint64_t offset, std::uint64_t leng
   return hal_slot(number, offset, length);
 }
 
+// Memory without an address; ranges map it, descriptors share it.
+class Physical : public Handle<hal_physical> {
+ public:
+  using Handle::Handle;
+  // A descriptor of the memory, the caller's to close. Errors: UNSUPPORTED.
+  Result<int> export_fd() const {
+    int fd = -1;
+    HAL_CHECK(check(hal_physical_export_fd(get(), &fd)));
+    return fd;
+  }
+};
+
+// Reserved addresses. A buffer in every other respect, where memory is mapped.
+class VirtualBuffer : public Buffer {
+ public:
+  using Buffer::Buffer;
+  // Errors: INVALID_ARGUMENT, OUT_OF_RANGE, BUSY as hal_virtual_map().
+  Result<void> map(std::uint64_t offset, const Physical& physical, std::uint64_t from, std::uint64_t bytes,
+                   hal_access access = HAL_ACCESS_READ_WRITE) const {
+    return check(hal_virtual_map(get(), offset, physical.get(), from, bytes, access));
+  }
+  Result<void> protect(std::uint64_t offset, std::uint64_t bytes, hal_access access) const {
+    return check(hal_virtual_protect(get(), offset, bytes, access));
+  }
+  Result<void> unmap(std::uint64_t offset, std::uint64_t bytes) const {
+    return check(hal_virtual_unmap(get(), offset, bytes));
+  }
+};
+
+// How a pool is to behave: .{.limit_bytes = 1 << 30, .label = "weights"}.
+struct PoolOptions {
+  std::uint64_t limit_bytes = 0;
+  std::uint64_t keep_bytes = 0;
+  std::uint64_t initial_bytes = 0;
+  bool prefault = false;
+  const char* label = nullptr;
+
+  hal_pool_desc c() const {
+    return {sizeof(hal_pool_desc), prefault ? 1U : 0U, limit_bytes, keep_bytes, initial_bytes, label};
+  }
+};
+
 class Pool : public Handle<hal_pool> {
  public:
   using Handle::Handle;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <source_location>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,11 +56,45 @@ class Device : public Handle<hal_device> {
     HAL_CHECK(check(hal_buffer_create(get(), bytes, &buffer)));
     return Buffer(buffer);
   }
-  Result<Pool> pool(std::uint64_t limit_bytes = 0, std::source_location where = std::source_location::current()) const {
+  // A buffer over host memory that the caller keeps until `released` is called. Errors: UNSUPPORTED, INVALID_ARGUMENT.
+  Result<Buffer> import_host(std::span<std::byte> bytes, hal_released_function released = nullptr,
+                             void* user = nullptr) const {
+    hal_buffer* buffer = nullptr;
+    HAL_CHECK(check(hal_buffer_import_host(get(), bytes.data(), bytes.size(), released, user, &buffer)));
+    return Buffer(buffer);
+  }
+  Result<Pool> pool(const PoolOptions& options = {},
+                    std::source_location where = std::source_location::current()) const {
     here(where);
+    const hal_pool_desc desc = options.c();
     hal_pool* pool = nullptr;
-    HAL_CHECK(check(hal_pool_create(get(), limit_bytes, &pool)));
+    HAL_CHECK(check(hal_pool_create(get(), &desc, &pool)));
     return Pool(pool);
+  }
+  Result<Pool> pool(std::uint64_t limit_bytes, std::source_location where = std::source_location::current()) const {
+    return pool(PoolOptions{.limit_bytes = limit_bytes}, where);
+  }
+  // Bounds what this instance takes from the device in all; 0 lifts it.
+  Result<void> set_budget(std::uint64_t bytes) const { return check(hal_device_set_budget(get(), bytes)); }
+  // The sums over all pools of this device.
+  hal_pool_stats memory() const { return hal_device_memory(get()); }
+
+  // Virtual memory. Errors: UNSUPPORTED, INVALID_ARGUMENT  no multiple of number("virtual.granularity").
+  Result<VirtualBuffer> reserve(std::uint64_t bytes) const {
+    hal_buffer* range = nullptr;
+    HAL_CHECK(check(hal_virtual_create(get(), bytes, &range)));
+    return VirtualBuffer(range);
+  }
+  Result<Physical> physical(std::uint64_t bytes) const {
+    hal_physical* physical = nullptr;
+    HAL_CHECK(check(hal_physical_create(get(), bytes, &physical)));
+    return Physical(physical);
+  }
+  // Memory out of a descriptor of Physical::export_fd(), of any process. The descriptor stays the caller's.
+  Result<Physical> import_fd(int fd, std::uint64_t bytes) const {
+    hal_physical* physical = nullptr;
+    HAL_CHECK(check(hal_physical_import_fd(get(), fd, bytes, &physical)));
+    return Physical(physical);
   }
   Result<Commands> record(std::span<const Command> commands,
                           std::source_location where = std::source_location::current()) const {

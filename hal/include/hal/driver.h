@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define HAL_DRIVER_ABI_MAJOR 1
-#define HAL_DRIVER_ABI_MINOR 0
+#define HAL_DRIVER_ABI_MINOR 1
 
 typedef struct hal_driver_ops hal_driver_ops;
 typedef struct hal_host_api hal_host_api;
@@ -72,6 +72,11 @@ struct hal_peer {
   void* impl;
   void* device_impl;
 };
+struct hal_physical {
+  hal_object object;
+  void* impl;
+  void* device_impl;
+};
 struct hal_commands {
   hal_object object;
   void* impl; /* NULL: a recording is replayed by the core */
@@ -107,6 +112,9 @@ struct hal_host_api {
 
   /** Command `number` failed; everything before it has been published. Ownership of `error` passes. First call wins. */
   void (*failed)(hal_lane* lane, uint64_t number, hal_error* error);
+
+  /** The application's allocator for host memory, or NULL: use your own. Lives until the driver's destroy(). */
+  const hal_allocator* allocator;
 };
 
 /** Publishes that all commands up to `number` are done and their effects are visible to whoever reads the counter.
@@ -212,6 +220,36 @@ struct hal_driver_ops {
   hal_error* (*address)(hal_driver* self, void* device, const void** out_bytes, uint64_t* out_size);
   hal_error* (*peer_connect)(hal_driver* self, void* device, const void* address, uint64_t size, uint32_t rank, void** out);
   void (*peer_close)(hal_driver* self, void* device, void* peer);
+
+  /* -- optional: host memory of the caller ("import.host"). Both or none. -- */
+  /** bytes > 0, the range does not wrap. Errors: as the driver has them. */
+  hal_error* (*memory_import)(hal_driver* self, void* device, void* address, uint64_t bytes, hal_memory* out);
+  /** No command that uses it is left. The bytes stay the caller's. */
+  void (*memory_unimport)(hal_driver* self, void* device, const hal_memory* memory);
+
+  /* -- optional: virtual memory ("virtual-memory"). All seven or none; number() declares "virtual.granularity". Offsets and
+        lengths are multiples of it and lie inside; calls on one range are serialised. -- */
+  /** Addresses without memory. Errors: OUT_OF_DEVICE_MEMORY. */
+  hal_error* (*range_reserve)(hal_driver* self, void* device, uint64_t bytes, hal_memory* out);
+  /** Nothing is mapped in it any more. */
+  void (*range_release)(hal_driver* self, void* device, const hal_memory* range);
+  /** Nothing is mapped there. access is READ or READ_WRITE. */
+  hal_error* (*range_map)(hal_driver* self, void* device, const hal_memory* range, uint64_t offset, void* physical,
+                          uint64_t from, uint64_t bytes, hal_access access);
+  /** All of it is mapped. No command that uses it is left. */
+  hal_error* (*range_protect)(hal_driver* self, void* device, const hal_memory* range, uint64_t offset, uint64_t bytes,
+                              hal_access access);
+  /** All of it is mapped. No command that uses it is left. */
+  void (*range_unmap)(hal_driver* self, void* device, const hal_memory* range, uint64_t offset, uint64_t bytes);
+  /** Memory of zeros. Errors: OUT_OF_DEVICE_MEMORY with asked, free and largest block in the text. */
+  hal_error* (*physical_create)(hal_driver* self, void* device, uint64_t bytes, void** out);
+  /** No mapping of it is left. */
+  void (*physical_free)(hal_driver* self, void* device, void* physical);
+
+  /* -- optional: sharing physical memory ("share.fd"). Both or none. -- */
+  hal_error* (*physical_export_fd)(hal_driver* self, void* device, void* physical, int* out);
+  /** The descriptor stays the caller's. Errors: INVALID_ARGUMENT. */
+  hal_error* (*physical_import_fd)(hal_driver* self, void* device, int fd, uint64_t bytes, void** out);
 };
 
 /**

@@ -46,6 +46,7 @@ typedef struct hal_pool hal_pool;
 typedef struct hal_program hal_program;
 typedef struct hal_commands hal_commands;
 typedef struct hal_peer hal_peer;
+typedef struct hal_physical hal_physical;
 typedef struct hal_error hal_error;
 
 /* ------------------------------------------------------------------------------------------------------------ objects */
@@ -259,6 +260,20 @@ typedef struct hal_command {
 typedef enum hal_log_level { HAL_LOG_ERROR = 1, HAL_LOG_WARNING = 2, HAL_LOG_INFO = 3, HAL_LOG_DEBUG = 4 } hal_log_level;
 typedef void (*hal_log_function)(void* user, hal_log_level level, const char* origin, const char* text);
 
+/**
+ * Where host memory comes from: buffers of the host device, staging memory, pools' blocks, recordings, work held back, and
+ * every object of this header but errors. Small texts and lists, threads, and mapped memory (hal_physical) do not pass here.
+ *
+ * `allocate` returns `bytes` bytes aligned to `alignment` (a power of two, at most 4,096), or NULL: the call then fails with
+ * OUT_OF_HOST_MEMORY. `deallocate` gets the same numbers back. Both are called from any thread, perhaps with locks of the
+ * core held: they must not call this header, block or throw, and must work until the instance has gone.
+ */
+typedef struct hal_allocator {
+  void* user;
+  void* (*allocate)(void* user, uint64_t bytes, uint64_t alignment);
+  void (*deallocate)(void* user, void* address, uint64_t bytes, uint64_t alignment);
+} hal_allocator;
+
 typedef struct hal_instance_desc {
   uint32_t struct_size;     /* sizeof(hal_instance_desc) */
   uint32_t pending_limit;   /* submissions a queue may hold back before WOULD_BLOCK; 0 = 65,536 */
@@ -267,6 +282,7 @@ typedef struct hal_instance_desc {
   void* log_user;
   const char* layers;       /* ','-separated "name" or "name=argument", as docs/layers.md lists them; the first is nearest to
                                the caller. NULL: HALYARD_LAYERS, else none. New; a struct_size without it is known too */
+  const hal_allocator* allocator; /* NULL: the C library's; copied. New, as above */
 } hal_instance_desc;
 
 /**
@@ -274,7 +290,8 @@ typedef struct hal_instance_desc {
  *
  * A driver or device that cannot be used is not an error: it is listed by hal_instance_report() with the reason.
  * Errors   INVALID_ARGUMENT  struct_size is not one this library knows; `layers` names no layer, or gives one an argument
- *                            that it does not take (in HALYARD_LAYERS that is a warning, and no layer is used)
+ *                            that it does not take (in HALYARD_LAYERS that is a warning, and no layer is used); the allocator lacks a function
+ *          OUT_OF_HOST_MEMORY
  */
 HAL_NODISCARD HAL_API hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out);
 
@@ -335,8 +352,8 @@ typedef struct hal_verdict {
 } hal_verdict;
 
 /**
- * Asks for a capability by name: "kernel", "graph", "fabric", "timestamp", "host-visible", "partition", "dtype.bf16",
- * "image.<format>". An unknown name is HAL_NO with "unknown feature". Constant for the life of the device.
+ * Asks for a capability by name: "kernel", "graph", "fabric", "timestamp", "host-visible", "partition", "virtual-memory",
+ * "import.host", "share.fd", "dtype.bf16", "image.<format>". An unknown name is HAL_NO with "unknown feature". Constant for the life of the device.
  */
 HAL_API hal_verdict hal_device_supports(hal_device* device, const char* feature);
 
@@ -351,7 +368,8 @@ HAL_NODISCARD HAL_API hal_error* hal_device_number(hal_device* device, const cha
  * Makes a buffer of `bytes` bytes. Contents are undefined.
  *
  * Errors   INVALID_ARGUMENT      bytes is 0
- *          OUT_OF_DEVICE_MEMORY  with bytes asked, free, and the largest block
+ *          OUT_OF_DEVICE_MEMORY  with bytes asked, free, the largest block, and the budget if there is one
+ *          OUT_OF_HOST_MEMORY    the host had no memory for the call itself, or the application's allocator refused
  */
 HAL_NODISCARD HAL_API hal_error* hal_buffer_create(hal_device* device, uint64_t bytes, hal_buffer** out);
 
@@ -367,18 +385,118 @@ HAL_API hal_buffer_info hal_buffer_describe(const hal_buffer* buffer);
 /** Registers a buffer with a fabric port and describes it for a peer. Errors: UNSUPPORTED  the device is no fabric port. */
 HAL_NODISCARD HAL_API hal_error* hal_buffer_export(hal_buffer* buffer, hal_remote* out);
 
-/** A pool keeps freed memory for the next allocation and knows by point when it may be reused. */
+/** Called once, when no work can touch imported memory any more; on a thread of the core or inside hal_release(). */
+typedef void (*hal_released_function)(void* user);
+
+/**
+ * Makes a buffer of host memory that the caller owns: no byte is copied, both sides see each other's writes as with any
+ * host-visible buffer. The memory must stay until `released` (optional) was called: after the last owner's hal_release(), and
+ * after work submitted before it. Two buffers over the same bytes are the caller's affair: only copies are checked for overlap.
+ *
+ * Errors   UNSUPPORTED       the device does not take host memory ("import.host" says why)
+ *          INVALID_ARGUMENT  address is NULL, bytes is 0, or the range ends beyond the address space
+ *          On error `released` is not called.
+ */
+HAL_NODISCARD HAL_API hal_error* hal_buffer_import_host(hal_device* device, void* address, uint64_t bytes,
+                                                        hal_released_function released, void* user, hal_buffer** out);
+
+/** How a pool is to behave. Zeros are the defaults. */
+typedef struct hal_pool_desc {
+  uint32_t struct_size;    /* sizeof(hal_pool_desc) */
+  uint32_t prefault;       /* 1: the pages of new memory that the host reaches are touched when it is taken, not when used first */
+  uint64_t limit_bytes;    /* bounds used plus cached bytes; 0 is no bound */
+  uint64_t keep_bytes;     /* cached bytes above this go back to the device as soon as they may; 0 is no bound, 1 keeps nothing */
+  uint64_t initial_bytes;  /* taken from the device at once, in one piece, and cut for buffers of any size; stays with the pool */
+  const char* label;       /* optional; shown in errors; copied */
+} hal_pool_desc;
+
+/** Bytes are those of blocks, which are up to an eighth larger than what was asked for. All numbers are of one moment. */
 typedef struct hal_pool_stats {
-  uint64_t used_bytes, cached_bytes, peak_bytes;
-  uint64_t allocations, hits;
+  uint64_t used_bytes;          /* in live buffers */
+  uint64_t cached_bytes;        /* kept for the next allocation, the rest of the initial piece included */
+  uint64_t peak_bytes;          /* the most that used_bytes has been */
+  uint64_t allocations, hits;   /* buffers asked for; those that needed nothing new from the device */
+  uint64_t cooling_bytes;       /* the part of cached_bytes that work still uses */
+  uint64_t waste_bytes;         /* the part of used_bytes that nobody asked for */
+  uint64_t largest_free_bytes;  /* the largest block that is ready for use */
+  uint64_t limit_bytes;         /* the pool's limit, or the device's budget; 0 is none */
+  uint64_t waits;               /* hits for which a queue was made to wait for another queue's work */
+  uint64_t trims;               /* blocks given back to the device */
+  uint64_t failures;            /* buffers refused */
 } hal_pool_stats;
 
-/** Makes a pool. `limit_bytes` bounds used plus cached bytes; 0 is no bound. */
-HAL_NODISCARD HAL_API hal_error* hal_pool_create(hal_device* device, uint64_t limit_bytes, hal_pool** out);
+/**
+ * Makes a pool: it keeps freed memory for the next allocation and knows by point when it may be reused. `desc` may be NULL.
+ *
+ * What a buffer is made of, in this order: a block that is ready; for hal_queue_alloc() a block that the same queue's order
+ * protects, or that a wait of the call protects; new memory; and, where the limit, the budget or the device refuses that, a
+ * block that work of another queue still uses: the queue is then made to wait for that work. So a pool never makes queues wait
+ * for each other unless the alternative is OUT_OF_DEVICE_MEMORY.
+ *
+ * Errors   INVALID_ARGUMENT      initial_bytes is above limit_bytes
+ *          OUT_OF_DEVICE_MEMORY  initial_bytes are not to be had
+ */
+HAL_NODISCARD HAL_API hal_error* hal_pool_create(hal_device* device, const hal_pool_desc* desc, hal_pool** out);
 HAL_API hal_pool_stats hal_pool_describe(const hal_pool* pool);
 
-/** Gives cached memory back to the device, down to `keep_bytes`. */
+/** Gives cached memory back to the device, down to `keep_bytes`. What work still uses, and the initial piece, stay. */
 HAL_API void hal_pool_trim(hal_pool* pool, uint64_t keep_bytes);
+
+/**
+ * Bounds what this instance takes from a device in all: buffers, all pools with their caches, physical memory. 0 lifts the bound.
+ * What is held above it stays; the next allocation that would need more first takes back every pool's cache, and then is
+ * OUT_OF_DEVICE_MEMORY. Imported memory does not count.
+ */
+HAL_NODISCARD HAL_API hal_error* hal_device_set_budget(hal_device* device, uint64_t bytes);
+
+/** The sums over all pools of a device and the pool behind hal_buffer_create(); peak_bytes is of everything held, caches too. */
+HAL_API hal_pool_stats hal_device_memory(const hal_device* device);
+
+/* ----------------------------------------------------------------------------------------------------- virtual memory */
+
+typedef enum hal_access { HAL_ACCESS_NONE = 0, HAL_ACCESS_READ = 1, HAL_ACCESS_READ_WRITE = 2 } hal_access;
+
+/**
+ * Reserves a range of addresses, with no memory behind it, as a buffer: slices of it work like any other once memory is mapped
+ * there, and are INVALID_ARGUMENT where none is, or for writing where it is read-only. `bytes`, and every offset and length of
+ * the calls below, are multiples of hal_device_number("virtual.granularity"). HAL_OP_FREE refuses ranges.
+ *
+ * Errors   UNSUPPORTED           the device has no virtual memory ("virtual-memory" says why)
+ *          INVALID_ARGUMENT      bytes is 0 or no multiple
+ *          OUT_OF_DEVICE_MEMORY  no range of addresses is that long
+ */
+HAL_NODISCARD HAL_API hal_error* hal_virtual_create(hal_device* device, uint64_t bytes, hal_buffer** out);
+
+/** Makes physical memory of zeros, without an address. Errors: as hal_virtual_create(); OUT_OF_DEVICE_MEMORY with the sizes. */
+HAL_NODISCARD HAL_API hal_error* hal_physical_create(hal_device* device, uint64_t bytes, hal_physical** out);
+
+/**
+ * Maps bytes `from` on of `physical` at `offset` of `range`. The mapping owns the memory. The same memory may be mapped more than
+ * once; which of its addresses sees a write first is then ordered by points, as for all work.
+ *
+ * Errors   INVALID_ARGUMENT  `range` is an ordinary buffer, the two are of different devices, access is NONE or unknown, a number
+ *                            is no multiple, or something is mapped there already
+ *          OUT_OF_RANGE      it does not fit into the range or the memory
+ *          BUSY              what was unmapped there is still used by work submitted before
+ */
+HAL_NODISCARD HAL_API hal_error* hal_virtual_map(hal_buffer* range, uint64_t offset, hal_physical* physical, uint64_t from,
+                                               uint64_t bytes, hal_access access);
+
+/** Changes what new work may do with mapped bytes. Work submitted before is not touched: the device's own protection follows
+    when that is done. Errors: INVALID_ARGUMENT  not all of it is mapped, or it cuts a mapping in two; OUT_OF_RANGE. */
+HAL_NODISCARD HAL_API hal_error* hal_virtual_protect(hal_buffer* range, uint64_t offset, uint64_t bytes, hal_access access);
+
+/** Takes mappings away from new work. Work submitted before keeps them until it is done, and the memory lives as long. What was
+    not mapped is no error. Errors: INVALID_ARGUMENT  it cuts a mapping in two; OUT_OF_RANGE. */
+HAL_NODISCARD HAL_API hal_error* hal_virtual_unmap(hal_buffer* range, uint64_t offset, uint64_t bytes);
+
+/** A file descriptor of the memory, the caller's to close, that another device, instance or process imports: all see the same
+    bytes. Errors: UNSUPPORTED  ("share.fd" says why), OUT_OF_HOST_MEMORY, UNAVAILABLE  no descriptor is left. */
+HAL_NODISCARD HAL_API hal_error* hal_physical_export_fd(hal_physical* physical, int* out);
+
+/** Physical memory out of such a descriptor, which stays the caller's and may be closed after the call.
+    Errors: UNSUPPORTED; INVALID_ARGUMENT  fd is not open, is not shareable memory, or has fewer than `bytes` bytes. */
+HAL_NODISCARD HAL_API hal_error* hal_physical_import_fd(hal_device* device, int fd, uint64_t bytes, hal_physical** out);
 
 /* -------------------------------------------------------------------------------------------------------------- queue */
 
@@ -403,8 +521,8 @@ HAL_API hal_timeline* hal_queue_timeline(hal_queue* queue);
 HAL_NODISCARD HAL_API hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, uint32_t count,
                                                   const hal_sync* sync, hal_point* out);
 
-/** Allocates in queue order: the buffer may be used by work ordered after `out`. `out` may be NULL.
-    Errors: as hal_buffer_create() and hal_queue_submit(). */
+/** Allocates in queue order: the buffer may be used, by work and by the host, behind `out`. `out` may be NULL. The queue may
+    be made to wait: see hal_pool_create(). Errors: as hal_buffer_create() and hal_queue_submit(). */
 HAL_NODISCARD HAL_API hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, uint64_t bytes, const hal_sync* sync,
                                                  hal_buffer** out_buffer, hal_point* out);
 
