@@ -209,8 +209,8 @@ Value GraphBuilder::map(std::span<const Value> inputs, const Expr& expr, std::op
   return add_node(Op::map, inputs, out.value_or(type), std::move(shape), MapAttributes{.code = expr.code()}, site);
 }
 
-Value GraphBuilder::reduce(Value x, ReduceOp op, std::span<const std::uint32_t> axes, KeepDims keep,
-                           ResultType result, Site site) {
+Value GraphBuilder::reduce(Value x, ReduceOp op, std::span<const std::uint32_t> axes, KeepDims keep, ResultType result,
+                           Site site) {
   if (is_void(x)) { return fail("the operand of reduce was never made by this builder", site); }
   const TensorDraft& tensor = tensors_[x.id_];
   ReduceAttributes attributes{0, op, keep == KeepDims::yes, result.accumulate.value_or(accumulator_of(tensor.type))};
