@@ -49,6 +49,29 @@ std::string read_letters(std::string_view letters, std::string& seen, Labels& la
 
 }  // namespace
 
+GraphBuilder::GraphBuilder(std::string name) : name_(std::move(name)), sizes_(std::make_unique<SizeTable>()) {}
+GraphBuilder::~GraphBuilder() = default;
+GraphBuilder::GraphBuilder(GraphBuilder&&) noexcept = default;
+GraphBuilder& GraphBuilder::operator=(GraphBuilder&&) noexcept = default;
+
+std::int64_t GraphBuilder::symbol(std::string name) { return sizes_->symbol(std::move(name)); }
+
+std::int64_t GraphBuilder::size(SizeOp op, std::int64_t a, std::int64_t b, Site site) {
+  const auto made = sizes_->make(op, a, b);
+  if (!made) { fail(fmt::format("the size made of {} and {} overflows or divides by less than 1", a, b), site); }
+  return made.value_or(1);
+}
+
+Shape GraphBuilder::dense_strides(const Shape& shape) {
+  Shape strides(shape.size());
+  std::int64_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride = size(SizeOp::mul, stride, shape[i]);
+  }
+  return strides;
+}
+
 Value GraphBuilder::fail(const std::string& what, Site site) {
   if (!error_) { error_ = Error(HAL_INVALID_ARGUMENT, fmt::format("graph \"{}\": {}", name_, what), site); }
   return {};
@@ -56,7 +79,12 @@ Value GraphBuilder::fail(const std::string& what, Site site) {
 
 bool GraphBuilder::check_tensor(DType type, const Shape& shape, Site site) {
   if (error_) { return false; }
-  const auto bytes = byte_count(type, shape);
+  Shape known = shape;
+  for (std::int64_t& size : known) {
+    // One of another builder is in no table here.
+    if (is_symbolic(size) && size_entry(size) < sizes_->entries().size()) { size = 1; }
+  }
+  const auto bytes = byte_count(type, known);
   if (!is_graph_type(type)) {
     fail(fmt::format("a tensor of type {} is asked for; graphs have f64 to bool, u32 and u64 belong to kernels",
                      dtype_name(type)),
@@ -116,6 +144,7 @@ void GraphBuilder::output(std::string name, Value value, Site site) {
 }
 
 Value GraphBuilder::constant(DType type, Shape shape, std::span<const std::byte> bytes, Site site) {
+  if (is_dynamic(shape)) { return fail("a constant's sizes are numbers", site); }
   if (!check_tensor(type, shape, site)) { return {}; }
   const auto expected = static_cast<std::size_t>(byte_count(type, shape).value_or(0));
   if (bytes.size() != expected) {
@@ -138,6 +167,7 @@ Value GraphBuilder::constant(Shape shape, std::span<const std::int32_t> values, 
 }
 
 Value GraphBuilder::constant_from(DType type, Shape shape, std::span<const double> values, Site site) {
+  if (is_dynamic(shape)) { return fail("a constant's sizes are numbers", site); }
   if (!check_tensor(type, shape, site)) { return {}; }
   if (element_count(shape) != static_cast<std::int64_t>(values.size())) {
     return fail(fmt::format("a constant {} has {} elements, {} were given", print_shape(shape),
@@ -173,11 +203,12 @@ Value GraphBuilder::contract(std::string_view einsum, Value left, Value right, R
     if (std::string why = read_letters(letters, seen, *labels); !why.empty()) { return wrong(why); }
   }
   const auto size_of = [&](char letter) -> std::int64_t {
+    std::int64_t size = 0;
     for (const auto& [letters, value] : {std::pair{left_letters, left}, {right_letters, right}}) {
       const std::size_t at = letters.find(letter);
-      if (at != std::string_view::npos) { return tensors_[value.id_].shape[at]; }
+      if (at != std::string_view::npos && (size == 0 || is_symbolic(size))) { size = tensors_[value.id_].shape[at]; }
     }
-    return 0;
+    return size;
   };
   for (const auto& [letters, value] : {std::pair{left_letters, left}, {right_letters, right}}) {
     const Shape& shape = tensors_[value.id_].shape;
@@ -202,7 +233,8 @@ Value GraphBuilder::map(std::span<const Value> inputs, const Expr& expr, std::op
     if (other.size() > shape.size()) { shape.insert(shape.begin(), other.size() - shape.size(), 1); }
     for (std::size_t i = 0; i < other.size(); ++i) {
       std::int64_t& size = shape[shape.size() - other.size() + i];
-      if (size == 1) { size = other[i]; }  // shapes that do not fit are left to check_node()
+      // Shapes that do not fit are left to check_node(). A symbol beside a number is that number, or 1.
+      if (size == 1 || (is_symbolic(size) && other[i] != 1)) { size = other[i]; }
     }
   }
   const DType type = inputs.empty() ? DType::f32 : tensors_[inputs[0].id_].type;
@@ -271,9 +303,10 @@ Value GraphBuilder::pad(Value x, Shape low, Shape high, double value, Site site)
   }
   for (std::size_t i = 0; i < shape.size(); ++i) {
     std::int64_t sum = 0;
-    if (__builtin_add_overflow(low[i], high[i], &sum) || __builtin_add_overflow(shape[i], sum, &shape[i])) {
+    if (__builtin_add_overflow(low[i], high[i], &sum)) {
       return fail(fmt::format("pad: {} and {} overflow dimension {}", low[i], high[i], i), site);
     }
+    shape[i] = size(SizeOp::add, shape[i], sum);
   }
   return add_node(Op::pad, {x}, tensor.type, std::move(shape), PadAttributes{extents_of(low), extents_of(high), value},
                   site);
@@ -285,9 +318,13 @@ Value GraphBuilder::concat(std::span<const Value> inputs, std::uint32_t axis, Si
   for (const Value input : inputs.subspan(1)) {
     if (is_void(input)) { return fail("an operand of concat was never made by this builder", site); }
     const Shape& other = tensors_[input.id_].shape;
-    if (axis >= shape.size() || axis >= other.size() ||
-        __builtin_add_overflow(shape[axis], other[axis], &shape[axis])) {
+    if (axis >= shape.size() || axis >= other.size()) {
       return fail(fmt::format("concat: {} does not join on axis {}", print_shape(other), axis), site);
+    }
+    shape[axis] = size(SizeOp::add, shape[axis], other[axis]);
+    // A number says more than a symbol, which must then turn out to be it.
+    for (std::size_t i = 0; i < shape.size() && i < other.size(); ++i) {
+      if (i != axis && is_symbolic(shape[i])) { shape[i] = other[i]; }
     }
   }
   return add_node(Op::concat, inputs, tensors_[inputs[0].id_].type, std::move(shape), ConcatAttributes{axis}, site);
@@ -298,8 +335,8 @@ Value GraphBuilder::convert(Value x, DType type, Site site) {
 }
 
 Value GraphBuilder::transpose(Value x, std::span<const std::uint32_t> order, Site site) {
-  const Shape& from = shape(x);
-  const Extents dense = row_major_strides(from);
+  const Shape from = shape(x);
+  const Shape dense = dense_strides(from);
   std::uint32_t seen = 0;
   Shape to;
   Shape strides;
@@ -316,41 +353,52 @@ Value GraphBuilder::transpose(Value x, std::span<const std::uint32_t> order, Sit
 }
 
 Value GraphBuilder::reshape(Value x, Shape to, Site site) {
-  if (to.size() > kMaxRank || element_count(to) != element_count(shape(x))) {
+  const bool fits = is_dynamic(to) || is_dynamic(shape(x)) ? sizes_->same_count(to, shape(x))
+                                                           : element_count(to) == element_count(shape(x));
+  if (to.size() > kMaxRank || !fits) {
     return fail(fmt::format("reshape: {} does not hold the elements of {}", print_shape(to), print_shape(shape(x))),
                 site);
   }
-  const Extents dense = row_major_strides(to);
-  Shape strides(dense.begin(), dense.begin() + static_cast<std::ptrdiff_t>(to.size()));
+  Shape strides = dense_strides(to);
   return view(x, std::move(to), 0, std::move(strides), site);
 }
 
 Value GraphBuilder::slice(Value x, Shape low, Shape sizes, Site site) {
-  const Shape& from = shape(x);
+  const Shape from = shape(x);
   if (low.size() != from.size() || sizes.size() != from.size()) {
     return fail(fmt::format("slice: {} starts and {} sizes for {}", low.size(), sizes.size(), print_shape(from)), site);
   }
-  const Extents dense = row_major_strides(from);
+  Shape strides = dense_strides(from);
   std::int64_t offset = 0;
   for (std::size_t i = 0; i < from.size(); ++i) {
-    if (low[i] < 0 || sizes[i] < 1 || low[i] > from[i] - 1 || sizes[i] > from[i] - low[i]) {
+    const bool open = is_symbolic(low[i]) || is_symbolic(sizes[i]) || is_symbolic(from[i]);
+    if (!open && (low[i] < 0 || sizes[i] < 1 || low[i] > from[i] - 1 || sizes[i] > from[i] - low[i])) {
       return fail(
           fmt::format("slice: {} elements from {} along dimension {} of {}", sizes[i], low[i], i, print_shape(from)),
           site);
     }
-    offset += low[i] * dense[i];
+    offset = size(SizeOp::add, offset, size(SizeOp::mul, low[i], strides[i]));
   }
-  Shape strides(dense.begin(), dense.begin() + static_cast<std::ptrdiff_t>(from.size()));
   return view(x, std::move(sizes), offset, std::move(strides), site);
 }
 
 Value GraphBuilder::broadcast(Value x, Shape to, Site site) {
-  const auto strides = to.size() <= kMaxRank ? broadcast_strides(shape(x), to) : std::nullopt;
-  if (!strides) {
-    return fail(fmt::format("broadcast: {} does not repeat to {}", print_shape(shape(x)), print_shape(to)), site);
+  const Shape from = shape(x);
+  const Shape dense = dense_strides(from);
+  bool fits = to.size() <= kMaxRank && from.size() <= to.size();
+  Shape strides(to.size());
+  for (std::size_t i = 0; fits && i < from.size(); ++i) {
+    const std::size_t at = to.size() - from.size() + i;
+    // Two symbols must be one: whether a dimension repeats is decided here.
+    fits = from[i] == 1 || from[i] == to[at];
+    strides[at] = from[i] == to[at] ? dense[i] : 0;
   }
-  Shape used(strides->begin(), strides->begin() + static_cast<std::ptrdiff_t>(to.size()));
-  return view(x, std::move(to), 0, std::move(used), site);
+  if (!fits) {
+    return fail(fmt::format("broadcast: {} does not repeat to {}", print_shape(from, sizes_->entries()),
+                            print_shape(to, sizes_->entries())),
+                site);
+  }
+  return view(x, std::move(to), 0, std::move(strides), site);
 }
 
 DType GraphBuilder::dtype(Value value) const { return is_void(value) ? DType::f32 : tensors_[value.id_].type; }
@@ -387,6 +435,16 @@ Result<std::vector<std::byte>> GraphBuilder::finish() const {
     attribute_bytes += node.inputs.size() * sizeof(std::uint32_t) + sizeof(format::PadRecord) + 16 +
                        (map != nullptr ? map->code.size() * sizeof(format::InstructionRecord) : 0);
   }
+  for (const Size& size : sizes_->entries()) {
+    if (size.op == SizeOp::symbol && (size.name.empty() || !is_name(size.name))) {
+      return refuse(HAL_INVALID_ARGUMENT,
+                    fmt::format("symbol \"{}\" is not 1 to 255 characters of printable ASCII", size.name));
+    }
+  }
+  if (sizes_->entries().size() > kMaxSizes) {
+    return refuse(HAL_OUT_OF_RANGE,
+                  fmt::format("{} symbolic sizes, the most are {}", sizes_->entries().size(), kMaxSizes));
+  }
   if (tensors_.size() > format::kMaxTensors || nodes_.size() > format::kMaxNodes ||
       attribute_bytes > ~std::uint32_t{0}) {
     return refuse(HAL_OUT_OF_RANGE,
@@ -396,7 +454,7 @@ Result<std::vector<std::byte>> GraphBuilder::finish() const {
   }
   std::vector<std::byte> bytes = GraphWriter(*this).write();
   // Catches what only shows in the whole, such as two parameters of one name.
-  if (auto view = View::verify(bytes); !view) {
+  if (auto view = View::verify_dynamic(bytes); !view) {
     return std::move(view).error().while_doing(fmt::format("finishing graph \"{}\"", name_));
   }
   return bytes;

@@ -24,7 +24,7 @@ struct OpcodeInfo {
 };
 
 // Indexed by Opcode - 1.
-constexpr std::array<OpcodeInfo, 33> kOpcodes{{
+constexpr std::array<OpcodeInfo, 34> kOpcodes{{
     {"input", 0, Form::leaf, "", false},    {"constant", 0, Form::leaf, "", false},
     {"add", 2, Form::infix, "+", false},    {"sub", 2, Form::infix, "-", false},
     {"mul", 2, Form::infix, "*", false},    {"div", 2, Form::infix, "/", false},
@@ -41,7 +41,7 @@ constexpr std::array<OpcodeInfo, 33> kOpcodes{{
     {"ge", 2, Form::infix, ">=", false},    {"and", 2, Form::infix, "&&", false},
     {"or", 2, Form::infix, "||", false},    {"not", 1, Form::prefix, "", false},
     {"select", 3, Form::prefix, "", false}, {"pow", 2, Form::prefix, "", true},
-    {"mod", 2, Form::prefix, "", false},
+    {"mod", 2, Form::prefix, "", false},    {"size", 0, Form::leaf, "", false},
 }};
 
 const OpcodeInfo* info_of(Opcode opcode) {
@@ -121,6 +121,7 @@ double apply(Opcode opcode, double a, double b, double c) {
       return std::fmod(a, b);
     case Opcode::input:
     case Opcode::constant:
+    case Opcode::size:
       break;
   }
   return std::numeric_limits<double>::quiet_NaN();
@@ -251,6 +252,9 @@ std::optional<ExpressionFault> check_expression(std::span<const Instruction> cod
       return ExpressionFault{
           i, fmt::format("is constant {}, expected a whole number that fits {}", at.constant, dtype_name(compute))};
     }
+    if (at.opcode == Opcode::size && !(at.constant >= 0 && at.constant < kMaxSizes)) {
+      return ExpressionFault{i, fmt::format("reads size {}, sizes are numbered from 0", at.constant)};
+    }
     if (info->arity > depth) {
       return ExpressionFault{
           i, fmt::format("is {}, which takes {} values; the stack has {}", info->name, info->arity, depth)};
@@ -297,6 +301,8 @@ std::string print_expression(std::span<const Instruction> code) {
       stack.push_back(fmt::format("x{}", at.input));
     } else if (at.opcode == Opcode::constant) {
       stack.push_back(fmt::format("{}", at.constant));
+    } else if (at.opcode == Opcode::size) {
+      stack.push_back(fmt::format("size{}", at.constant));
     } else if (info.form == Form::infix) {
       const std::string right = pop();
       const std::string left = pop();

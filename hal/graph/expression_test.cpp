@@ -91,7 +91,7 @@ TEST_CASE("expression: integers wrap at 32 bits and never trap") {
 TEST_CASE("expression: unsound code is refused with the instruction") {
   CHECK_THAT(fault({}), Contains("is empty"));
   CHECK_THAT(fault({kX, {static_cast<Opcode>(0), 0, 0}}), Contains("1: has opcode 0"));
-  CHECK_THAT(fault({kX, {static_cast<Opcode>(34), 0, 0}}), Contains("opcode 34"));
+  CHECK_THAT(fault({kX, {static_cast<Opcode>(35), 0, 0}}), Contains("opcode 35"));
   CHECK_THAT(fault({{Opcode::input, 2, 0}}), Contains("reads input 2, there are 2"));
   CHECK_THAT(fault({kX, {Opcode::add, 0, 0}}), Contains("takes 2 values; the stack has 1"));
   CHECK_THAT(fault({kX, kX}), Contains("ends the code with 2 values"));

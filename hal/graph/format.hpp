@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of hal.graph, version 1. Little-endian, every offset counted from the start of its section.
+// The bytes of hal.graph, version 2. Little-endian, every offset counted from the start of its section.
 //
-//   Header | tensors | nodes | attributes | constants | names
+//   Header | tensors | nodes | attributes | constants | names | sizes
 //
 // The tensor table holds the inputs first, then the outputs, then the rest: tensor i is parameter i of the entry.
 // Nodes stand in execution order. Every tensor but the inputs is written by exactly one node, before any node reads it.
@@ -21,7 +21,7 @@ namespace hal::graph::format {
 static_assert(std::endian::native == std::endian::little, "hal.graph is read in place on little-endian machines");
 
 inline constexpr std::array<char, 4> kMagic{'H', 'A', 'L', 'G'};
-inline constexpr std::uint16_t kVersionMajor = 1;  // a reader refuses any other
+inline constexpr std::uint16_t kVersionMajor = 2;  // a reader refuses any other
 inline constexpr std::uint16_t kVersionMinor = 0;  // a reader refuses a newer one: it may hold unknown operations
 inline constexpr std::uint64_t kConstantAlignment = 64;
 inline constexpr std::uint32_t kMaxTensors = 1U << 16U;  // planning is quadratic; a stranger must not make it long
@@ -35,8 +35,8 @@ struct Section {
   std::uint64_t bytes;
 };
 
-enum class SectionKind : std::uint8_t { tensors = 0, nodes = 1, attributes = 2, constants = 3, names = 4 };
-inline constexpr std::size_t kSections = 5;
+enum class SectionKind : std::uint8_t { tensors = 0, nodes = 1, attributes = 2, constants = 3, names = 4, sizes = 5 };
+inline constexpr std::size_t kSections = 6;
 
 struct Header {
   std::array<char, 4> magic;
@@ -59,7 +59,7 @@ struct TensorRecord {
   std::uint32_t name_offset;
   std::uint32_t name_bytes;
   std::uint32_t reserved2;
-  std::array<std::int64_t, kMaxRank> dims;  // the rest 0. At least 1; -1 is kept for dynamic sizes and refused today
+  std::array<std::int64_t, kMaxRank> dims;  // the rest 0. At least 1, or -1 - i for entry i of the sizes
   std::uint64_t constant_offset;            // role constant: in the constants section; else kNoConstant
 };
 
@@ -100,6 +100,8 @@ struct ReduceRecord {
 struct ViewRecord {
   std::int64_t offset;
   std::array<std::int64_t, kMaxRank> strides;
+  std::uint32_t symbolic;  // bit 0: the offset is the number of a size; bit 1 + i: strides[i] is
+  std::uint32_t reserved;
 };
 
 struct GatherRecord {
@@ -124,7 +126,18 @@ struct ConcatRecord {
   std::uint32_t reserved;
 };
 
-static_assert(sizeof(Header) == 120 && offsetof(Header, total_bytes) == 8 && offsetof(Header, checksum) == 16 &&
+/// A size that is known when the graph runs. Operands are literals, or the numbers of earlier sizes.
+struct SizeRecord {
+  std::uint8_t op;
+  std::uint8_t entries;  // bit 0: a is the number of a size; bit 1: b is
+  std::array<std::uint8_t, 6> reserved;
+  std::uint32_t name_offset;  // of a symbol, whose a and b are 0; else both 0
+  std::uint32_t name_bytes;
+  std::int64_t a;
+  std::int64_t b;
+};
+
+static_assert(sizeof(Header) == 136 && offsetof(Header, total_bytes) == 8 && offsetof(Header, checksum) == 16 &&
               offsetof(Header, inputs) == 24 && offsetof(Header, name_offset) == 32 &&
               offsetof(Header, sections) == 40);
 static_assert(sizeof(TensorRecord) == 88 && offsetof(TensorRecord, name_offset) == 4 &&
@@ -133,7 +146,8 @@ static_assert(sizeof(NodeRecord) == 24 && offsetof(NodeRecord, output) == 4 &&
               offsetof(NodeRecord, inputs_offset) == 8 && offsetof(NodeRecord, attributes_offset) == 16);
 static_assert(sizeof(ContractRecord) == 32 && offsetof(ContractRecord, accumulate) == 24);
 static_assert(sizeof(InstructionRecord) == 16 && offsetof(InstructionRecord, constant) == 8);
-static_assert(sizeof(ReduceRecord) == 8 && sizeof(ViewRecord) == 72 && sizeof(GatherRecord) == 8);
+static_assert(sizeof(ReduceRecord) == 8 && sizeof(ViewRecord) == 80 && sizeof(SizeRecord) == 32 &&
+              sizeof(GatherRecord) == 8);
 static_assert(sizeof(ScatterRecord) == 8 && sizeof(PadRecord) == 136 && sizeof(ConcatRecord) == 8);
 
 }  // namespace hal::graph::format

@@ -13,8 +13,16 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace hal::graph;
-  const auto view = View::verify(std::as_bytes(std::span(data, size)));
-  if (!view) { return 0; }
+  const auto given = View::verify_dynamic(std::as_bytes(std::span(data, size)));
+  if (!given) { return 0; }
+  // Extents of symbols come from the bytes too.
+  std::vector<std::int64_t> extents;
+  for (std::size_t i = 0; i < given->symbols().size(); ++i) { extents.push_back(1 + data[(i * 7) % size] % 16); }
+  const auto view = given->bind(extents);
+  if (!view || print(*given).empty()) {
+    if (!given->is_dynamic()) { __builtin_trap(); }
+    return 0;
+  }
   const Signature signature(*view);
   if (signature.describe().param_count != view->parameter_count() || print(*view).empty()) { __builtin_trap(); }
   if (const auto plan = plan_memory(*view); plan && plan->arena_bytes < plan->live_bytes_peak) { __builtin_trap(); }

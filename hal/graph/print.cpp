@@ -45,7 +45,8 @@ struct AttributePrinter {
                        a.keep_dims ? ", kept" : "", dtype_name(a.accumulate));
   }
   std::string operator()(const ViewAttributes& a) const {
-    return fmt::format(" from {} by {}", a.offset, print_shape(first(a.strides, rank_of(node.output))));
+    return fmt::format(" from {} by {}", print_size(a.offset, view.sizes()),
+                       print_shape(first(a.strides, rank_of(node.output)), view.sizes()));
   }
   std::string operator()(const GatherAttributes& a) const { return fmt::format(" on axis {}", a.axis); }
   std::string operator()(const ScatterAttributes& a) const {
@@ -62,7 +63,7 @@ struct AttributePrinter {
 std::string print_tensor(const View& view, std::uint32_t i) {
   const Tensor& tensor = view.tensor(i);
   const std::string name = tensor.name.empty() ? "" : fmt::format(" \"{}\"", tensor.name);
-  return fmt::format("%{}{} {}{}", i, name, dtype_name(tensor.dtype), print_shape(tensor.shape()));
+  return fmt::format("%{}{} {}{}", i, name, dtype_name(tensor.dtype), print_shape(tensor.shape(), view.sizes()));
 }
 
 }  // namespace

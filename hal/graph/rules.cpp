@@ -2,7 +2,6 @@
 #include "graph/rules.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <array>
 #include <cmath>
@@ -11,6 +10,7 @@
 
 #include "graph/expression.hpp"
 #include "graph/format.hpp"
+#include "graph/sizes.hpp"
 
 namespace hal::graph {
 namespace {
@@ -34,7 +34,7 @@ Violation at_input(std::size_t i, std::string text) {
 Violation at_output(std::string text) { return {Part::output, 0, "output", std::move(text)}; }
 
 Verdict expect_shape(ShapeView expected, const TensorType& output) {
-  if (std::ranges::equal(expected, output.shape)) { return {}; }
+  if (may_equal(expected, output.shape)) { return {}; }
   return at_output(fmt::format("has shape {}, expected {}", print_shape(output.shape), print_shape(expected)));
 }
 
@@ -83,6 +83,25 @@ bool value_fits(DType type, double value) {
   return value >= low && value < high && std::trunc(value) == value;
 }
 
+// Adds `more` to a size; a sum with something symbolic in it is any symbolic size. False if it overflows.
+bool join(std::int64_t& size, std::int64_t more) {
+  if (is_symbolic(size) || (is_symbolic(more))) {
+    size = more == 0 ? size : symbolic_size(0);
+    return true;
+  }
+  return !__builtin_add_overflow(size, more, &size);
+}
+
+// Could `from` be read as `to`?
+bool broadcasts(ShapeView from, ShapeView to) {
+  if (from.size() > to.size()) { return false; }
+  const std::size_t missing = to.size() - from.size();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (from[i] != 1 && !may_equal(from[i], to[missing + i])) { return false; }
+  }
+  return true;
+}
+
 struct LabelTable {
   std::array<std::int64_t, kMaxLabels> sizes{};
   std::uint32_t operands = 0;  // bit per label seen in left or right
@@ -110,12 +129,13 @@ Verdict read_labels(LabelTable& table, const Labels& labels, ShapeView shape, st
     if (is_output && (table.operands & bit) == 0) {
       return at_attribute(place + i, field, fmt::format("is label {}, which neither operand has", label));
     }
-    if ((table.operands & bit) != 0 && table.sizes[label] != shape[i]) {
+    if ((table.operands & bit) != 0 && !may_equal(table.sizes[label], shape[i])) {
       return at_attribute(
           place + i, field,
           fmt::format("gives label {} size {}, elsewhere it is {}", label, shape[i], table.sizes[label]));
     }
-    table.sizes[label] = shape[i];
+    // A number says more than a symbol, which must then turn out to be it.
+    if ((table.operands & bit) == 0 || is_symbolic(table.sizes[label])) { table.sizes[label] = shape[i]; }
   }
   if (!is_output) { table.operands |= own; }
   return {};
@@ -146,7 +166,7 @@ Verdict check_map(MapAttributes& a, Inputs inputs, const TensorType& out) {
   bool integer = !floating && !is_mask(out.dtype);
   bool wide = out.dtype == DType::f64 || out.dtype == DType::i64;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!broadcast_strides(inputs[i].shape, out.shape)) {
+    if (!broadcasts(inputs[i].shape, out.shape)) {
       return at_input(i, fmt::format("has shape {}, which does not broadcast to {}", print_shape(inputs[i].shape),
                                      print_shape(out.shape)));
     }
@@ -203,6 +223,9 @@ Verdict check_reduce(const ReduceAttributes& a, Inputs inputs, const TensorType&
 Verdict check_view(const ViewAttributes& a, Inputs inputs, const TensorType& out) {
   using Record = format::ViewRecord;
   if (auto wrong = expect_type(inputs[0].dtype, out)) { return wrong; }
+  // What is symbolic is checked when the graph is bound.
+  const bool open = is_dynamic(inputs[0].shape) || is_dynamic(out.shape) || is_symbolic(a.offset) ||
+                    is_dynamic({a.strides.data(), out.shape.size()});
   const std::int64_t elements = element_count(inputs[0].shape).value_or(0);
   std::int64_t low = a.offset;
   std::int64_t high = a.offset;
@@ -213,13 +236,14 @@ Verdict check_view(const ViewAttributes& a, Inputs inputs, const TensorType& out
       if (a.strides[i] == 0) { continue; }
       return at_attribute(place, field, fmt::format("is {} behind the last dimension, expected 0", a.strides[i]));
     }
+    if (open) { continue; }
     std::int64_t reach = 0;
     std::int64_t& side = a.strides[i] < 0 ? low : high;
     if (__builtin_mul_overflow(a.strides[i], out.shape[i] - 1, &reach) || __builtin_add_overflow(side, reach, &side)) {
       return at_attribute(place, field, fmt::format("is {}, which overflows over size {}", a.strides[i], out.shape[i]));
     }
   }
-  if (low < 0 || high >= elements) {
+  if (!open && (low < 0 || high >= elements)) {
     return at_attribute(
         offsetof(Record, offset), "offset",
         fmt::format("{} and the strides reach elements {} to {}, the input has {}", a.offset, low, high, elements));
@@ -261,7 +285,7 @@ Verdict check_scatter(const ScatterAttributes& a, Inputs inputs, const TensorTyp
                                    dtype_name(base.dtype)));
   }
   const Shape expected = taken_shape(base.shape, inputs[1].shape, a.axis);
-  if (expected != inputs[2].shape) {
+  if (!may_equal(expected, inputs[2].shape)) {
     return at_input(
         2, fmt::format("updates have shape {}, expected {}", print_shape(inputs[2].shape), print_shape(expected)));
   }
@@ -275,8 +299,7 @@ Verdict check_pad(const PadAttributes& a, Inputs inputs, const TensorType& out) 
   Shape expected = x.shape;
   const auto add = [&](const Extents& extents, std::size_t i, std::size_t place, const char* name) -> Verdict {
     const bool used = i < x.shape.size();
-    const bool sound =
-        used ? extents[i] >= 0 && !__builtin_add_overflow(expected[i], extents[i], &expected[i]) : extents[i] == 0;
+    const bool sound = used ? extents[i] >= 0 && join(expected[i], extents[i]) : extents[i] == 0;
     if (sound) { return {}; }
     return at_attribute(place + i * sizeof(std::int64_t), fmt::format("{}[{}]", name, i),
                         fmt::format("is {}, expected {}", extents[i], used ? "0 or more, without overflow" : "0"));
@@ -303,10 +326,9 @@ Verdict check_concat(const ConcatAttributes& a, Inputs inputs, const TensorType&
       return at_input(
           i, fmt::format("has type {}, inputs[0] has {}", dtype_name(inputs[i].dtype), dtype_name(inputs[0].dtype)));
     }
-    if (other.size() == expected.size() &&
-        !__builtin_add_overflow(expected[a.axis], other[a.axis], &expected[a.axis])) {
+    if (other.size() == expected.size() && join(expected[a.axis], other[a.axis])) {
       other[a.axis] = expected[a.axis];
-      if (other == expected) { continue; }
+      if (may_equal(other, expected)) { continue; }
     }
     return at_input(i, fmt::format("has shape {}, which does not join {} on axis {}", print_shape(inputs[i].shape),
                                    print_shape(inputs[0].shape), a.axis));
@@ -380,6 +402,6 @@ std::optional<Violation> check_node(Op op, Attributes& attributes, std::span<con
   return {};
 }
 
-std::string print_shape(ShapeView shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string print_shape(ShapeView shape) { return print_shape(shape, {}); }
 
 }  // namespace hal::graph

@@ -26,11 +26,12 @@ struct Violation {
   std::string text;   // what was found and what was expected
 };
 
-/// Also fills what MapAttributes derives. The types must be valid (element_count succeeds, dtype known).
+/// Also fills what MapAttributes derives. The types must be valid (element_count succeeds, or sizes are symbolic; dtype
+/// known). What depends on symbolic sizes passes: it is checked again when they are bound.
 std::optional<Violation> check_node(Op op, Attributes& attributes, std::span<const TensorType> inputs,
                                     const TensorType& output);
 
-/// "[2, 8, 8]"
+/// "[2, 8, 8]"; symbolic sizes are "?".
 std::string print_shape(ShapeView shape);
 
 }  // namespace hal::graph

@@ -2,6 +2,7 @@
 // Arithmetic on dense row-major shapes. Nothing here overflows on verified shapes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -17,6 +18,9 @@ std::optional<std::int64_t> element_count(ShapeView shape);
 
 /// Bytes of a dense tensor, rounded up to whole bytes. nullopt if they do not fit or the type is unknown.
 std::optional<std::int64_t> byte_count(DType type, ShapeView shape);
+
+/// Is one of the sizes symbolic? The functions here take shapes without such, but for this one.
+inline bool is_dynamic(ShapeView shape) { return std::ranges::any_of(shape, is_symbolic); }
 
 /// Strides in elements of a dense tensor.
 Extents row_major_strides(ShapeView shape);

@@ -2,12 +2,15 @@
 #include "graph/view.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <unordered_set>
 #include <utility>
+#include <variant>
 
 #include "graph/checksum.hpp"
 #include "graph/element.hpp"
@@ -19,8 +22,8 @@ namespace {
 
 using format::SectionKind;
 
-constexpr std::array<std::string_view, format::kSections> kSectionNames{"tensors", "nodes", "attributes", "constants",
-                                                                        "names"};
+constexpr std::array<std::string_view, format::kSections> kSectionNames{"tensors",   "nodes", "attributes",
+                                                                        "constants", "names", "sizes"};
 constexpr std::uint32_t kUnwritten = std::numeric_limits<std::uint32_t>::max();
 
 bool is_zero(std::span<const std::uint8_t> bytes) {
@@ -37,6 +40,7 @@ class Verifier {
   Result<View> run() {
     HAL_CHECK(read_header());
     HAL_CHECK(read_sections());
+    HAL_CHECK(read_sizes());
     HAL_CHECK(read_tensors());
     HAL_CHECK(read_nodes());
     HAL_CHECK(check_written());
@@ -161,6 +165,57 @@ class Verifier {
     return text;
   }
 
+  // Symbols first or not, an operand is an earlier entry: no cycles.
+  Result<void> read_sizes() {
+    using Record = format::SizeRecord;
+    HAL_TRY(const std::uint32_t count, count_records(SectionKind::sizes, sizeof(Record), kMaxSizes));
+    std::unordered_set<std::string_view> names;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::uint64_t place = section(SectionKind::sizes).offset + std::uint64_t{i} * sizeof(Record);
+      const Record record = read<Record>(place);
+      const auto wrong = [&](std::size_t at, std::string_view field, const std::string& text) {
+        return fail(place + at, fmt::format("size {} {}", i, field), text);
+      };
+      Size size;
+      size.op = static_cast<SizeOp>(record.op);
+      if (size.op < SizeOp::symbol || size.op > SizeOp::div) {
+        return wrong(offsetof(Record, op), "op", fmt::format("is {}, expected 1 (symbol) to 5 (div)", record.op));
+      }
+      if (!is_zero(record.reserved)) { return wrong(offsetof(Record, reserved), "reserved", "is not 0"); }
+      if (record.entries > 3) {
+        return wrong(offsetof(Record, entries), "entries", fmt::format("is {}, expected 0 to 3", record.entries));
+      }
+      const bool is_symbol = size.op == SizeOp::symbol;
+      HAL_TRY(const std::string_view name,
+              read_name(place + offsetof(Record, name_offset), fmt::format("size {} name", i), record.name_offset,
+                        record.name_bytes));
+      if (name.empty() == is_symbol) {
+        return wrong(offsetof(Record, name_bytes), "name_bytes",
+                     fmt::format("is {}; symbols, and only they, have names", record.name_bytes));
+      }
+      if (is_symbol && !names.insert(name).second) {
+        return wrong(offsetof(Record, name_offset), "name", fmt::format("is \"{}\", as another symbol's", name));
+      }
+      if (is_symbol && (record.a != 0 || record.b != 0 || record.entries != 0)) {
+        return wrong(offsetof(Record, a), "a, b and entries", "of a symbol are not 0");
+      }
+      size.name = name;
+      const auto operand = [&](std::int64_t value, unsigned bit, std::size_t at,
+                               std::string_view field) -> Result<std::int64_t> {
+        if (((record.entries >> bit) & 1U) != 0) {
+          if (value >= 0 && value < i) { return symbolic_size(static_cast<std::size_t>(value)); }
+          return wrong(at, field, fmt::format("is size {}, expected one before it", value));
+        }
+        if (!is_symbolic(value)) { return value; }
+        return wrong(at, field, fmt::format("is {}, out of the range of literals", value));
+      };
+      HAL_TRY(size.a, operand(record.a, 0, offsetof(Record, a), "a"));
+      HAL_TRY(size.b, operand(record.b, 1, offsetof(Record, b), "b"));
+      view_.sizes_.push_back(std::move(size));
+    }
+    return {};
+  }
+
   Result<void> read_tensors() {
     view_.tensors_.reserve(tensor_count_);
     std::unordered_set<std::string_view> parameters;
@@ -222,9 +277,25 @@ class Verifier {
     for (std::size_t d = 0; d < kMaxRank; ++d) {
       const bool used = d < record.rank;
       if (used ? record.dims[d] >= 1 : record.dims[d] == 0) { continue; }
+      if (used && record.dims[d] < 0 && tensor.role != Role::constant &&
+          record.dims[d] >= -static_cast<std::int64_t>(view_.sizes_.size())) {
+        const auto entry = static_cast<std::size_t>(-1 - record.dims[d]);
+        if (tensor.role != Role::input || view_.sizes_[entry].op == SizeOp::symbol) {
+          tensor.dims[d] = symbolic_size(entry);
+          continue;
+        }
+        return wrong(offsetof(Record, dims) + d * sizeof(std::int64_t), fmt::format("dims[{}]", d),
+                     fmt::format("is size {}, which is no symbol; an input's sizes are numbers and symbols", entry));
+      }
       return wrong(offsetof(Record, dims) + d * sizeof(std::int64_t), fmt::format("dims[{}]", d),
                    fmt::format("is {}, expected {}", record.dims[d],
-                               used ? "1 or more (dynamic sizes are kept for later)" : "0 behind the rank"));
+                               used ? fmt::format("1 or more, or -1 to -{} for the graph's sizes (no constant's)",
+                                                  view_.sizes_.size())
+                                    : "0 behind the rank"));
+    }
+    if (is_dynamic(tensor.shape())) {
+      HAL_CHECK(read_constant(tensor, record.constant_offset, place + offsetof(Record, constant_offset), i));
+      return tensor;
     }
     const std::optional<std::int64_t> bytes = byte_count(tensor.dtype, tensor.shape());
     if (!bytes || *bytes > format::kMaxTensorBytes) {
@@ -405,7 +476,22 @@ class Verifier {
       case Op::view: {
         HAL_CHECK(expect(sizeof(format::ViewRecord)));
         const auto record = read<format::ViewRecord>(at);
-        node.attributes = ViewAttributes{record.offset, record.strides};
+        if (record.reserved != 0) {
+          return fail(at + offsetof(format::ViewRecord, reserved), label + " attributes.reserved", "is not 0");
+        }
+        if (record.symbolic >= 1U << (kMaxRank + 1)) {
+          return fail(at + offsetof(format::ViewRecord, symbolic), label + " attributes.symbolic",
+                      fmt::format("is {:#x}, expected {} bits", record.symbolic, kMaxRank + 1));
+        }
+        ViewAttributes view{record.offset, record.strides};
+        HAL_CHECK(read_symbolic(view.offset, record.symbolic, 0, at + offsetof(format::ViewRecord, offset),
+                                label + " attributes.offset"));
+        for (std::uint32_t d = 0; d < kMaxRank; ++d) {
+          HAL_CHECK(read_symbolic(view.strides[d], record.symbolic, 1 + d,
+                                  at + offsetof(format::ViewRecord, strides) + d * sizeof(std::int64_t),
+                                  fmt::format("{} attributes.strides[{}]", label, d)));
+        }
+        node.attributes = view;
         return {};
       }
       case Op::gather: {
@@ -438,6 +524,20 @@ class Verifier {
     return {};
   }
 
+  // Replaces the number of a size by the size.
+  Result<void> read_symbolic(std::int64_t& value, std::uint32_t symbolic, std::uint32_t bit, std::uint64_t at,
+                             const std::string& field) {
+    const bool entry = ((symbolic >> bit) & 1U) != 0;
+    if (entry && value >= 0 && static_cast<std::uint64_t>(value) < view_.sizes_.size()) {
+      value = symbolic_size(static_cast<std::size_t>(value));
+    } else if (entry || is_symbolic(value)) {
+      return fail(at, field,
+                  entry ? fmt::format("is size {}, there are {}", value, view_.sizes_.size())
+                        : fmt::format("is {}, which no tensor has room for", value));
+    }
+    return {};
+  }
+
   Result<void> read_code(Node& node, std::uint64_t at, std::uint32_t bytes, std::uint64_t bytes_place,
                          const std::string& label) {
     using Record = format::InstructionRecord;
@@ -456,7 +556,14 @@ class Verifier {
         return fail(place + offsetof(Record, reserved), fmt::format("{} attributes.code[{}].reserved", label, k),
                     "is not 0");
       }
-      map.code.push_back({static_cast<Opcode>(record.opcode), record.input, record.constant});
+      const auto opcode = static_cast<Opcode>(record.opcode);
+      if (opcode == Opcode::size &&
+          !(record.constant >= 0 && record.constant < static_cast<double>(view_.sizes_.size()) &&
+            std::trunc(record.constant) == record.constant)) {
+        return fail(place + offsetof(Record, constant), fmt::format("{} attributes.code[{}].constant", label, k),
+                    fmt::format("is size {}, there are {}", record.constant, view_.sizes_.size()));
+      }
+      map.code.push_back({opcode, record.input, record.constant});
     }
     node.attributes = std::move(map);
     return {};
@@ -481,7 +588,76 @@ class Verifier {
   View view_;
 };
 
-Result<View> View::verify(std::span<const std::byte> bytes) { return Verifier(bytes).run(); }
+Result<View> View::verify_dynamic(std::span<const std::byte> bytes) { return Verifier(bytes).run(); }
+
+Result<View> View::verify(std::span<const std::byte> bytes) {
+  HAL_TRY(View view, verify_dynamic(bytes));
+  if (view.is_dynamic()) {
+    return Error(HAL_UNSUPPORTED,
+                 fmt::format("graph \"{}\" has sizes that are known when it runs ({}); here all must be known at load",
+                             view.name(), fmt::join(view.symbols(), ", ")),
+                 "hal.graph", "", 0);
+  }
+  return view;
+}
+
+std::vector<std::string> View::symbols() const {
+  std::vector<std::string> names;
+  for (const Size& size : sizes_) {
+    if (size.op == SizeOp::symbol) { names.push_back(size.name); }
+  }
+  return names;
+}
+
+Result<View> View::bind(std::span<const std::int64_t> extents) const {
+  HAL_TRY(const std::vector<std::int64_t> values, evaluate_sizes(sizes_, extents));
+  const auto fail = [&](const std::string& what) {
+    const std::vector<std::string> names = symbols();
+    std::string bound;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      bound += fmt::format("{}{} = {}", i == 0 ? "" : ", ", names[i], extents[i]);
+    }
+    return Error(HAL_INVALID_ARGUMENT, fmt::format("graph \"{}\" with {}: {}", name_, bound, what), "hal.graph", "", 0);
+  };
+  View view = *this;
+  view.sizes_.clear();
+  for (std::size_t t = 0; t < view.tensors_.size(); ++t) {
+    Tensor& tensor = view.tensors_[t];
+    if (!tensor.is_dynamic()) { continue; }
+    for (std::size_t d = 0; d < tensor.rank; ++d) { tensor.dims[d] = resolve(tensor.dims[d], values); }
+    const std::optional<std::int64_t> bytes = byte_count(tensor.dtype, tensor.shape());
+    if (!bytes || *bytes > format::kMaxTensorBytes) {
+      return fail(fmt::format("tensor {} (\"{}\") would be {} {}; sizes begin at 1, the most is {} bytes", t,
+                              tensor.name, dtype_name(tensor.dtype), print_shape(tensor.shape()),
+                              format::kMaxTensorBytes));
+    }
+    tensor.elements = element_count(tensor.shape()).value_or(0);
+    tensor.bytes = static_cast<std::uint64_t>(*bytes);
+  }
+  const auto type_of = [&](std::uint32_t tensor) {
+    const Tensor& at = view.tensors_[tensor];
+    return TensorType{at.dtype, Shape(at.shape().begin(), at.shape().end())};
+  };
+  for (std::size_t i = 0; i < view.nodes_.size(); ++i) {
+    Node& node = view.nodes_[i];
+    if (auto* a = std::get_if<ViewAttributes>(&node.attributes)) {
+      a->offset = resolve(a->offset, values);
+      for (std::int64_t& stride : a->strides) { stride = resolve(stride, values); }
+    }
+    if (auto* a = std::get_if<MapAttributes>(&node.attributes)) {
+      for (Instruction& at : a->code) {
+        if (at.opcode != Opcode::size) { continue; }
+        at = {Opcode::constant, 0, static_cast<double>(values[static_cast<std::size_t>(at.constant)])};
+      }
+    }
+    std::vector<TensorType> types;
+    for (const std::uint32_t input : node.inputs) { types.push_back(type_of(input)); }
+    if (const auto violation = check_node(node.op, node.attributes, types, type_of(node.output))) {
+      return fail(fmt::format("{} {} {}", view.node_label(i), violation->field, violation->text));
+    }
+  }
+  return view;
+}
 
 std::string View::node_label(std::size_t node) const {
   const Node& at = nodes_[node];

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "graph/shape.hpp"
+#include "graph/sizes.hpp"
 #include "hal/graph_types.hpp"
 #include "hal/result.hpp"
 
@@ -30,11 +31,12 @@ struct Tensor {
   Role role{};
   std::uint32_t rank = 0;
   Extents dims{};
-  std::int64_t elements = 0;
+  std::int64_t elements = 0;  // this and bytes are 0 while a size is symbolic
   std::uint64_t bytes = 0;
   std::span<const std::byte> data;  // role constant: exactly `bytes`, 64-aligned in the file; else empty
 
   ShapeView shape() const { return {dims.data(), rank}; }
+  bool is_dynamic() const { return bytes == 0; }
 };
 
 struct Node {
@@ -54,7 +56,19 @@ class View {
  public:
   /// Errors  INVALID_IMAGE  with the field, its byte offset, what was found and what was expected
   ///         INCOMPATIBLE   another format version
+  ///         UNSUPPORTED    a size is symbolic; verify_dynamic() takes those too
   static Result<View> verify(std::span<const std::byte> bytes);
+  static Result<View> verify_dynamic(std::span<const std::byte> bytes);
+
+  /// Has the graph sizes that are known when it runs? Such a View can be described and bound, not run.
+  bool is_dynamic() const { return !sizes_.empty(); }
+  std::span<const Size> sizes() const { return sizes_; }
+  /// The names of the symbols, in the order in which bind() takes their extents.
+  std::vector<std::string> symbols() const;
+
+  /// The same graph with a number in the place of each symbolic size, verified anew. Refers to the same bytes.
+  /// Errors  INVALID_ARGUMENT  evaluate_sizes()'s, or a tensor or node that these extents make wrong, by name
+  Result<View> bind(std::span<const std::int64_t> extents) const;
 
   std::string_view name() const { return name_; }
   std::span<const Tensor> tensors() const { return tensors_; }
@@ -76,6 +90,7 @@ class View {
   std::string_view name_;
   std::vector<Tensor> tensors_;
   std::vector<Node> nodes_;
+  std::vector<Size> sizes_;
   std::size_t inputs_ = 0;
   std::size_t outputs_ = 0;
 };

@@ -123,7 +123,7 @@ TEST_CASE("view: header fields") {
   refuses(offsetof(Header, name_bytes), uint32_t{256}, "the most is 255", offsetof(Header, name_offset));
   Bytes newer;
   newer.set(offsetof(Header, version_minor), std::uint16_t{1});
-  CHECK_THAT(refusal(newer.verify(), HAL_INCOMPATIBLE), Contains("version is 1.1"));
+  CHECK_THAT(refusal(newer.verify(), HAL_INCOMPATIBLE), Contains("version is 2.1"));
   for (std::size_t i = 0; i < format::kSections; ++i) {
     const std::uint64_t at = offsetof(Header, sections) + i * sizeof(format::Section);
     refuses(at, ~uint64_t{0}, "starts at");

@@ -44,7 +44,17 @@ struct RecordWriter {
     put(format::ReduceRecord{a.axes, std::to_underlying(a.op), static_cast<std::uint8_t>(a.keep_dims ? 1 : 0),
                              std::to_underlying(a.accumulate), 0});
   }
-  void operator()(const ViewAttributes& a) { put(format::ViewRecord{a.offset, a.strides}); }
+  void operator()(const ViewAttributes& a) {
+    format::ViewRecord record{a.offset, a.strides, 0, 0};
+    const auto number = [&](std::int64_t& value, unsigned bit) {
+      if (!is_symbolic(value)) { return; }
+      value = static_cast<std::int64_t>(size_entry(value));
+      record.symbolic |= 1U << bit;
+    };
+    number(record.offset, 0);
+    for (unsigned d = 0; d < kMaxRank; ++d) { number(record.strides[d], 1 + d); }
+    put(record);
+  }
   void operator()(const GatherAttributes& a) { put(format::GatherRecord{a.axis, 0}); }
   void operator()(const ScatterAttributes& a) { put(format::ScatterRecord{a.axis, std::to_underlying(a.mode), {}}); }
   void operator()(const PadAttributes& a) { put(format::PadRecord{a.low, a.high, a.value}); }
@@ -93,6 +103,22 @@ void GraphWriter::write_node(const GraphBuilder::NodeDraft& node) {
   append(nodes_, &out, 1);
 }
 
+void GraphWriter::write_size(const Size& size) {
+  format::SizeRecord record{};
+  record.op = std::to_underlying(size.op);
+  const Span name = put_name(size.name);
+  record.name_offset = size.name.empty() ? 0 : name.offset;
+  record.name_bytes = name.bytes;
+  const auto operand = [&](std::int64_t value, unsigned bit) {
+    if (!is_symbolic(value)) { return value; }
+    record.entries = static_cast<std::uint8_t>(record.entries | 1U << bit);
+    return static_cast<std::int64_t>(size_entry(value));
+  };
+  record.a = operand(size.a, 0);
+  record.b = operand(size.b, 1);
+  append(sizes_, &record, 1);
+}
+
 std::vector<std::byte> GraphWriter::write() {
   order_tensors();
   const Span entry_name = put_name(draft_.name_);
@@ -105,7 +131,9 @@ std::vector<std::byte> GraphWriter::write() {
     record.role = std::to_underlying(tensor.role);
     record.name_offset = name.offset;
     record.name_bytes = name.bytes;
-    std::ranges::copy(tensor.shape, record.dims.begin());
+    std::ranges::transform(tensor.shape, record.dims.begin(), [](std::int64_t size) {
+      return is_symbolic(size) ? -1 - static_cast<std::int64_t>(size_entry(size)) : size;
+    });
     record.constant_offset = format::kNoConstant;
     if (tensor.role == Role::constant) {
       align(constants_, format::kConstantAlignment);
@@ -114,6 +142,7 @@ std::vector<std::byte> GraphWriter::write() {
     append(tensors_, &record, 1);
   }
   for (const GraphBuilder::NodeDraft& node : draft_.nodes_) { write_node(node); }
+  for (const Size& size : draft_.sizes_->entries()) { write_size(size); }
 
   format::Header header{};
   header.magic = format::kMagic;
@@ -124,7 +153,7 @@ std::vector<std::byte> GraphWriter::write() {
   header.name_offset = entry_name.offset;
   header.name_bytes = entry_name.bytes;
   std::vector<std::byte> bytes(sizeof(header));
-  const std::array sections{&tensors_, &nodes_, &attributes_, &constants_, &names_};
+  const std::array sections{&tensors_, &nodes_, &attributes_, &constants_, &names_, &sizes_};
   for (std::size_t i = 0; i < sections.size(); ++i) {
     align(bytes, sections[i] == &constants_ ? format::kConstantAlignment : 8);
     header.sections[i] = {bytes.size(), sections[i]->size()};

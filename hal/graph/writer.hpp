@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "graph/sizes.hpp"
 #include "hal/graph.hpp"
 
 namespace hal::graph {
@@ -17,6 +18,7 @@ class GraphWriter {
  private:
   void order_tensors();
   void write_node(const GraphBuilder::NodeDraft& node);
+  void write_size(const Size& size);
 
   struct Span {
     std::uint32_t offset, bytes;
@@ -28,7 +30,7 @@ class GraphWriter {
   const GraphBuilder& draft_;
   std::vector<std::uint32_t> order_;     // place in the table -> draft tensor: inputs, outputs, the rest
   std::vector<std::uint32_t> place_of_;  // draft tensor -> place in the table
-  std::vector<std::byte> tensors_, nodes_, attributes_, constants_, names_;
+  std::vector<std::byte> tensors_, nodes_, attributes_, constants_, names_, sizes_;
 };
 
 }  // namespace hal::graph

@@ -161,6 +161,7 @@ template <class Real>
       return;
     case Opcode::input:
     case Opcode::constant:
+    case Opcode::size:
       return;  // operands, not operations
   }
 }

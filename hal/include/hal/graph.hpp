@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <source_location>
 #include <span>
@@ -54,6 +55,7 @@ class Expr {
 
  private:
   friend Expr arg(std::uint8_t input);
+  friend Expr size_of(std::int64_t size);
   Expr() = default;
   std::vector<Instruction> code_;
 };
@@ -66,6 +68,15 @@ inline Expr::Expr(Opcode opcode, std::initializer_list<Expr> operands) {
 inline Expr arg(std::uint8_t input) {
   Expr expr;
   expr.code_.push_back({Opcode::input, input, 0});
+  return expr;
+}
+
+/// A size as a number: the count in a mean over a symbolic dimension.
+inline Expr size_of(std::int64_t size) {
+  Expr expr;
+  const bool symbolic = is_symbolic(size);
+  expr.code_.push_back({symbolic ? Opcode::size : Opcode::constant, 0,
+                        symbolic ? static_cast<double>(size_entry(size)) : static_cast<double>(size)});
   return expr;
 }
 
@@ -104,6 +115,8 @@ inline Expr select(const Expr& condition, const Expr& yes, const Expr& no) {
   return {Opcode::select, {condition, yes, no}};
 }
 
+class SizeTable;  // hal/graph/sizes.hpp
+
 enum class KeepDims : bool { no = false, yes = true };
 
 /// What a sum is stored as, and what it is summed in. Unset: the operands' type, and the accumulator below.
@@ -135,9 +148,19 @@ class GraphBuilder {
   using Site = std::source_location;
 
   /// `name` is the entry's name: 1 to 255 characters of printable ASCII, as every name here.
-  explicit GraphBuilder(std::string name) : name_(std::move(name)) {}
+  explicit GraphBuilder(std::string name);
+  ~GraphBuilder();
+  GraphBuilder(GraphBuilder&&) noexcept;
+  GraphBuilder& operator=(GraphBuilder&&) noexcept;
 
   // ---- parameters and constants
+
+  /// A size that is known when the graph runs, for use in shapes: `b.input("x", DType::f32, {b.symbol("batch"), 64})`.
+  /// The same name is the same size. Shapes that symbols make wrong are found when the graph is bound (View::bind()).
+  std::int64_t symbol(std::string name);
+  /// Arithmetic on sizes, of which any may be symbolic: `b.size(SizeOp::mul, batch, 64)`. Never plain operators: they
+  /// know nothing of symbols.
+  std::int64_t size(SizeOp op, std::int64_t a, std::int64_t b, Site site = Site::current());
 
   Value input(std::string name, DType type, Shape shape, Site site = Site::current());
   /// Declares an output. Any value will do, also one that is an input or an output already.
@@ -225,6 +248,7 @@ class GraphBuilder {
   };
   friend class GraphWriter;
 
+  Shape dense_strides(const Shape& shape);
   bool is_void(Value value) const { return error_ || value.id_ >= tensors_.size(); }
   bool check_tensor(DType type, const Shape& shape, Site site);
   Value add_tensor(Role role, DType type, Shape shape, std::string name);
@@ -240,6 +264,7 @@ class GraphBuilder {
   std::vector<NodeDraft> nodes_;
   std::vector<std::uint32_t> inputs_;
   std::vector<std::uint32_t> outputs_;
+  std::unique_ptr<SizeTable> sizes_;
   std::optional<Error> error_;
 };
 

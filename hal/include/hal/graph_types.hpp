@@ -19,8 +19,29 @@ inline constexpr std::uint32_t kMaxNodeInputs = 64;  // concat takes the most
 inline constexpr std::uint32_t kMaxInstructions = 1024;
 inline constexpr std::uint32_t kMaxStackDepth = 32;
 
-/// Sizes, outermost first. Every tensor is dense, row-major and contiguous. Empty is a scalar.
+inline constexpr std::uint32_t kMaxSizes = 4096;  // entries in a graph's table of symbolic sizes
+
+/// Sizes, outermost first. Every tensor is dense, row-major and contiguous. Empty is a scalar. A size may be symbolic:
+/// a number that stands for one that is known when the graph runs.
 using Shape = std::vector<std::int64_t>;
+
+/// How a symbolic size comes about. Division rounds down; its divisor is at least 1.
+enum class SizeOp : std::uint8_t { symbol = 1, add = 2, sub = 3, mul = 4, div = 5 };
+
+// Symbolic sizes are numbers far from any size, offset or stride, and far from each other: arithmetic on one that
+// should have been made with GraphBuilder::size() does not hit another by accident.
+inline constexpr std::int64_t kSymbolicBase = -(std::int64_t{1} << 50U);
+inline constexpr std::int64_t kSymbolicStep = 1'000'003;
+constexpr std::int64_t symbolic_size(std::size_t entry) {
+  return kSymbolicBase - static_cast<std::int64_t>(entry) * kSymbolicStep;
+}
+constexpr bool is_symbolic(std::int64_t size) {
+  return size <= kSymbolicBase && size > kSymbolicBase - kMaxSizes * kSymbolicStep &&
+         (kSymbolicBase - size) % kSymbolicStep == 0;
+}
+constexpr std::size_t size_entry(std::int64_t symbolic) {
+  return static_cast<std::size_t>((kSymbolicBase - symbolic) / kSymbolicStep);
+}
 
 /// The primitives. Everything else is lowered to them (hal/nn.hpp).
 enum class Op : std::uint8_t {
@@ -77,6 +98,7 @@ enum class Opcode : std::uint8_t {
   select = 31,  // select(c, a, b): a if c is not 0, else b
   pow = 32,     // floating only
   mod = 33,     // sign of the dividend (C's fmod and %); integer x mod 0 is 0
+  size = 34,    // pushes the value of size `constant` of the graph; a bound graph has a `constant` instead
 };
 
 struct Instruction {
@@ -116,7 +138,7 @@ struct ReduceAttributes {
 /// out[i...] = x[offset + sum of i_k * strides_k], x read as one line of elements. Strides may be 0 or negative.
 struct ViewAttributes {
   std::int64_t offset = 0;
-  Extents strides{};  // in elements, one for each dimension of out
+  Extents strides{};  // in elements, one for each dimension of out; these and the offset may be symbolic
 };
 
 /// out = x taken along `axis`: the axis gives way to the dimensions of the i32 indices. An index that is negative or
