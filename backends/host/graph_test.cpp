@@ -11,6 +11,7 @@
 #include "graph/cases.hpp"
 #include "graph/compare.hpp"
 #include "graph/element.hpp"
+#include "graph/format.hpp"
 #include "graph/reference.hpp"
 #include "graph/signature.hpp"
 #include "graph/view.hpp"
@@ -389,7 +390,7 @@ TEST_CASE("host graph: a graph that does not verify is refused with the field") 
   GraphBuilder builder("test");
   builder.output("out", builder.transpose(builder.input("x", DType::f64, {2, 3}), {1, 0}));
   auto bytes = builder.finish().value();
-  bytes[120] = std::byte{14};  // the first tensor's type
+  bytes[sizeof(hal::graph::format::Header)] = std::byte{14};  // the first tensor's type
   std::fill_n(bytes.begin() + 16, 8, std::byte{0});
   Harness host{std::string(HOST_DRIVER)};
   const auto device = host.open(0);

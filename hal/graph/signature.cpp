@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "graph/signature.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace hal::graph {
@@ -17,7 +19,7 @@ Signature::Signature(const View& view) : name_(view.name()) {
     param.direction = tensor.role == Role::input ? HAL_IN : HAL_OUT;
     param.dtype = static_cast<hal_dtype>(tensor.dtype);
     param.rank = tensor.rank;
-    std::ranges::copy(tensor.shape(), param.dims);
+    std::ranges::transform(tensor.shape(), param.dims, [](std::int64_t size) { return is_symbolic(size) ? -1 : size; });
     param.bytes = tensor.bytes;
     params_.push_back(param);
   }
@@ -25,6 +27,35 @@ Signature::Signature(const View& view) : name_(view.name()) {
   signature_.kind = HAL_GRAPH;
   signature_.param_count = static_cast<std::uint32_t>(count);
   signature_.params = params_.data();
+}
+
+std::vector<std::int64_t> signature_sizes(const View& view) {
+  std::vector<std::int64_t> sizes;
+  for (std::size_t i = 0; i < view.sizes().size(); ++i) {
+    if (view.sizes()[i].op == SizeOp::symbol) { sizes.push_back(symbolic_size(i)); }
+  }
+  for (const Tensor& output : view.outputs()) {
+    for (const std::int64_t size : output.shape()) {
+      if (is_symbolic(size) && std::ranges::find(sizes, size) == sizes.end()) { sizes.push_back(size); }
+    }
+  }
+  return sizes;
+}
+
+Result<View> bind_signature(const View& view, std::span<const std::int64_t> extents) {
+  const std::vector<std::int64_t> sizes = signature_sizes(view);
+  const auto fail = [](const std::string& what) { return Error(HAL_INVALID_ARGUMENT, what, "hal.graph", "", 0); };
+  if (extents.size() != sizes.size()) {
+    return fail(fmt::format("graph \"{}\" takes {} extents, {} were given", view.name(), sizes.size(), extents.size()));
+  }
+  const auto symbols = extents.first(view.symbols().size());
+  HAL_TRY(const std::vector<std::int64_t> values, evaluate_sizes(view.sizes(), symbols));
+  for (std::size_t i = symbols.size(); i < sizes.size(); ++i) {
+    if (extents[i] == values[size_entry(sizes[i])]) { continue; }
+    return fail(fmt::format("graph \"{}\": {} is {}, an argument's shape says {}", view.name(),
+                            print_size(sizes[i], view.sizes()), values[size_entry(sizes[i])], extents[i]));
+  }
+  return view.bind(symbols);
 }
 
 }  // namespace hal::graph

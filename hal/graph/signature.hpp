@@ -2,6 +2,8 @@
 // The signature of a graph's entry, as hal/hal.h describes it: parameters are the inputs, then the outputs.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,5 +29,13 @@ class Signature {
   std::vector<hal_param> params_;
   hal_signature signature_{};
 };
+
+/// The sizes behind the symbols of a signature: the graph's symbols, then what else stands in the shapes of its
+/// outputs, such as twice a symbol. A run gives an extent for each; for all but the first this is only a check.
+std::vector<std::int64_t> signature_sizes(const View& view);
+
+/// View::bind() with an extent for each of signature_sizes().
+/// Errors  INVALID_ARGUMENT  as View::bind(); or an extent is not what the symbols make of its size
+Result<View> bind_signature(const View& view, std::span<const std::int64_t> extents);
 
 }  // namespace hal::graph

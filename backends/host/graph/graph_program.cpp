@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <vector>
 
 #include "driver_kit/errors.hpp"
 #include "graph/lines.hpp"
 #include "graph/plan.hpp"
+#include "graph/signature.hpp"
 #include "graph/step.hpp"
 #include "graph/view.hpp"
 #include "host.hpp"
@@ -53,28 +56,24 @@ struct FreeAligned {
   void operator()(std::byte* bytes) const { ::operator delete[](bytes, std::align_val_t{64}); }
 };
 
-class GraphProgram final : public Program {
+using Bytes = std::unique_ptr<std::byte, FreeAligned>;
+
+// A graph whose sizes are all known: immutable once made, run by several lanes at once.
+class BoundGraph {
  public:
-  using Bytes = std::unique_ptr<std::byte, FreeAligned>;
-
-  GraphProgram(Bytes bytes, graph::View view, graph::Plan plan)
-      : bytes_(std::move(bytes)), view_(std::move(view)), plan_(std::move(plan)) {}
-
-  Result<void> make_steps() {
-    for (std::size_t i = 0; i < view_.nodes().size(); ++i) {
-      HAL_TRY(auto step, make_step(view_, i));
-      if (step == nullptr) { continue; }
-      step_bytes_ = std::max(step_bytes_, step->scratch_bytes());
-      cost_ns_ += 100 + step->cost_ns();
-      steps_.push_back(std::move(step));
-    }
-    // Arguments that do not lie as their type demands are worked on in copies behind everything else.
-    for (std::size_t t = 0; t < view_.parameter_count(); ++t) { copy_bytes_ += padded(view_.tensor(t).bytes); }
-    return {};
+  static Result<std::shared_ptr<const BoundGraph>> make(graph::View view) {
+    HAL_TRY(graph::Plan plan, graph::plan_memory(view));
+    auto made = std::make_shared<BoundGraph>(std::move(view), std::move(plan));
+    HAL_CHECK(made->make_steps());
+    return std::shared_ptr<const BoundGraph>(std::move(made));
   }
 
-  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
-    const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
+  BoundGraph(graph::View view, graph::Plan plan) : view_(std::move(view)), plan_(std::move(plan)) {}
+  BoundGraph(const BoundGraph&) = delete;  // steps refer to view_
+  BoundGraph& operator=(const BoundGraph&) = delete;
+
+  // The arguments of the graph's parameters.
+  Result<void> run(std::span<const hal_arg> args, Scratch& scratch) const {
     const bool copies = std::any_of(args.begin(), args.end(), [&](const hal_arg& arg) {
       return !lies_well(static_cast<std::size_t>(&arg - args.data()), address_of(arg.value.slice));
     });
@@ -109,10 +108,7 @@ class GraphProgram final : public Program {
     return {};
   }
 
-  // The library and its code are made when the program is loaded; what is left is to have touched the constants.
-  Result<void> prepare(const hal_command&) override { return {}; }
-
-  kit::CommandCost cost(const hal_command&) const override { return {kit::nanoseconds(cost_ns_), false}; }
+  double cost_ns() const { return cost_ns_; }
 
  private:
   static std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
@@ -121,7 +117,19 @@ class GraphProgram final : public Program {
     return reinterpret_cast<std::uintptr_t>(at) % size_of(view_.tensor(t).dtype) == 0;
   }
 
-  Bytes bytes_;  // view_ reads constants in place
+  Result<void> make_steps() {
+    for (std::size_t i = 0; i < view_.nodes().size(); ++i) {
+      HAL_TRY(auto step, make_step(view_, i));
+      if (step == nullptr) { continue; }
+      step_bytes_ = std::max(step_bytes_, step->scratch_bytes());
+      cost_ns_ += 100 + step->cost_ns();
+      steps_.push_back(std::move(step));
+    }
+    // Arguments that do not lie as their type demands are worked on in copies behind everything else.
+    for (std::size_t t = 0; t < view_.parameter_count(); ++t) { copy_bytes_ += padded(view_.tensor(t).bytes); }
+    return {};
+  }
+
   graph::View view_;
   graph::Plan plan_;
   std::vector<std::unique_ptr<Step>> steps_;
@@ -129,22 +137,74 @@ class GraphProgram final : public Program {
   double cost_ns_ = 0;
 };
 
+class GraphProgram final : public Program {
+ public:
+  GraphProgram(Bytes bytes, graph::View view, std::shared_ptr<const BoundGraph> fixed)
+      : bytes_(std::move(bytes)), view_(std::move(view)), fixed_(std::move(fixed)) {}
+
+  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
+    const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
+    if (fixed_ != nullptr) { return fixed_->run(args, scratch); }
+    HAL_TRY(const auto bound, bound_to(args));
+    return bound->run(args.first(view_.parameter_count()), scratch);
+  }
+
+  // The library and its code are made when the program is loaded; what is left is to have touched the constants.
+  Result<void> prepare(const hal_command&) override { return {}; }
+
+  // Without a binding nobody knows what a run takes; the binding itself takes some.
+  kit::CommandCost cost(const hal_command&) const override {
+    return {kit::nanoseconds(fixed_ != nullptr ? fixed_->cost_ns() : 10'000), false};
+  }
+
+ private:
+  // Few shapes come again and again: those are kept, the one used last in front.
+  static constexpr std::size_t kMostKept = 8;
+  struct Kept {
+    std::vector<std::int64_t> extents;
+    std::shared_ptr<const BoundGraph> bound;
+  };
+
+  Result<std::shared_ptr<const BoundGraph>> bound_to(std::span<const hal_arg> args) {
+    // Behind the parameters stand the extents of the signature's symbols.
+    std::vector<std::int64_t> extents;
+    for (const hal_arg& arg : args.subspan(std::min(args.size(), view_.parameter_count()))) {
+      std::memcpy(&extents.emplace_back(), arg.value.scalar, sizeof(std::int64_t));
+    }
+    const std::lock_guard lock(mutex_);
+    auto found = std::ranges::find(kept_, extents, &Kept::extents);
+    if (found == kept_.end()) {
+      HAL_TRY(graph::View view, graph::bind_signature(view_, extents));
+      HAL_TRY(auto bound, BoundGraph::make(std::move(view)));
+      if (kept_.size() == kMostKept) { kept_.pop_back(); }
+      found = kept_.insert(kept_.end(), {std::move(extents), std::move(bound)});
+    }
+    std::rotate(kept_.begin(), found, found + 1);
+    return kept_.front().bound;
+  }
+
+  Bytes bytes_;  // views read constants in place
+  graph::View view_;
+  std::shared_ptr<const BoundGraph> fixed_;  // null if sizes are symbolic
+  std::mutex mutex_;
+  std::vector<Kept> kept_;
+};
+
 }  // namespace
 
 Result<void> check_graph(std::span<const std::byte> image) {
-  HAL_TRY(const graph::View view, graph::View::verify(image));
+  HAL_TRY(const graph::View view, graph::View::verify_dynamic(image));
   return {};
 }
 
 Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image) {
   // A copy first, and the copy is what is verified: the caller's bytes may change under our hands.
-  GraphProgram::Bytes bytes(new (std::align_val_t{64}) std::byte[image.size()]);
+  Bytes bytes(new (std::align_val_t{64}) std::byte[image.size()]);
   std::memcpy(bytes.get(), image.data(), image.size());
-  HAL_TRY(graph::View view, graph::View::verify({bytes.get(), image.size()}));
-  HAL_TRY(graph::Plan plan, graph::plan_memory(view));
-  auto program = std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(plan));
-  HAL_CHECK(program->make_steps());
-  return std::unique_ptr<Program>(std::move(program));
+  HAL_TRY(graph::View view, graph::View::verify_dynamic({bytes.get(), image.size()}));
+  std::shared_ptr<const BoundGraph> fixed;
+  if (!view.is_dynamic()) { HAL_TRY(fixed, BoundGraph::make(view)); }
+  return std::unique_ptr<Program>(std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(fixed)));
 }
 
 }  // namespace hal::host
