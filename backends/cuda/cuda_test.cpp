@@ -11,6 +11,7 @@
 #include "driver_kit/harness.hpp"
 #include "graph/cases.hpp"
 #include "graph/compare.hpp"
+#include "graph/random_graph.hpp"
 #include "graph/signature.hpp"
 #include "graph/view.hpp"
 
@@ -274,6 +275,10 @@ TEST_CASE("cuda: graphs agree with the reference") {
   Opened o;
   std::vector<hal::graph::Case> cases = hal::graph::graph_cases();
   std::ranges::move(hal::graph::type_cases(), std::back_inserter(cases));
+  for (std::uint32_t seed = 1; seed <= 20; ++seed) {
+    auto random = hal::graph::testing::random_graph(seed, 10 + seed * 2);
+    cases.push_back({"random." + std::to_string(seed), std::move(random.bytes), std::move(random.inputs)});
+  }
   for (const hal::graph::Case& test : cases) {
     INFO(test.name);
     const auto view = hal::graph::View::verify(test.bytes).value();

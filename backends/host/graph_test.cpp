@@ -12,6 +12,7 @@
 #include "graph/compare.hpp"
 #include "graph/element.hpp"
 #include "graph/format.hpp"
+#include "graph/random_graph.hpp"
 #include "graph/reference.hpp"
 #include "graph/signature.hpp"
 #include "graph/view.hpp"
@@ -175,6 +176,60 @@ TEST_CASE("host graph: the cases that every driver must compute") {
 TEST_CASE("host graph: every primitive in every element type") {
   CHECK(run_cases(hal::graph::type_cases(), false, "") > 500);
   CHECK(run_cases(hal::graph::type_cases(), true, "mode=weak&seed=3") > 500);
+}
+
+TEST_CASE("host graph: random graphs, fused and in place, are the reference's bit for bit") {
+  for (std::uint32_t seed = 1000; seed < 1060; ++seed) {
+    const auto graph = hal::graph::testing::random_graph(seed, 10 + seed % 50);
+    CAPTURE(seed);
+    expect_exact(run_bytes(graph.bytes, graph.inputs, seed % 5 == 0, ""));
+  }
+}
+
+TEST_CASE("host graph: an output over an input, where a product and what is added behind it meet") {
+  // y = x + a b, with y in the buffer of x.
+  for (const std::int64_t n : {5, 64}) {
+    GraphBuilder b("residual");
+    const Value x = b.input("x", DType::f32, {n, n});
+    const Value a = b.input("a", DType::f32, {n, n});
+    b.output("y", b.map({x, b.contract("ik,kj->ij", a, a)}, arg(0) + arg(1)));
+    const auto bytes = b.finish().value();
+    const auto view = hal::graph::View::verify(bytes).value();
+    const auto count = static_cast<std::size_t>(n * n);
+    std::vector<float> values(count), weights(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      values[i] = static_cast<float>(i % 7);
+      weights[i] = static_cast<float>(i % 5) - 2;
+    }
+    const auto raw = std::as_bytes(std::span(values)), factors = std::as_bytes(std::span(weights));
+    const std::vector<std::span<const std::byte>> inputs{raw, factors};
+    const auto expected = hal::graph::evaluate_reference(view, inputs).value();
+
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, "");
+    const hal::graph::Signature signature(view);
+    const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
+    hal_program* program = device->load(image, {&signature.describe(), 1});
+    Harness::Lane lane(*device);
+    std::vector<hal_arg> args(3);
+    for (hal_arg& one : args) { one.kind = HAL_ARG_BUFFER; }
+    args[0].value.slice = {device->allocate(raw.size()), 0, raw.size()};
+    args[1].value.slice = {device->allocate(raw.size()), 0, raw.size()};
+    args[2].value.slice = args[0].value.slice;
+    hal_command to_x{}, to_a{}, command{}, from_y{};
+    to_x.op = to_a.op = from_y.op = HAL_OP_COPY;
+    to_x.as.copy = {args[0].value.slice, hal_host(raw.data(), raw.size())};
+    to_a.as.copy = {args[1].value.slice, hal_host(factors.data(), factors.size())};
+    command.op = HAL_OP_RUN;
+    command.as.run.program = program;
+    command.as.run.args = args.data();
+    command.as.run.arg_count = 3;
+    Bytes found(raw.size());
+    from_y.as.copy = {hal_host(found.data(), found.size()), args[2].value.slice};
+    lane.submit({to_x, to_a, command, from_y});
+    REQUIRE(lane.wait(lane.submitted()));
+    CHECK(found == expected[0]);
+  }
 }
 
 TEST_CASE("host graph: contractions of every shape agree with the reference") {

@@ -53,11 +53,16 @@ std::optional<Matmul> Contraction::matmul() const {
 }
 
 Contraction classify_contraction(const View& view, const Node& node) {
+  return classify_contraction(view, node, row_major_strides(view.tensor(node.inputs[0]).shape()),
+                              row_major_strides(view.tensor(node.inputs[1]).shape()));
+}
+
+Contraction classify_contraction(const View& view, const Node& node, const Extents& left, const Extents& right) {
   const auto& attributes = node.as<ContractAttributes>();
   std::array<LabelLoop, kMaxLabels> labels{};
-  const auto read = [&](std::uint32_t tensor, const Labels& names, std::int64_t Loop::* stride, bool LabelLoop::* has) {
+  const auto read = [&](std::uint32_t tensor, const Labels& names, const Extents& strides, std::int64_t Loop::* stride,
+                        bool LabelLoop::* has) {
     const ShapeView shape = view.tensor(tensor).shape();
-    const Extents strides = row_major_strides(shape);
     for (std::size_t i = 0; i < shape.size(); ++i) {
       LabelLoop& label = labels[names[i]];
       label.loop.size = shape[i];
@@ -65,9 +70,10 @@ Contraction classify_contraction(const View& view, const Node& node) {
       label.*has = true;
     }
   };
-  read(node.inputs[0], attributes.left, &Loop::left, &LabelLoop::in_left);
-  read(node.inputs[1], attributes.right, &Loop::right, &LabelLoop::in_right);
-  read(node.output, attributes.out, &Loop::out, &LabelLoop::in_out);
+  read(node.inputs[0], attributes.left, left, &Loop::left, &LabelLoop::in_left);
+  read(node.inputs[1], attributes.right, right, &Loop::right, &LabelLoop::in_right);
+  read(node.output, attributes.out, row_major_strides(view.tensor(node.output).shape()), &Loop::out,
+       &LabelLoop::in_out);
 
   Contraction out;
   for (const LabelLoop& label : labels) {

@@ -50,5 +50,7 @@ struct Contraction {
 
 /// `node` must be a contract node of `view`.
 Contraction classify_contraction(const View& view, const Node& node);
+/// With operands that are read by other strides, one for each of their dimensions (graph/fuse.hpp).
+Contraction classify_contraction(const View& view, const Node& node, const Extents& left, const Extents& right);
 
 }  // namespace hal::graph

@@ -101,8 +101,12 @@ void each_batch(const Loops& loops, Body&& body) {
 template <class Held>
 class LoopContract final : public Step {
  public:
-  LoopContract(const graph::View& view, const graph::Node& node, const Contraction& c, const Sizes& sizes)
+  LoopContract(const graph::View& view, const graph::FusedStep& step, const Contraction& c, const Sizes& sizes)
+      : LoopContract(view, view.nodes()[step.node], step, c, sizes) {}
+  LoopContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step, const Contraction& c,
+               const Sizes& sizes)
       : node_(node),
+        step_(step),
         in_type_(view.tensor(node.inputs[0]).dtype),
         out_type_(view.tensor(node.output).dtype),
         out_bytes_(view.tensor(node.output).bytes),
@@ -123,8 +127,9 @@ class LoopContract final : public Step {
     auto* right = reinterpret_cast<Held*>(context.scratch + left_bytes());
     auto* out = reinterpret_cast<Held*>(context.scratch + left_bytes() + right_bytes());
     each_batch(batch_, [&](std::int64_t left_at, std::int64_t right_at, std::int64_t out_at) {
-      unpack(left_, context.tensors[node_.inputs[0]], left_at, left);
-      unpack(right_, context.tensors[node_.inputs[1]], right_at, right);
+      const graph::Access &l = step_.operands[0], &r = step_.operands[1];
+      unpack(left_, context.tensors[l.tensor], l.offset + left_at, left);
+      unpack(right_, context.tensors[r.tensor], r.offset + right_at, right);
       multiply(left, right, out, sizes_.m, sizes_.n, sizes_.k);
       store(out, context.tensors[node_.output], out_at);
     });
@@ -176,6 +181,7 @@ class LoopContract final : public Step {
   }
 
   const graph::Node& node_;
+  const graph::FusedStep& step_;
   DType in_type_, out_type_;
   std::uint64_t out_bytes_;
   Sizes sizes_;
@@ -203,10 +209,12 @@ bool is_plain(const std::vector<Loop>& rows, const std::vector<Loop>& columns, S
 class LibraryContract final : public Step {
  public:
   // nullptr if the library cannot do it.
-  static std::unique_ptr<Step> make(const graph::View& view, const graph::Node& node, Contraction c, Sizes sizes) {
+  static std::unique_ptr<Step> make(const graph::View& view, const graph::FusedStep& fused, Contraction c,
+                                    Sizes sizes) {
+    const graph::Node& node = view.nodes()[fused.node];
     const halyard_onednn* library = onednn();
     if (library == nullptr) { return nullptr; }
-    auto step = std::make_unique<LibraryContract>(view, node);
+    auto step = std::make_unique<LibraryContract>(view, node, fused);
     step->library_ = library;
     // The library wants dense columns in its result. If rows are dense instead, the transposed product has them.
     Plain out;
@@ -260,8 +268,9 @@ class LibraryContract final : public Step {
     return step;
   }
 
-  LibraryContract(const graph::View& view, const graph::Node& node)
+  LibraryContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step)
       : node_(node),
+        step_(step),
         in_size_(static_cast<std::int64_t>(size_of(view.tensor(node.inputs[0]).dtype))),
         out_size_(static_cast<std::int64_t>(size_of(view.tensor(node.output).dtype))) {}
   ~LibraryContract() override {
@@ -278,8 +287,12 @@ class LibraryContract final : public Step {
     std::byte* const left_copy = context.scratch + library_bytes();
     std::byte* const right_copy = left_copy + left_bytes();
     std::byte* const out_copy = right_copy + right_bytes();
-    const std::byte* const left = context.tensors[node_.inputs[swapped_ ? 1 : 0]];
-    const std::byte* const right = context.tensors[node_.inputs[swapped_ ? 0 : 1]];
+    const auto operand = [&](std::size_t k) {
+      const graph::Access& access = step_.operands[k];
+      return context.tensors[access.tensor] + access.offset * in_size_;
+    };
+    const std::byte* const left = operand(swapped_ ? 1 : 0);
+    const std::byte* const right = operand(swapped_ ? 0 : 1);
     std::byte* const out = context.tensors[node_.output];
     int status = 0;
     if (one_call_) {
@@ -319,6 +332,7 @@ class LibraryContract final : public Step {
   }
 
   const graph::Node& node_;
+  const graph::FusedStep& step_;
   std::int64_t in_size_, out_size_;
   const halyard_onednn* library_ = nullptr;
   void* product_ = nullptr;
@@ -332,21 +346,21 @@ class LibraryContract final : public Step {
 
 }  // namespace
 
-StepResult make_contract(const graph::View& view, std::size_t i) {
-  const graph::Node& node = view.nodes()[i];
-  const Contraction c = classify_contraction(view, node);
+StepResult make_contract(const graph::View& view, const graph::FusedStep& step) {
+  const graph::Node& node = view.nodes()[step.node];
+  const Contraction c = classify_contraction(view, node, step.operands[0].strides, step.operands[1].strides);
   Sizes sizes;
   if (!sizes.from(c)) {
     return kit::error(kOrigin, HAL_UNSUPPORTED,
-                      fmt::format("{} has operands of more than 2^46 elements", view.node_label(i)));
+                      fmt::format("{} has operands of more than 2^46 elements", view.node_label(step.node)));
   }
   switch (node.as<graph::ContractAttributes>().accumulate) {
     case DType::i32:
-      return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, node, c, sizes));
+      return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, step, c, sizes));
     case DType::i64:
-      return StepResult(std::make_unique<LoopContract<std::uint64_t>>(view, node, c, sizes));
+      return StepResult(std::make_unique<LoopContract<std::uint64_t>>(view, step, c, sizes));
     case DType::f64:
-      return StepResult(std::make_unique<LoopContract<double>>(view, node, c, sizes));
+      return StepResult(std::make_unique<LoopContract<double>>(view, step, c, sizes));
     default:
       break;
   }
@@ -355,9 +369,9 @@ StepResult make_contract(const graph::View& view, std::size_t i) {
     return type == DType::f32 || type == DType::bf16;
   };
   if (known(node.inputs[0]) && known(node.output) && sizes.multiply_adds() >= kLibraryFrom) {
-    if (auto step = LibraryContract::make(view, node, c, sizes)) { return StepResult(std::move(step)); }
+    if (auto product = LibraryContract::make(view, step, c, sizes)) { return StepResult(std::move(product)); }
   }
-  return StepResult(std::make_unique<LoopContract<float>>(view, node, c, sizes));
+  return StepResult(std::make_unique<LoopContract<float>>(view, step, c, sizes));
 }
 
 }  // namespace hal::host

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor graph, prepared: verified bytes of our own, a plan for the intermediates, one step for each node.
+// A tensor graph, prepared: verified bytes of our own, fused steps, a plan for their intermediates.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "driver_kit/errors.hpp"
+#include "graph/fuse.hpp"
 #include "graph/lines.hpp"
 #include "graph/plan.hpp"
 #include "graph/signature.hpp"
@@ -25,31 +26,31 @@ namespace {
 using graph::Op;
 using graph::Role;
 
-StepResult make_step(const graph::View& view, std::size_t i) {
-  switch (view.nodes()[i].op) {
+StepResult make_step(const graph::View& view, const graph::FusedStep& step) {
+  switch (step.op) {
     case Op::contract:
-      return make_contract(view, i);
+      return make_contract(view, step);
     case Op::map:
-      return make_map(view, i);
+      return make_map(view, step);
     case Op::reduce:
-      return make_reduce(view, i);
+      return make_reduce(view, step);
     case Op::view:
-      return make_view(view, i);
+      return make_view(view, step);
     case Op::gather:
-      return make_gather(view, i);
+      return make_gather(view, step.node);
     case Op::scatter:
-      return make_scatter(view, i);
+      return make_scatter(view, step.node);
     case Op::pad:
-      return make_pad(view, i);
+      return make_pad(view, step.node);
     case Op::concat:
-      return make_concat(view, i);
+      return make_concat(view, step.node);
     case Op::convert:
-      return make_convert(view, i);
+      return make_convert(view, step.node);
     case Op::constant:
-      return StepResult(std::unique_ptr<Step>());  // its bytes lie in the image
+      break;  // never a step: its bytes lie in the image
   }
   return kit::error(kOrigin, HAL_UNSUPPORTED,
-                    fmt::format("{} is an operation that the host does not know", view.node_label(i)));
+                    fmt::format("{} is an operation that the host does not know", view.node_label(step.node)));
 }
 
 struct FreeAligned {
@@ -62,13 +63,12 @@ using Bytes = std::unique_ptr<std::byte, FreeAligned>;
 class BoundGraph {
  public:
   static Result<std::shared_ptr<const BoundGraph>> make(graph::View view) {
-    HAL_TRY(graph::Plan plan, graph::plan_memory(view));
-    auto made = std::make_shared<BoundGraph>(std::move(view), std::move(plan));
+    auto made = std::make_shared<BoundGraph>(std::move(view));
     HAL_CHECK(made->make_steps());
     return std::shared_ptr<const BoundGraph>(std::move(made));
   }
 
-  BoundGraph(graph::View view, graph::Plan plan) : view_(std::move(view)), plan_(std::move(plan)) {}
+  explicit BoundGraph(graph::View view) : view_(std::move(view)) {}
   BoundGraph(const BoundGraph&) = delete;  // steps refer to view_
   BoundGraph& operator=(const BoundGraph&) = delete;
 
@@ -78,8 +78,10 @@ class BoundGraph {
       return !lies_well(static_cast<std::size_t>(&arg - args.data()), address_of(arg.value.slice));
     });
     const std::uint64_t arena_bytes = padded(plan_.arena_bytes);
-    std::byte* const arena = scratch.get(arena_bytes + padded(step_bytes_) + (copies ? copy_bytes_ : 0) + 64);
-    std::byte* copy = arena + arena_bytes + padded(step_bytes_);
+    std::byte* const arena =
+        scratch.get(arena_bytes + padded(step_bytes_) + sum_bytes_ + (copies ? copy_bytes_ : 0) + 64);
+    std::byte* const sums = arena + arena_bytes + padded(step_bytes_);
+    std::byte* copy = sums + sum_bytes_;
 
     std::vector<std::byte*> tensors(view_.tensors().size());
     for (std::size_t t = 0; t < tensors.size(); ++t) {
@@ -99,6 +101,13 @@ class BoundGraph {
         tensors[t] = arena + plan_.offsets[t];
       }
     }
+    // Sums lie where their expression's result goes, if they are of its type. An argument that others overlap must not
+    // be written early.
+    const bool apart = !sums_.empty() && arguments_overlap(args);
+    for (const Sums& s : sums_) {
+      const bool argument = s.output < args.size();
+      tensors[s.tensor] = s.fits && !(argument && apart) ? tensors[s.output] : sums;
+    }
     const RunContext context{tensors, arena + arena_bytes};
     for (const auto& step : steps_) { HAL_CHECK(step->run(context)); }
     for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
@@ -111,6 +120,32 @@ class BoundGraph {
   double cost_ns() const { return cost_ns_; }
 
  private:
+  // A contraction with an expression: where its sums are while it runs.
+  struct Sums {
+    std::uint32_t tensor, output;
+    bool fits;  // into the output
+  };
+
+  Result<void> add(StepResult made) {
+    HAL_TRY(auto step, std::move(made));
+    step_bytes_ = std::max(step_bytes_, step->scratch_bytes());
+    cost_ns_ += 100 + step->cost_ns();
+    steps_.push_back(std::move(step));
+    return {};
+  }
+
+  // An output that shares bytes with another argument.
+  bool arguments_overlap(std::span<const hal_arg> args) const {
+    for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
+      const std::byte* own = address_of(args[t].value.slice);
+      for (std::size_t other = 0; other < args.size(); ++other) {
+        const std::byte* at = address_of(args[other].value.slice);
+        if (other != t && own < at + view_.tensor(other).bytes && at < own + view_.tensor(t).bytes) { return true; }
+      }
+    }
+    return false;
+  }
+
   static std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
 
   bool lies_well(std::size_t t, const std::byte* at) const {
@@ -118,12 +153,16 @@ class BoundGraph {
   }
 
   Result<void> make_steps() {
-    for (std::size_t i = 0; i < view_.nodes().size(); ++i) {
-      HAL_TRY(auto step, make_step(view_, i));
-      if (step == nullptr) { continue; }
-      step_bytes_ = std::max(step_bytes_, step->scratch_bytes());
-      cost_ns_ += 100 + step->cost_ns();
-      steps_.push_back(std::move(step));
+    fused_ = graph::fuse(view_);
+    HAL_TRY(plan_, graph::plan_memory(view_, fused_, {.alignment = 64, .in_place = true}));
+    for (const graph::FusedStep& fused : fused_) {
+      HAL_CHECK(add(make_step(view_, fused)));
+      if (fused.op != Op::contract || fused.code.empty()) { continue; }
+      const graph::Tensor& out = view_.tensor(fused.output);
+      const std::uint32_t sums = view_.nodes()[fused.node].output;
+      HAL_CHECK(add(make_map(view_, fused, sums)));
+      sums_.push_back({sums, fused.output, out.dtype == fused.compute});
+      sum_bytes_ = std::max(sum_bytes_, padded(view_.tensor(sums).bytes));
     }
     // Arguments that do not lie as their type demands are worked on in copies behind everything else.
     for (std::size_t t = 0; t < view_.parameter_count(); ++t) { copy_bytes_ += padded(view_.tensor(t).bytes); }
@@ -131,9 +170,11 @@ class BoundGraph {
   }
 
   graph::View view_;
+  std::vector<graph::FusedStep> fused_;  // what steps_ were made of, and refer to
   graph::Plan plan_;
+  std::vector<Sums> sums_;
   std::vector<std::unique_ptr<Step>> steps_;
-  std::uint64_t step_bytes_ = 0, copy_bytes_ = 0;
+  std::uint64_t step_bytes_ = 0, sum_bytes_ = 0, copy_bytes_ = 0;
   double cost_ns_ = 0;
 };
 

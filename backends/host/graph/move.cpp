@@ -125,14 +125,13 @@ std::unique_ptr<MoveStep> move_into(const graph::Tensor& out) {
 
 }  // namespace
 
-StepResult make_view(const graph::View& view, std::size_t i) {
-  const graph::Node& node = view.nodes()[i];
-  const auto& a = node.as<graph::ViewAttributes>();
-  const graph::Tensor& out = view.tensor(node.output);
-  auto step = move_into(out);
-  const graph::Extents strides[] = {a.strides, graph::row_major_strides(out.shape())};
-  step->moves_.push_back({node.inputs[0], node.output, a.offset, 0, out.dtype, Loops(out.shape(), strides)});
-  return StepResult(std::move(step));
+StepResult make_view(const graph::View& view, const graph::FusedStep& step) {
+  const graph::Tensor& out = view.tensor(step.output);
+  const graph::Access& from = step.inputs[0];
+  auto move = move_into(out);
+  const graph::Extents strides[] = {from.strides, graph::row_major_strides(out.shape())};
+  move->moves_.push_back({from.tensor, step.output, from.offset, 0, out.dtype, Loops(out.shape(), strides)});
+  return StepResult(std::move(move));
 }
 
 StepResult make_pad(const graph::View& view, std::size_t i) {

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "graph/code.hpp"
 #include "graph/element.hpp"
 #include "graph/lines.hpp"
 #include "graph/loops.hpp"
@@ -138,46 +139,49 @@ HAL_HOST_CLONES void merge_line(ReduceOp op, const std::int64_t* line, std::size
 
 namespace {
 
-// Operand 0 is the input, operand 1 the output as the input's loops see it: stride 0 along reduced axes.
-Loops loops_of(const graph::Tensor& x, const graph::ReduceAttributes& a) {
-  graph::Shape kept(x.shape().begin(), x.shape().end());
-  for (std::size_t d = 0; d < x.rank; ++d) {
+// Behind the inputs' operands comes the output as the domain's loops see it: stride 0 along reduced axes.
+Loops reduce_loops(const graph::FusedStep& step, const graph::ReduceAttributes& a) {
+  graph::Shape kept = step.domain;
+  for (std::size_t d = 0; d < kept.size(); ++d) {
     if (((a.axes >> d) & 1U) != 0) { kept[d] = 1; }
   }
-  const graph::Extents strides[] = {graph::row_major_strides(x.shape()), *graph::broadcast_strides(kept, x.shape())};
-  return {x.shape(), strides};
+  const graph::Extents out[] = {*graph::broadcast_strides(kept, step.domain)};
+  return loops_of(step, out);
 }
 
 template <class T, class Held>
 class ReduceStep final : public Step {
  public:
-  ReduceStep(const graph::View& view, const graph::Node& node)
-      : in_(view.tensor(node.inputs[0])),
-        out_(view.tensor(node.output)),
-        in_number_(node.inputs[0]),
-        out_number_(node.output),
-        op_(node.as<graph::ReduceAttributes>().op),
-        loops_(loops_of(in_, node.as<graph::ReduceAttributes>())) {}
+  ReduceStep(const graph::View& view, const graph::FusedStep& step)
+      : out_(view.tensor(step.output)),
+        out_number_(step.output),
+        inputs_(step.inputs.size()),
+        op_(view.nodes()[step.node].as<graph::ReduceAttributes>().op),
+        code_(view, step),
+        loops_(reduce_loops(step, view.nodes()[step.node].as<graph::ReduceAttributes>())) {}
 
   std::uint64_t scratch_bytes() const override {
-    return static_cast<std::uint64_t>(out_.elements) * sizeof(Held) + kBlock * sizeof(T) + alignof(T);
+    return static_cast<std::uint64_t>(out_.elements) * sizeof(Held) + code_.scratch_elements() * sizeof(T) + alignof(T);
   }
-  double cost_ns() const override { return static_cast<double>(in_.elements) * 0.5; }
+  double cost_ns() const override { return static_cast<double>(loops_.total()) * (0.3 + code_.cost_ns()); }
 
   Result<void> run(const RunContext& context) const override {
     auto* held = reinterpret_cast<Held*>(context.scratch);
     const auto outputs = static_cast<std::size_t>(out_.elements);
     const std::size_t held_bytes = (outputs * sizeof(Held) + alignof(T) - 1) / alignof(T) * alignof(T);
-    T* line = reinterpret_cast<T*>(context.scratch + held_bytes);
+    T* blocks = reinterpret_cast<T*>(context.scratch + held_bytes);
     std::fill_n(held, outputs, identity<Held>(op_));
-    const std::int64_t out_stride = loops_.inner_stride(1);
+    const std::int64_t out_stride = loops_.inner_stride(inputs_);
     loops_.each_line([&](const auto& at) {
       for (std::int64_t done = 0; done < loops_.inner();) {
-        const auto count = std::min(std::int64_t{kBlock}, loops_.inner() - done);
+        const auto count = std::min(static_cast<std::int64_t>(Code<T>::kBlock), loops_.inner() - done);
         const auto n = static_cast<std::size_t>(count);
-        load_line(in_.dtype, context.tensors[in_number_], at[0] + done, loops_.inner_stride(0), n, line);
-        // The input is dense and row-major, and so is what is kept of it: its innermost stride is 0 or 1.
-        Held* target = held + at[1] + done * out_stride;
+        for (std::size_t k = 0; k < inputs_; ++k) {
+          code_.load(k, context.tensors, at[k], loops_.inner_stride(k), done, 0, n, blocks);
+        }
+        const T* line = code_.evaluate(blocks, n);
+        // The output is dense and row-major in the order of the loops: its innermost stride is 0 or 1.
+        Held* target = held + at[inputs_] + done * out_stride;
         if (out_stride == 0) {
           *target = combine(op_, *target, fold_line(op_, line, n));
         } else {
@@ -191,24 +195,23 @@ class ReduceStep final : public Step {
   }
 
  private:
-  const graph::Tensor& in_;
   const graph::Tensor& out_;
-  std::uint32_t in_number_, out_number_;
+  std::uint32_t out_number_;
+  std::size_t inputs_;
   ReduceOp op_;
+  Code<T> code_;
   Loops loops_;
 };
 
 }  // namespace
 
-StepResult make_reduce(const graph::View& view, std::size_t i) {
-  const graph::Node& node = view.nodes()[i];
-  const DType type = view.tensor(node.inputs[0]).dtype;
-  if (type == DType::f64) { return StepResult(std::make_unique<ReduceStep<double, double>>(view, node)); }
-  if (is_floating(type)) { return StepResult(std::make_unique<ReduceStep<float, double>>(view, node)); }
-  if (node.as<graph::ReduceAttributes>().accumulate == DType::i64) {
-    return StepResult(std::make_unique<ReduceStep<std::int64_t, WrappingLong>>(view, node));
-  }
-  return StepResult(std::make_unique<ReduceStep<std::int32_t, Wrapping>>(view, node));
+StepResult make_reduce(const graph::View& view, const graph::FusedStep& step) {
+  // Integers narrower than what they are summed in are widened as they are read; such a step has no expression.
+  const bool widens = view.nodes()[step.node].as<graph::ReduceAttributes>().accumulate == DType::i64;
+  if (step.compute == DType::f64) { return StepResult(std::make_unique<ReduceStep<double, double>>(view, step)); }
+  if (step.compute == DType::f32) { return StepResult(std::make_unique<ReduceStep<float, double>>(view, step)); }
+  if (widens) { return StepResult(std::make_unique<ReduceStep<std::int64_t, WrappingLong>>(view, step)); }
+  return StepResult(std::make_unique<ReduceStep<std::int32_t, Wrapping>>(view, step));
 }
 
 }  // namespace hal::host

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// One node of a graph, prepared for running: everything that depends on shapes alone was decided when it was made.
+// One step of a graph, prepared for running: everything that depends on shapes alone was decided when it was made.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
+#include "graph/fuse.hpp"
 #include "graph/view.hpp"
 #include "hal/result.hpp"
 
@@ -34,12 +36,17 @@ class Step {
 
 using StepResult = Result<std::unique_ptr<Step>>;
 
-// Each takes node `i` of a verified view, which outlives the step, and whose tensors have supported types.
-StepResult make_contract(const graph::View& view, std::size_t i);  // contract.cpp
-StepResult make_map(const graph::View& view, std::size_t i);       // map.cpp
-StepResult make_reduce(const graph::View& view, std::size_t i);    // reduce.cpp
-StepResult make_view(const graph::View& view, std::size_t i);      // move.cpp, and all below
-StepResult make_pad(const graph::View& view, std::size_t i);
+// Each takes a step of a verified view; both outlive what is made.
+StepResult make_contract(const graph::View& view, const graph::FusedStep& step);  // contract.cpp
+StepResult make_reduce(const graph::View& view, const graph::FusedStep& step);    // reduce.cpp
+StepResult make_view(const graph::View& view, const graph::FusedStep& step);      // move.cpp
+// With `sums`, the step is a contraction's expression, and that tensor holds the sums (type step.compute). It may be
+// the output itself.
+StepResult make_map(const graph::View& view, const graph::FusedStep& step,
+                    std::optional<std::uint32_t> sums = {});  // map.cpp
+
+// Each takes a node as it stands.
+StepResult make_pad(const graph::View& view, std::size_t i);  // move.cpp
 StepResult make_concat(const graph::View& view, std::size_t i);
 StepResult make_convert(const graph::View& view, std::size_t i);
 StepResult make_gather(const graph::View& view, std::size_t i);   // index.cpp
