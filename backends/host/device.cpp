@@ -12,6 +12,10 @@
 
 namespace hal::host {
 
+namespace {
+constexpr std::uint64_t kMostThreads = 256;
+}
+
 hal_device_info Driver::describe() const {
   hal_device_info info{};
   info.uri = "host:0";
@@ -41,11 +45,18 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     HAL_TRY(const std::uint64_t seed, params.number("seed", 1));
     auto* driver = static_cast<Driver*>(self);
     HAL_TRY(const std::uint64_t memory, params.number("memory", driver->memory_bytes));
+    HAL_TRY(const std::uint64_t threads, params.number("threads", driver->cores));
     HAL_CHECK(params.done());
     if (memory == 0 || memory > driver->memory_bytes) {
       return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
                         "memory=" + std::to_string(memory) + " bytes: the least is 1, the most what the machine has, " +
                             std::to_string(driver->memory_bytes));
+    }
+    if (threads == 0 || threads > kMostThreads) {
+      return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                        fmt::format("threads={} was asked for; 1 to {} can be had, and the default is one for each "
+                                    "core of this process, {}",
+                                    threads, kMostThreads, driver->cores));
     }
 
     auto device = std::make_unique<Device>();
@@ -53,6 +64,7 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     device->memory_bytes = memory;
     device->mode = static_cast<Mode>(mode);
     *out = {};
+    device->pool = std::make_unique<kit::LanePool>(static_cast<std::uint32_t>(threads), "halyard-host");
     device->uri = "host:0";
     device->name = device->driver->name;
     if (device->mode == Mode::weak) {
@@ -124,9 +136,9 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
 hal_error* report(hal_driver*, void* device, char** out) {
   return kit::guarded(kOrigin, [&]() -> Result<void> {
     const Device& self = device_of(device);
-    std::string text =
-        fmt::format(R"({{"device":"{}","name":"{}","memory_used":{},"lanes_made":{})", self.uri, self.name,
-                    self.used_bytes.load(std::memory_order_relaxed), self.lanes.load(std::memory_order_relaxed));
+    std::string text = fmt::format(R"({{"device":"{}","name":"{}","memory_used":{},"threads":{},"threads_started":{})",
+                                   self.uri, self.name, self.used_bytes.load(std::memory_order_relaxed),
+                                   self.pool->threads(), self.pool->started());
     if (self.mode == Mode::weak) {
       text += fmt::format(R"(,"mode":"weak","seed":{},{})", self.seed, self.weak.report());
     }
@@ -152,6 +164,8 @@ std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t*
     *out = UINT32_MAX;  // a function loops over its items itself
   } else if (asked == "cpu.cores") {
     *out = self.driver->cores;
+  } else if (asked == "threads") {
+    *out = self.pool->threads();
   } else {
     return 0;
   }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "driver_kit/lane_pool.hpp"
 #include "driver_kit/perturb.hpp"
 #include "driver_kit/verdicts.hpp"
 #include "hal/driver.h"
@@ -34,6 +35,7 @@ struct Device {
   std::uint64_t seed = 0;  // of mode weak
   std::string name, uri;   // as this device was opened: "Host CPU (2 cores), weak, seed 7", "host:0?mode=weak&seed=7"
   std::uint64_t memory_bytes = 0;
+  std::unique_ptr<kit::LanePool> pool;  // who serves the lanes, save those of mode weak
   WeakState weak;
   Quarantine quarantine;
   std::atomic<std::uint64_t> used_bytes{0};

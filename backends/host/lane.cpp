@@ -71,6 +71,7 @@ hal_error* lane_create(hal_driver* self, void* device, const char* label, void* 
     }
     kit::LaneOptions options;
     options.capacity = kRing;
+    options.pool = of.pool.get();
     options.hold_back = of.mode != Mode::minimal;
     *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::make_unique<Executor>(),
                                  options);

@@ -228,6 +228,7 @@ TEST_CASE("weak: freed memory is poisoned, kept, and whoever writes to it is rep
   }
 }
 
+#if !defined(__SANITIZE_THREAD__)  // which would find the same program first
 TEST_CASE("weak: a program that forgets to wait for another queue is found by some seed") {
   // Queue b reads what queue a writes, and is not told to wait. Both are flushed, a first.
   const auto wrong = [](const std::string& uri, bool waits) {
@@ -262,4 +263,7 @@ TEST_CASE("weak: a program that forgets to wait for another queue is found by so
   }
   CHECK(found > 0);
   CHECK(blamed == 0);
+  // One thread serves the lanes in turn, so the same program is right by luck.
+  for (int time = 0; time < 24; ++time) { CHECK_FALSE(wrong("host:0?threads=1", false)); }
 }
+#endif

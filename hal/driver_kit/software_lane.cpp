@@ -1,34 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/software_lane.hpp"
 
-#include <linux/membarrier.h>
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <new>
 
 #include "driver_kit/errors.hpp"
-#include "driver_kit/futex.hpp"
-#include "driver_kit/thread.hpp"
 
 namespace hal::kit {
 
 namespace {
-
-// Where the kernel cannot order other threads the worker never sleeps for good, and looks by itself now and then.
-constexpr std::uint64_t kDozeNs = 20'000'000;
-
-// After this every thread of the process has seen what this one stored before, and this one sees what they stored
-// before loads that they have done: a full fence in each of them, without one in their code. False if the kernel
-// cannot.
-bool order_other_threads() {
-  static const bool registered =
-      ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;  // takes up to milliseconds
-  return registered && ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
 
 // Salts of Perturb: one for each kind of decision.
 enum Salt : std::uint32_t { kAccept = 1, kBefore, kGrouping, kAfter, kHelp };
@@ -48,14 +31,17 @@ SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, cons
   host = host_api;
   core = core_object;
   wake_at = UINT64_MAX;
-  worker_ = start_thread(label != nullptr && label[0] != 0 ? label : origin, [this] { work(); });
+  if (options_.pool == nullptr) {
+    own_pool_ = std::make_unique<LanePool>(1, label != nullptr && label[0] != 0 ? label : origin);
+    options_.pool = own_pool_.get();
+  }
+  options_.pool->attach(*this);
 }
 
 SoftwareLane::~SoftwareLane() {
   failed_.store(true, std::memory_order_seq_cst);
   stop_.store(true, std::memory_order_seq_cst);
-  ring();
-  worker_.join();
+  options_.pool->detach(*this);
   // A helper may have published the last command and still be on its way out.
   while (!try_claim()) { ::sched_yield(); }
   const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
@@ -103,8 +89,8 @@ std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* 
     if (full) { break; }
     held_ns_ += slot.cost.ns;
   }
-  // The worker makes this thread's store and load ordered before it falls asleep (order_other_threads()): either it
-  // sees the tail or we see that it is asleep.
+  // The pool makes this thread's store and load ordered before the lane falls asleep (lane_pool.cpp): either it sees
+  // the tail or we see that the lane is asleep.
   tail_.store(first + taken - 1, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (full || !options_.hold_back || held_ns_ >= kWakeNs || first + taken - 1 - done > mask_ / 2 || taken < count ||
@@ -272,57 +258,34 @@ bool SoftwareLane::try_claim() {
   return claim_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
 }
 
-// Only the worker waits for the claim, so one wake is enough.
-void SoftwareLane::claim() {
-  if (try_claim()) { return; }
-  while (claim_.exchange(2, std::memory_order_acquire) != 0) { futex_wait(claim_, 2); }
-}
-
 void SoftwareLane::unclaim() {
   // The last access to the lane by a helper: once the claim is free the lane may be destroyed.
-  if (claim_.exchange(0, std::memory_order_release) == 2) { futex_wake(claim_); }
+  std::uint32_t held = 1;
+  if (claim_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed)) { return; }
+  // The lane's token waits for the claim and gets it.
+  claim_.store(1, std::memory_order_relaxed);
+  options_.pool->push(*this, true);
 }
 
-// ------------------------------------------------------------------------------------------------------------ worker
+// -------------------------------------------------------------------------------------------------------------- pool
 
 void SoftwareLane::ring() {
-  // submit() stored the tail with no more than release. Written again in the one order of all threads: the worker,
-  // which stores its state and then looks here, sees the tail, or we see that it does not look.
+  // submit() stored the tail with no more than release. Written again in the one order of all threads: the pool,
+  // which stores the lane's state and then looks here, sees the tail, or we see that it does not look.
   tail_.fetch_add(0, std::memory_order_seq_cst);
   if (worker_state_.load(std::memory_order_seq_cst) == Worker::awake) { return; }
   // Of several ringers one pays for the wake.
-  if (worker_state_.exchange(Worker::awake, std::memory_order_seq_cst) != Worker::awake) {
-    bell_.fetch_add(1, std::memory_order_release);
-    futex_wake(bell_);
-  }
+  if (wake_up()) { options_.pool->push(*this); }
 }
 
-void SoftwareLane::work() {
-  std::uint64_t seen = 0;
-  std::uint32_t naps = 0;
-  while (!stop_.load(std::memory_order_seq_cst)) {
-    if (pending()) {
-      claim();
-      drain(UINT64_MAX);
-      unclaim();
-      naps = 0;
-      continue;
-    }
-    if (const std::uint64_t done = hal_lane_completed(this); done != seen) {
-      seen = done;  // helpers are at work: more may come without a ring
-      naps = 0;
-    }
-    const std::uint32_t bell = bell_.load(std::memory_order_acquire);
-    const bool nap = naps < kNaps;
-    worker_state_.store(nap ? Worker::napping : Worker::asleep, std::memory_order_seq_cst);
-    const bool ordered = nap || order_other_threads();
-    // Looked at again after the state was stored: a submit that came before saw us awake and did not ring.
-    if (!pending() && !stop_.load(std::memory_order_seq_cst)) {
-      futex_wait(bell_, bell, nap ? kNapNs : ordered ? 0 : kDozeNs);
-    }
-    worker_state_.store(Worker::awake, std::memory_order_seq_cst);
-    if (nap) { ++naps; }
-  }
+// Called by a thread of the pool that holds the lane's token. `claimed`: with the claim of a helper.
+SoftwareLane::Served SoftwareLane::serve(bool claimed) {
+  std::uint32_t claim = 0;
+  while (!claimed && !claim_.compare_exchange_weak(claim, claim + 1, std::memory_order_acquire)) {}
+  if (!claimed && claim == 1) { return Served::elsewhere; }
+  drain(hal_lane_completed(this) + LanePool::kSlice);
+  unclaim();
+  return pending() ? Served::more : Served::idle;
 }
 
 }  // namespace hal::kit

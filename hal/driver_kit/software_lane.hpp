@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A lane whose commands are executed by the host: a ring, one parked worker thread, and waiters that help.
+// A lane whose commands are executed by the host: a ring, threads of a pool that serve it, and waiters that help.
 //
-// Who executes  At any time at most one thread holds the claim and executes: the lane's worker, or a thread inside
+// Who executes  At any time at most one thread holds the claim and executes: one of the pool, or a thread inside
 //               help(), which drains the lane on its own stack instead of waking somebody and sleeping.
-// When          Submitting does not wake the worker at once: a wake costs more than most commands. It is woken by
-//               flush() and notify(), by the ring being half full, and by enough held-back work. Failing all these it
-//               looks by itself: after its last command it dozes in naps of kNapNs, and only after kNaps of them
-//               without work it sleeps until rung. So every command runs, and an idle lane costs nothing.
+// When          Submitting does not wake a thread at once: a wake costs more than most commands. The lane is rung by
+//               flush() and notify(), by the ring being half full, and by enough held-back work. Failing all these the
+//               pool looks by itself: after its last command the lane naps, and only after enough naps without work it
+//               sleeps until rung (lane_pool.hpp). So every command runs, and an idle lane costs nothing.
 // Publishing    Cheap commands are published in groups; before a command that may take long, everything done is
 //               published.
 // At once       On an idle lane a barrier, and any command that costs less than handing it over (kInlineNs), is done
@@ -18,9 +18,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <thread>
 
 #include "driver_kit/capture.hpp"
+#include "driver_kit/lane_pool.hpp"
 #include "driver_kit/perturb.hpp"
 #include "hal/driver.h"
 
@@ -54,7 +54,8 @@ class CommandExecutor {
 struct LaneOptions {
   std::uint32_t capacity = 1024;        // commands in flight; a power of two
   std::uint32_t capture_bytes = 65536;  // for copies of arguments; a power of two
-  bool hold_back = true;                // false: the worker is woken by every submit, and waiters do not help
+  bool hold_back = true;                // false: the lane is rung by every submit, and waiters do not help
+  LanePool* pool = nullptr;             // who serves the lane; outlives it. nullptr: a thread of its own
   Perturb perturb;
 };
 
@@ -65,14 +66,12 @@ struct TaggedLane : hal_lane {
 
 class SoftwareLane final : public TaggedLane {
  public:
-  static constexpr std::uint64_t kNapNs = 1'000'000;
-  static constexpr std::uint32_t kNaps = 50;
   static constexpr std::uint32_t kWakeNs = 50'000;  // held-back work that is worth a wake
   static constexpr std::uint32_t kLightNs = 1'000;  // dearer commands are announced by a publish before they begin
   static constexpr std::uint32_t kGroup = 64;       // most commands in one publish
   static constexpr std::uint32_t kInlineNs = 256;   // what is cheaper is done inside submit() if the lane is idle
 
-  // Starts the worker. `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
+  // `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
   // missing: call it inside guarded().
   SoftwareLane(const hal_host_api* host, void* core, const char* origin, const char* label,
                std::unique_ptr<CommandExecutor> executor, const LaneOptions& options);
@@ -97,7 +96,26 @@ class SoftwareLane final : public TaggedLane {
     CommandCost cost;
     bool lost;  // there was no memory for its arguments
   };
+  // Where the lane's token is; see lane_pool.hpp.
   enum class Worker : std::uint32_t { awake, napping, asleep };
+
+  friend class LanePool;
+  enum class Served { more, idle, elsewhere };
+  Served serve(bool claimed);
+  bool wants_service() const { return pending() && !stop_.load(std::memory_order_seq_cst); }
+  bool is_awake() const { return worker_state_.load(std::memory_order_seq_cst) == Worker::awake; }
+  void set_napping() { worker_state_.store(Worker::napping, std::memory_order_seq_cst); }
+  bool fall_asleep() {
+    Worker state = Worker::napping;
+    return worker_state_.compare_exchange_strong(state, Worker::asleep, std::memory_order_seq_cst);
+  }
+  bool nap_on() {
+    Worker state = Worker::asleep;
+    return worker_state_.compare_exchange_strong(state, Worker::napping, std::memory_order_seq_cst);
+  }
+  // True if it was not awake: the caller puts its token to the ready ones.
+  bool wake_up() { return worker_state_.exchange(Worker::awake, std::memory_order_seq_cst) != Worker::awake; }
+  void drop_claim() { claim_.store(0, std::memory_order_release); }
 
   bool pending() const;
   std::uint32_t submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count);
@@ -109,9 +127,7 @@ class SoftwareLane final : public TaggedLane {
   void drain(std::uint64_t limit);
   bool execute(std::uint64_t number, Slot& slot);
   bool try_claim();
-  void claim();
   void unclaim();
-  void work();
 
   const char* origin_;
   std::unique_ptr<CommandExecutor> executor_;
@@ -127,11 +143,11 @@ class SoftwareLane final : public TaggedLane {
 
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // the last command submitted
   std::atomic<bool> failed_{false}, cancelled_{false};
-  std::atomic<Worker> worker_state_{Worker::awake};
-  std::atomic<std::uint32_t> bell_{0};               // what the worker sleeps on
-  alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the worker waits for it
+  std::atomic<Worker> worker_state_{Worker::asleep};
+  alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the lane's token waits for it
   std::atomic<bool> stop_{false};
-  std::thread worker_;
+  LanePool::Seat seat_;
+  std::unique_ptr<LanePool> own_pool_;
 };
 
 }  // namespace hal::kit

@@ -283,7 +283,7 @@ TEST_CASE("lane: a full ring takes a prefix and goes on after the next publish")
 TEST_CASE("lane: an idle lane sleeps and a late submit still runs") {
   Fixture f;
   // Longer than all naps together; nothing is proved by this pause but that the path behind it is taken.
-  std::this_thread::sleep_for(std::chrono::nanoseconds(SoftwareLane::kNapNs * (SoftwareLane::kNaps + 20)));
+  std::this_thread::sleep_for(std::chrono::nanoseconds(hal::kit::LanePool::kNapNs * (hal::kit::LanePool::kNaps + 20)));
   f.lane->submit({entry(1)});
   while (f.lane->completed() < 1) { std::this_thread::yield(); }
   CHECK(f.log.size() == 1);

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver_kit/lane_pool.hpp"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <system_error>
+#include <utility>
+
+#include "driver_kit/software_lane.hpp"
+#include "driver_kit/thread.hpp"
+
+namespace hal::kit {
+
+namespace {
+
+// After this every thread of the process has seen what this one stored before, and this one sees what they stored
+// before loads that they have done: a full fence in each of them, without one in their code. False if the kernel
+// cannot.
+bool order_other_threads() {
+  static const bool registered =
+      ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;  // takes up to milliseconds
+  return registered && ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+}  // namespace
+
+LanePool::LanePool(std::uint32_t threads, const char* name) : most_(std::max(1U, threads)), name_(name) {}
+
+LanePool::~LanePool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  work_.notify_all();
+  stall_.notify_all();
+  for (std::thread& thread : threads_) { thread.join(); }
+}
+
+std::uint32_t LanePool::started() const {
+  const std::lock_guard lock(mutex_);
+  return workers_ + substitutes_;
+}
+
+// Needs the mutex. False if the system has no thread left.
+bool LanePool::start(Role role) {
+  try {
+    threads_.reserve(threads_.size() + 1);
+    threads_.push_back(start_thread(name_, [this, role] { run(role); }));
+  } catch (const std::system_error&) { return false; } catch (const std::bad_alloc&) {
+    return false;
+  }
+  ++(role == Role::worker ? workers_ : substitutes_);
+  return true;
+}
+
+void LanePool::attach(SoftwareLane&) {
+  const std::lock_guard lock(mutex_);
+  // Here it can be said that there is no thread; where work comes in it cannot.
+  if (workers_ == 0 && !start(Role::worker)) {
+    throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again), "no thread for a lane");
+  }
+  ++lanes_;
+  // No token is ever refused for want of memory.
+  nappers_.reserve(lanes_);
+}
+
+void LanePool::detach(SoftwareLane& lane) {
+  std::unique_lock lock(mutex_);
+  lane.seat_.detached = true;
+  SoftwareLane* before = nullptr;
+  for (SoftwareLane* at = first_ready_; at != nullptr; before = at, at = at->seat_.next) {
+    if (at != &lane) { continue; }
+    (before != nullptr ? before->seat_.next : first_ready_) = lane.seat_.next;
+    if (last_ready_ == &lane) { last_ready_ = before; }
+    if (lane.seat_.claimed) { lane.drop_claim(); }
+    break;
+  }
+  std::erase(nappers_, &lane);
+  settled_.wait(lock, [&] { return lane.seat_.served == 0; });
+  --lanes_;
+}
+
+void LanePool::push(SoftwareLane& lane, bool claimed) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (lane.seat_.detached) {
+      if (claimed) { lane.drop_claim(); }
+      return;
+    }
+    std::erase(nappers_, &lane);
+    make_ready(lane, claimed);
+    wake = idle_ > 0;
+    if (!wake) { call_for_help(); }
+  }
+  if (wake) { work_.notify_one(); }
+}
+
+// The lane's token goes behind the others. Needs the mutex.
+void LanePool::make_ready(SoftwareLane& lane, bool claimed) {
+  lane.seat_.next = nullptr;
+  lane.seat_.claimed = claimed;
+  (last_ready_ != nullptr ? last_ready_->seat_.next : first_ready_) = &lane;
+  last_ready_ = &lane;
+}
+
+// There is work, or lanes nap, and there is no idle thread. Needs the mutex.
+void LanePool::call_for_help() {
+  if (workers_ < most_ && start(Role::worker)) { return; }
+  if (substitutes_idle_ > 0) {
+    stall_.notify_one();
+  } else if (!substitute_watches_ && substitutes_ < lanes_) {
+    (void)start(Role::substitute);
+  }
+}
+
+void LanePool::run(Role role) {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    if (role == Role::substitute) {
+      watch(lock);
+      continue;
+    }
+    look_if_due();
+    if (first_ready_ != nullptr) {
+      serve(lock);
+    } else if (jobs_ != nullptr) {
+      take_part(lock);
+    } else {
+      nap(lock);
+    }
+  }
+}
+
+// A substitute serves a lane if all workers are busy and none has taken one for kStallNs.
+void LanePool::watch(std::unique_lock<std::mutex>& lock) {
+  if (idle_ > 0 || substitute_watches_ || (first_ready_ == nullptr && nappers_.empty())) {
+    ++substitutes_idle_;
+    stall_.wait(lock);
+    --substitutes_idle_;
+    return;
+  }
+  const std::uint64_t before = taken_;
+  substitute_watches_ = true;
+  (void)stall_.wait_for(lock, std::chrono::nanoseconds(kStallNs), [&] { return stop_; });
+  substitute_watches_ = false;
+  if (stop_ || idle_ > 0) { return; }
+  look_if_due();
+  if (first_ready_ != nullptr && taken_ == before) { serve(lock); }
+}
+
+void LanePool::serve(std::unique_lock<std::mutex>& lock) {
+  SoftwareLane& lane = *first_ready_;
+  Seat& seat = lane.seat_;
+  first_ready_ = seat.next;
+  if (first_ready_ == nullptr) { last_ready_ = nullptr; }
+  ++taken_;
+  if (idle_ == 0 && (first_ready_ != nullptr || !nappers_.empty())) { call_for_help(); }
+  ++seat.served;
+  lock.unlock();
+  const SoftwareLane::Served after = lane.serve(seat.claimed);
+  lock.lock();
+  --seat.served;
+  if (seat.detached) {
+    settled_.notify_all();
+    return;
+  }
+  switch (after) {
+    case SoftwareLane::Served::more:
+      make_ready(lane, false);
+      break;
+    case SoftwareLane::Served::idle:
+      seat.naps = 0;
+      lane.set_napping();
+      // Looked at again after the state was stored: a submit that came before saw it awake and did not ring.
+      if (lane.wants_service() && lane.wake_up()) {
+        make_ready(lane, false);
+      } else if (!lane.is_awake()) {
+        if (nappers_.empty()) { looked_ = Clock::now(); }
+        nappers_.push_back(&lane);
+        doze_ = false;
+        // Whoever sleeps without an end has to begin to nap.
+        if (!someone_naps_ && idle_ > 0) { work_.notify_one(); }
+      }
+      break;
+    case SoftwareLane::Served::elsewhere:
+      break;  // the helper who holds the claim brings the token back
+  }
+}
+
+// Sleeps until there is work. One of the idle threads looks at the lanes that nap.
+void LanePool::nap(std::unique_lock<std::mutex>& lock) {
+  ++idle_;
+  if (nappers_.empty() || someone_naps_) {
+    work_.wait(lock);
+  } else {
+    someone_naps_ = true;
+    (void)work_.wait_until(lock, looked_ + nap_length());
+    someone_naps_ = false;
+    // Somebody else naps on, if this thread finds something to do.
+    if (!nappers_.empty() && !(first_ready_ == nullptr && jobs_ == nullptr) && idle_ > 1) { work_.notify_one(); }
+  }
+  --idle_;
+}
+
+// Looks at the lanes that nap, if that is due.
+void LanePool::look_if_due() {
+  if (nappers_.empty()) { return; }
+  const Clock::time_point now = Clock::now();
+  if (now - looked_ < nap_length()) { return; }
+  looked_ = now;
+  doze_ = true;
+  bool falling = false;
+  std::erase_if(nappers_, [&](SoftwareLane* lane) {
+    Seat& seat = lane->seat_;
+    if (lane->wants_service()) {
+      // If somebody rings it just now that thread brings the token.
+      if (lane->wake_up()) { make_ready(*lane, false); }
+      return true;
+    }
+    if (const std::uint64_t done = hal_lane_completed(lane); done != seat.seen) {
+      seat.seen = done;  // helpers are at work: more may come without a ring
+      seat.naps = 0;
+    }
+    if (seat.naps < kNaps) {
+      ++seat.naps;
+      doze_ = false;
+      return false;
+    }
+    if (!lane->fall_asleep()) { return true; }  // rung just now
+    falling = seat.falling = true;
+    return false;
+  });
+  if (!falling) { return; }
+  // Whoever submits stores the lane's tail and loads its state, and need not order the two: that is done here.
+  const bool ordered = order_other_threads();
+  std::erase_if(nappers_, [&](SoftwareLane* lane) {
+    if (!std::exchange(lane->seat_.falling, false)) { return false; }
+    if (lane->wants_service()) {
+      if (lane->wake_up()) { make_ready(*lane, false); }
+      return true;
+    }
+    // Where threads cannot be ordered it naps on, if nobody has rung it just now.
+    return ordered || !lane->nap_on();
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------- splitting
+
+void LanePool::take_part(std::unique_lock<std::mutex>& lock) {
+  Job& job = *jobs_;
+  ++job.inside;
+  lock.unlock();
+  job.work();
+  lock.lock();
+  withdraw(job);
+  if (--job.inside == 0) { settled_.notify_all(); }
+}
+
+// Nothing of it is left to begin: nobody else need come. Needs the mutex.
+void LanePool::withdraw(Job& job) {
+  for (Job** at = &jobs_; *at != nullptr; at = &(*at)->next) {
+    if (*at != &job) { continue; }
+    *at = job.next;
+    return;
+  }
+}
+
+void LanePool::share(Job& job) {
+  if (job.count < 2 || most_ < 2) { return job.work(); }
+  std::uint32_t idle = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    job.next = jobs_;
+    jobs_ = &job;
+    idle = idle_;
+    if (idle == 0 && workers_ < most_) { (void)start(Role::worker); }
+  }
+  for (std::uint64_t i = 1; i < job.count && idle > 0; ++i, --idle) { work_.notify_one(); }
+  job.work();
+  std::unique_lock lock(mutex_);
+  withdraw(job);
+  settled_.wait(lock, [&] { return job.inside == 0; });
+}
+
+}  // namespace hal::kit

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads that serve software lanes.
+//
+// Tokens     Each lane has one token or none. It lies with the lanes that are ready, is held by the thread that serves
+//            the lane, waits for a helper to leave, or lies with the lanes that nap; a lane that sleeps has none.
+//            Whoever rings a lane that naps or sleeps puts its token to the ready ones. So a lane is in one place, in
+//            order.
+// Fairness   Ready lanes are served in turn, kSlice commands at a time.
+// Stalls     Work that takes long, or waits for other work, keeps its thread. If lanes are ready, all threads are busy
+//            and none has taken a lane for kStallNs, one thread more begins to serve: no lane waits for another for
+//            ever.
+// Idle       Threads are started when there is work for them. A lane without work is looked at in naps of kNapNs, kNaps
+//            times; then it sleeps until it is rung, and idle threads cost nothing.
+// Splitting  parallel() lets idle threads take part in one command of a lane.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace hal::kit {
+
+class SoftwareLane;
+
+class LanePool {
+ public:
+  static constexpr std::uint64_t kNapNs = 1'000'000;
+  static constexpr std::uint32_t kNaps = 50;
+  static constexpr std::uint64_t kDozeNs = 20'000'000;  // naps without an end, where threads cannot be ordered
+  static constexpr std::uint64_t kStallNs = 2'000'000;
+  static constexpr std::uint32_t kSlice = 256;
+
+  // At most `threads` serve at a time, save in a stall. `name` is shown by tools and must outlive the pool.
+  LanePool(std::uint32_t threads, const char* name);
+  ~LanePool();  // all lanes are detached
+  LanePool(const LanePool&) = delete;
+  LanePool& operator=(const LanePool&) = delete;
+
+  // What a lane keeps for its pool. Under the pool's mutex.
+  struct Seat {
+    SoftwareLane* next = nullptr;  // of the ready lanes, in turn
+    bool detached = false, claimed = false, falling = false;
+    std::uint32_t served = 0;  // threads inside; two when a helper brings the token back before the first has left
+    std::uint32_t naps = 0;
+    std::uint64_t seen = 0;
+  };
+
+  // Makes sure that there is a thread. Throws if there is none to be had.
+  void attach(SoftwareLane& lane);
+  // On return nobody serves the lane or will.
+  void detach(SoftwareLane& lane);
+
+  // The lane's token becomes ready. `claimed`: a helper leaves its claim on the lane to whoever serves it.
+  void push(SoftwareLane& lane, bool claimed = false);
+
+  // Calls body(i) for each i below count, on this thread and on those that are idle. Returns when all calls have.
+  // `body` must not throw. Calls begin in order of i.
+  template <class Body>
+  void parallel(std::uint64_t count, Body&& body) {
+    Job job;
+    job.body = [](void* state, std::uint64_t i) { (*static_cast<std::remove_reference_t<Body>*>(state))(i); };
+    job.state = const_cast<void*>(static_cast<const void*>(&body));
+    job.count = count;
+    share(job);
+  }
+
+  std::uint32_t threads() const { return most_; }
+  std::uint32_t started() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Job {
+    void (*body)(void* state, std::uint64_t i) = nullptr;
+    void* state = nullptr;
+    std::uint64_t count = 0;
+    std::atomic<std::uint64_t> begun{0};
+    std::uint32_t inside = 0;  // threads of the pool; under the mutex
+    Job* next = nullptr;
+    void work() {
+      for (std::uint64_t i = 0; (i = begun.fetch_add(1, std::memory_order_relaxed)) < count;) { body(state, i); }
+    }
+  };
+  enum class Role { worker, substitute };
+
+  bool start(Role role);
+  void call_for_help();
+  void make_ready(SoftwareLane& lane, bool claimed);
+  void withdraw(Job& job);
+  void share(Job& job);
+  void run(Role role);
+  void serve(std::unique_lock<std::mutex>& lock);
+  void take_part(std::unique_lock<std::mutex>& lock);
+  void nap(std::unique_lock<std::mutex>& lock);
+  void look_if_due();
+  void watch(std::unique_lock<std::mutex>& lock);
+  std::chrono::nanoseconds nap_length() const { return std::chrono::nanoseconds(doze_ ? kDozeNs : kNapNs); }
+
+  const std::uint32_t most_;
+  const char* name_;
+  mutable std::mutex mutex_;
+  std::condition_variable work_, stall_, settled_;
+  SoftwareLane *first_ready_ = nullptr, *last_ready_ = nullptr;
+  Job* jobs_ = nullptr;
+  std::vector<SoftwareLane*> nappers_;  // has room for every lane: nothing here allocates once a lane is attached
+  std::vector<std::thread> threads_;
+  std::uint32_t workers_ = 0, idle_ = 0, lanes_ = 0;
+  std::uint32_t substitutes_ = 0, substitutes_idle_ = 0;
+  bool substitute_watches_ = false;  // one is enough
+  Clock::time_point looked_{};       // at the lanes that nap
+  std::uint64_t taken_ = 0;
+  bool someone_naps_ = false, doze_ = false, stop_ = false;
+};
+
+}  // namespace hal::kit

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver_kit/lane_pool.hpp"
+
+#include <atomic>
+#include <functional>
+#include <future>
+#include <halyard_catch.hpp>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "driver_kit/errors.hpp"
+#include "driver_kit/harness.hpp"
+#include "driver_kit/software_lane.hpp"
+
+using hal::kit::Harness;
+using hal::kit::LanePool;
+using hal::kit::SoftwareLane;
+
+namespace {
+
+using Work = std::function<void()>;
+
+// A fill's pattern is the address of what to do.
+class Caller final : public hal::kit::CommandExecutor {
+ public:
+  hal_error* execute(const hal_command& command) override {
+    (*reinterpret_cast<const Work*>(static_cast<std::uintptr_t>(command.as.fill.pattern)))();
+    return nullptr;
+  }
+  hal::kit::CommandCost cost(const hal_command&) const override { return {10'000, true}; }
+};
+
+LanePool* g_pool = nullptr;
+
+const hal_driver_ops& caller_ops() {
+  static const hal_driver_ops kOps = [] {
+    hal_driver_ops ops{};
+    ops.struct_size = sizeof(ops);
+    ops.name = "caller";
+    ops.destroy = [](hal_driver* self) { delete self; };
+    ops.device_open = [](hal_driver*, const hal_device_request*, hal_device_traits* out) -> hal_error* {
+      *out = {};
+      return nullptr;
+    };
+    ops.device_close = [](hal_driver*, void*) {};
+    ops.lane_create = [](hal_driver*, void*, const char* label, void* core, hal_lane** out) {
+      return hal::kit::guarded("caller", [&]() -> hal_error* {
+        hal::kit::LaneOptions options;
+        options.pool = g_pool;
+        const auto* host = static_cast<Harness::Lane*>(core)->host_api();
+        *out = new SoftwareLane(host, core, "caller", label, std::make_unique<Caller>(), options);
+        return nullptr;
+      });
+    };
+    ops.lane_destroy = [](hal_driver*, void*, hal_lane* lane) { delete &SoftwareLane::of(lane); };
+    ops.submit = [](hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
+                    std::uint32_t count) { return SoftwareLane::of(lane).submit(first, commands, count); };
+    ops.flush = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).flush(); };
+    ops.notify = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).notify(); };
+    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number) { SoftwareLane::of(lane).help(number); };
+    ops.lane_cancel = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).cancel(); };
+    return ops;
+  }();
+  return kOps;
+}
+
+hal_error* caller_entry(const hal_host_api*, hal_driver** out) {
+  *out = new hal_driver{&caller_ops()};
+  return nullptr;
+}
+
+hal_command call(const Work& work) {
+  hal_command command{};
+  command.op = HAL_OP_FILL;
+  command.as.fill.pattern = reinterpret_cast<std::uintptr_t>(&work);
+  return command;
+}
+
+// Lanes on one pool.
+struct Fixture {
+  explicit Fixture(std::uint32_t threads, std::size_t count) : pool(threads, "pool-test") {
+    g_pool = &pool;
+    host.emplace(caller_entry);
+    device = host->open(0);
+    for (std::size_t i = 0; i < count; ++i) { lanes.push_back(std::make_unique<Harness::Lane>(*device)); }
+  }
+  LanePool pool;
+  std::optional<Harness> host;
+  std::unique_ptr<Harness::Device> device;
+  std::vector<std::unique_ptr<Harness::Lane>> lanes;
+};
+
+}  // namespace
+
+TEST_CASE("lane pool: many lanes on few threads, each in order, with and without helpers") {
+  for (const std::uint32_t threads : {1U, 2U, 5U}) {
+    Fixture fixture(threads, 24);
+    constexpr std::uint64_t kCommands = 400;
+    std::vector<std::uint64_t> next(24, 0);
+    std::vector<std::vector<Work>> work(24);
+    std::atomic<std::uint64_t> wrong{0};
+    for (std::size_t i = 0; i < 24; ++i) {
+      for (std::uint64_t n = 0; n < kCommands; ++n) {
+        work[i].emplace_back([&, i, n] { wrong += next[i]++ == n ? 0 : 1; });
+      }
+    }
+    for (std::uint64_t n = 0; n < kCommands; n += 8) {
+      for (std::size_t i = 0; i < 24; ++i) {
+        std::vector<hal_command> commands;
+        for (std::uint64_t k = 0; k < 8; ++k) { commands.push_back(call(work[i][n + k])); }
+        fixture.lanes[i]->submit(commands);
+        if ((n + i) % 5 == 0) { fixture.lanes[i]->flush(); }
+        if ((n + i) % 31 == 0) { CHECK(fixture.lanes[i]->wait(n + 1)); }
+      }
+    }
+    for (std::size_t i = 0; i < 24; ++i) { CHECK(fixture.lanes[i]->wait(kCommands, i % 2 == 0)); }
+    CHECK(wrong == 0);
+    for (const std::uint64_t count : next) { CHECK(count == kCommands); }
+  }
+}
+
+TEST_CASE("lane pool: work that waits for other lanes' work ends, on however few threads") {
+  // Lane i waits for lane i + 1, all submitted before the last one: a chain of blocked threads.
+  Fixture fixture(1, 6);
+  std::vector<std::promise<void>> done(6);
+  std::vector<Work> work;
+  for (std::size_t i = 0; i < 6; ++i) {
+    work.emplace_back([&, i] {
+      if (i + 1 < 6) { done[i + 1].get_future().wait(); }
+      done[i].set_value();
+    });
+  }
+  for (std::size_t i = 0; i < 6; ++i) {
+    fixture.lanes[i]->submit({call(work[i])});
+    fixture.lanes[i]->flush();
+  }
+  for (const auto& lane : fixture.lanes) { CHECK(lane->wait(1, false)); }
+  CHECK(fixture.pool.started() <= 1 + 6);
+}
+
+TEST_CASE("lane pool: blocked work does not keep others from work that nobody flushed") {
+  Fixture fixture(1, 3);
+  std::promise<void> entered, go;
+  const Work nothing = [] {}, opens = [&] { go.set_value(); };
+  const Work gate = [&] {
+    entered.set_value();
+    go.get_future().wait();
+  };
+  for (const auto& lane : fixture.lanes) {  // now they nap
+    lane->submit({call(nothing)});
+    CHECK(lane->wait(1, false));
+  }
+  fixture.lanes[0]->submit({call(gate)});
+  fixture.lanes[0]->flush();
+  entered.get_future().wait();
+  fixture.lanes[1]->submit({hal_command{}, call(opens)});
+  CHECK(fixture.lanes[0]->wait(2, false));
+}
+
+TEST_CASE("lane pool: a helper that holds a lane hands it to the pool when it leaves") {
+  Fixture fixture(1, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  std::promise<void> entered, go;
+  const Work gate = [&] {
+    entered.set_value();
+    go.get_future().wait();
+  };
+  std::atomic<int> after{0};
+  const Work count = [&] { ++after; };
+  lane.submit({call(gate), call(count), call(count)});
+  std::thread helper([&] { (void)lane.wait(1); });
+  entered.get_future().wait();
+  lane.flush();  // if the helper is inside: the lane's token has to wait for it
+  go.set_value();
+  helper.join();
+  CHECK(lane.wait(3, false));
+  CHECK(after == 2);
+}
+
+TEST_CASE("lane pool: threads are started when there is work, and no more than asked for") {
+  Fixture fixture(3, 8);
+  CHECK(fixture.pool.threads() == 3);
+  CHECK(fixture.pool.started() == 1);
+  const Work nothing = [] {};
+  for (const auto& lane : fixture.lanes) {
+    lane->submit({call(nothing)});
+    CHECK(lane->wait(1));
+  }
+}
+
+TEST_CASE("lane pool: splitting calls every index once, on several threads if some are idle") {
+  Fixture fixture(3, 1);
+  std::vector<std::atomic<int>> calls(1000);
+  fixture.pool.parallel(1000, [&](std::uint64_t i) { ++calls[i]; });
+  for (const auto& count : calls) { REQUIRE(count == 1); }
+  // Each half waits for the other: one thread alone would never end.
+  for (int time = 0; time < 20; ++time) {
+    std::atomic<int> inside{0};
+    fixture.pool.parallel(2, [&](std::uint64_t) {
+      ++inside;
+      while (inside < 2) { std::this_thread::yield(); }
+    });
+  }
+  // From several lanes at once, inside their own work.
+  std::vector<std::thread> callers;
+  std::atomic<std::uint64_t> sum{0};
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int time = 0; time < 50; ++time) {
+        fixture.pool.parallel(17, [&](std::uint64_t i) { sum += i; });
+      }
+    });
+  }
+  for (std::thread& caller : callers) { caller.join(); }
+  CHECK(sum == 4 * 50 * (16 * 17 / 2));
+}
+
+TEST_CASE("lane pool: lanes may go while others work and helpers leave") {
+  Fixture fixture(2, 0);
+  const Work nothing = [] {};
+  for (int time = 0; time < 300; ++time) {
+    auto a = std::make_unique<Harness::Lane>(*fixture.device);
+    auto b = std::make_unique<Harness::Lane>(*fixture.device);
+    for (int n = 0; n < 5; ++n) {
+      a->submit({call(nothing), call(nothing)});
+      b->submit({call(nothing)});
+      if (n % 2 == 0) { a->flush(); }
+    }
+    CHECK(b->wait(5));
+    if (time % 3 != 0) { CHECK(a->wait(10)); }
+  }
+}
