@@ -29,8 +29,10 @@ using Stride = std::int64_t Loop::*;
 
 // Below this many multiply-adds the library's call costs more than the work.
 constexpr std::int64_t kLibraryFrom = 1 << 15;
+// The same where our own product needs no copies.
+constexpr std::int64_t kLibraryFromDirect = 1 << 18;
 // From here on the product is shared by all cores.
-constexpr std::int64_t kThreadsFrom = 1 << 24;
+constexpr std::int64_t kThreadsFrom = 1 << 21;
 
 std::int64_t round_up(std::int64_t bytes) { return (bytes + 63) & ~std::int64_t{63}; }
 
@@ -96,6 +98,35 @@ void each_batch(const Loops& loops, Body&& body) {
   });
 }
 
+// A matrix as it stands: strides of rows and columns, one of them 1.
+struct Plain {
+  std::int64_t rows = 0, columns = 0;
+};
+
+// Sets `out` if the loops are such a matrix as they stand.
+bool is_plain(const std::vector<Loop>& rows, const std::vector<Loop>& columns, Stride stride, Plain& out) {
+  if (rows.size() > 1 || columns.size() > 1) { return false; }
+  const Loop r = rows.empty() ? Loop{} : rows[0];
+  const Loop c = columns.empty() ? Loop{} : columns[0];
+  // A dimension of size 1 may have any stride: the one that makes the matrix dense.
+  out.columns = columns.empty() ? 1 : c.*stride;
+  out.rows = rows.empty() ? std::max<std::int64_t>(1, c.size * out.columns) : r.*stride;
+  return (out.columns == 1 && out.rows >= c.size) || (out.rows == 1 && out.columns >= r.size);
+}
+
+// True if our own product takes the operands and the result where they are. Sets their row strides.
+bool is_direct(const Contraction& c, ProductSizes& rows) {
+  Plain left, right, out;
+  if (!is_plain(c.m, c.k, &Loop::left, left) || left.columns != 1 || !is_plain(c.k, c.n, &Loop::right, right) ||
+      right.columns != 1 || !is_plain(c.m, c.n, &Loop::out, out) || out.columns != 1) {
+    return false;
+  }
+  rows.a_row = left.rows;
+  rows.b_row = right.rows;
+  rows.c_row = out.rows;
+  return true;
+}
+
 // ---------------------------------------------------------------------------------------------------------- our loops
 
 template <class Held>
@@ -114,14 +145,28 @@ class LoopContract final : public Step {
         batch_(batch_loops(c.batch)),
         left_(matrix_loops(c.m, c.k, &Loop::left)),
         right_(matrix_loops(c.k, c.n, &Loop::right)),
-        out_(matrix_loops(c.m, c.n, &Loop::out)) {}
+        out_(matrix_loops(c.m, c.n, &Loop::out)),
+        rows_{sizes.m, sizes.n, sizes.k, 0, 0, 0},
+        direct_(in_type_ == kType && out_type_ == kType && is_direct(c, rows_)) {}
 
   std::uint64_t scratch_bytes() const override {
+    if (direct_) { return 0; }
     return static_cast<std::uint64_t>(left_bytes() + right_bytes() + round_up(sizes_.m * sizes_.n * kHeld));
   }
   double cost_ns() const override { return sizes_.multiply_adds() / 10; }
 
   Result<void> run(const RunContext& context) const override {
+    if (direct_) {
+      const auto at = [&](std::size_t k) {
+        const graph::Access& access = step_.operands[k];
+        return reinterpret_cast<const Held*>(context.tensors[access.tensor]) + access.offset;
+      };
+      auto* to = reinterpret_cast<Held*>(context.tensors[node_.output]);
+      each_batch(batch_, [&](std::int64_t left_at, std::int64_t right_at, std::int64_t out_at) {
+        multiply(at(0) + left_at, at(1) + right_at, to + out_at, rows_);
+      });
+      return {};
+    }
     if (out_type_ == DType::i4) { std::memset(context.tensors[node_.output], 0, out_bytes_); }
     auto* left = reinterpret_cast<Held*>(context.scratch);
     auto* right = reinterpret_cast<Held*>(context.scratch + left_bytes());
@@ -138,6 +183,11 @@ class LoopContract final : public Step {
 
  private:
   static constexpr std::int64_t kHeld = sizeof(Held);
+  // The tensor type that is held as it is stored.
+  static constexpr DType kType = std::is_same_v<Held, float>           ? DType::f32
+                                 : std::is_same_v<Held, double>        ? DType::f64
+                                 : std::is_same_v<Held, std::uint32_t> ? DType::i32
+                                                                       : DType::i64;
   std::int64_t left_bytes() const { return round_up(sizes_.m * sizes_.k * kHeld); }
   std::int64_t right_bytes() const { return round_up(sizes_.k * sizes_.n * kHeld); }
 
@@ -186,24 +236,33 @@ class LoopContract final : public Step {
   std::uint64_t out_bytes_;
   Sizes sizes_;
   Loops batch_, left_, right_, out_;
+  ProductSizes rows_;
+  bool direct_;
 };
 
 // ------------------------------------------------------------------------------------------------------------ library
 
-// A matrix as the library takes it: strides of rows and columns, one of them 1.
-struct Plain {
-  std::int64_t rows = 0, columns = 0;
-};
+std::int32_t library_type(DType type) {
+  switch (type) {
+    case DType::f32:
+      return HALYARD_ONEDNN_F32;
+    case DType::bf16:
+      return HALYARD_ONEDNN_BF16;
+    case DType::i8:
+      return HALYARD_ONEDNN_S8;
+    default:
+      return HALYARD_ONEDNN_S32;
+  }
+}
 
-// Sets `out` if the loops are such a matrix as they stand.
-bool is_plain(const std::vector<Loop>& rows, const std::vector<Loop>& columns, Stride stride, Plain& out) {
-  if (rows.size() > 1 || columns.size() > 1) { return false; }
-  const Loop r = rows.empty() ? Loop{} : rows[0];
-  const Loop c = columns.empty() ? Loop{} : columns[0];
-  // A dimension of size 1 may have any stride: the one that makes the matrix dense.
-  out.columns = columns.empty() ? 1 : c.*stride;
-  out.rows = rows.empty() ? std::max<std::int64_t>(1, c.size * out.columns) : r.*stride;
-  return (out.columns == 1 && out.rows >= c.size) || (out.rows == 1 && out.columns >= r.size);
+// True where the library's sums of 8-bit products are exact. Without these instructions it adds pairs of products in 16
+// bits, which saturate (oneDNN's guide, "Nuances of int8 computations").
+bool sums_bytes_exactly() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return false;
+#endif
 }
 
 class LibraryContract final : public Step {
@@ -239,8 +298,8 @@ class LibraryContract final : public Step {
     const bool packs = step->pack_left_ || step->pack_right_ || step->pack_out_;
     step->one_call_ = !packs && c.batch.size() <= 1;
     halyard_matmul shape{};
-    shape.in_bf16 = view.tensor(node.inputs[0]).dtype == DType::bf16 ? 1 : 0;
-    shape.out_bf16 = view.tensor(node.output).dtype == DType::bf16 ? 1 : 0;
+    shape.in_type = library_type(view.tensor(node.inputs[0]).dtype);
+    shape.out_type = library_type(view.tensor(node.output).dtype);
     shape.batch = step->one_call_ ? sizes.batch : 1;
     shape.m = sizes.m;
     shape.n = sizes.n;
@@ -354,8 +413,13 @@ StepResult make_contract(const graph::View& view, const graph::FusedStep& step) 
     return kit::error(kOrigin, HAL_UNSUPPORTED,
                       fmt::format("{} has operands of more than 2^46 elements", view.node_label(step.node)));
   }
+  const DType in = view.tensor(node.inputs[0]).dtype, out = view.tensor(node.output).dtype;
+  const bool worth = sizes.multiply_adds() >= kLibraryFrom;
   switch (node.as<graph::ContractAttributes>().accumulate) {
     case DType::i32:
+      if (worth && in == DType::i8 && out == DType::i32 && sums_bytes_exactly()) {
+        if (auto product = LibraryContract::make(view, step, c, sizes)) { return StepResult(std::move(product)); }
+      }
       return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, step, c, sizes));
     case DType::i64:
       return StepResult(std::make_unique<LoopContract<std::uint64_t>>(view, step, c, sizes));
@@ -364,11 +428,11 @@ StepResult make_contract(const graph::View& view, const graph::FusedStep& step) 
     default:
       break;
   }
-  const auto known = [&](std::uint32_t tensor) {
-    const DType type = view.tensor(tensor).dtype;
-    return type == DType::f32 || type == DType::bf16;
-  };
-  if (known(node.inputs[0]) && known(node.output) && sizes.multiply_adds() >= kLibraryFrom) {
+  const auto known = [](DType type) { return type == DType::f32 || type == DType::bf16; };
+  ProductSizes rows{};
+  const bool ours =
+      in == DType::f32 && out == DType::f32 && sizes.multiply_adds() < kLibraryFromDirect && is_direct(c, rows);
+  if (known(in) && known(out) && worth && !ours) {
     if (auto product = LibraryContract::make(view, step, c, sizes)) { return StepResult(std::move(product)); }
   }
   return StepResult(std::make_unique<LoopContract<float>>(view, step, c, sizes));

@@ -2,76 +2,131 @@
 #include "graph/matrix_product.hpp"
 
 #include <algorithm>
+#include <cstddef>
 
-#include "graph/simd.hpp"
+// Three builds of the same loops, the widest that the processor has is picked at the first call. Tiles are as large as
+// its registers hold: a tile of c stays there over the whole of k.
+#if defined(__x86_64__)
+#define HAL_HOST_AVX2 __attribute__((target("avx2,fma")))
+#define HAL_HOST_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma")))
+#endif
 
 namespace hal::host {
-
 namespace {
 
-// A tile of rows by columns of c is held in registers over the whole of k.
-constexpr std::int64_t kRows = 4, kColumns = 32;
+template <class T, int Bytes>
+struct VectorOf {
+  typedef T Type __attribute__((vector_size(Bytes), aligned(alignof(T)), may_alias));
+  static constexpr std::int64_t kLanes = Bytes / static_cast<int>(sizeof(T));
+};
 
-template <class T>
-[[gnu::always_inline]] inline void full_tile(const T* a, const T* b, T* c, std::int64_t n, std::int64_t k) {
-  T held[kRows][kColumns] = {};
-  for (std::int64_t p = 0; p < k; ++p) {
-    for (std::int64_t r = 0; r < kRows; ++r) {
-      const T left = a[r * k + p];
-      for (std::int64_t j = 0; j < kColumns; ++j) { held[r][j] += left * b[p * n + j]; }
+// One tile: Rows x 2 vectors.
+template <class T, int Bytes, int Rows>
+[[gnu::always_inline]] inline void tile(const T* a, const T* b, T* c, const ProductSizes& s) {
+  using Vector = typename VectorOf<T, Bytes>::Type;
+  constexpr std::int64_t kLanes = VectorOf<T, Bytes>::kLanes;
+  Vector held[static_cast<std::size_t>(Rows)][2] = {};
+  for (std::int64_t p = 0; p < s.k; ++p) {
+    const Vector low = *reinterpret_cast<const Vector*>(b + p * s.b_row);
+    const Vector high = *reinterpret_cast<const Vector*>(b + p * s.b_row + kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const T left = a[r * s.a_row + p];
+      held[r][0] += left * low;
+      held[r][1] += left * high;
     }
   }
-  for (std::int64_t r = 0; r < kRows; ++r) { std::copy_n(held[r], kColumns, c + r * n); }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+    *reinterpret_cast<Vector*>(c + r * s.c_row) = held[r][0];
+    *reinterpret_cast<Vector*>(c + r * s.c_row + kLanes) = held[r][1];
+  }
+}
+
+// What no tile covers: fewer columns than two of the shortest vectors.
+template <class T>
+[[gnu::always_inline]] inline void narrow(const T* a, const T* b, T* c, const ProductSizes& s) {
+  constexpr std::size_t kMost = 2 * VectorOf<T, 16>::kLanes;
+  for (std::int64_t i = 0; i < s.m; ++i) {
+    T held[kMost] = {};
+    for (std::int64_t p = 0; p < s.k; ++p) {
+      const T left = a[i * s.a_row + p];
+      for (std::int64_t j = 0; j < s.n; ++j) { held[j] += left * b[p * s.b_row + j]; }
+    }
+    std::copy_n(held, s.n, c + i * s.c_row);
+  }
+}
+
+template <class T, int Bytes, int Rows>
+[[gnu::always_inline]] inline void product(const T* a, const T* b, T* c, const ProductSizes& s) {
+  constexpr std::int64_t kColumns = 2 * VectorOf<T, Bytes>::kLanes;
+  if (s.n < kColumns) {
+    if constexpr (Bytes > 16) {
+      return product<T, Bytes / 2, 4>(a, b, c, s);
+    } else {
+      return narrow(a, b, c, s);
+    }
+  }
+  for (std::int64_t column = 0; column < s.n; column += kColumns) {
+    // The last tiles reach back over elements that are done: the same sums once more, but no odd shapes.
+    const std::int64_t j = std::min(column, s.n - kColumns);
+    if (s.m < Rows) {
+      std::int64_t i = 0;
+      for (; i + 4 <= s.m; i += 4) { tile<T, Bytes, 4>(a + i * s.a_row, b + j, c + i * s.c_row + j, s); }
+      for (; i < s.m; ++i) { tile<T, Bytes, 1>(a + i * s.a_row, b + j, c + i * s.c_row + j, s); }
+      continue;
+    }
+    for (std::int64_t row = 0; row < s.m; row += Rows) {
+      const std::int64_t i = std::min(row, s.m - Rows);
+      tile<T, Bytes, Rows>(a + i * s.a_row, b + j, c + i * s.c_row + j, s);
+    }
+  }
 }
 
 template <class T>
-[[gnu::always_inline]] inline void part_tile(const T* a, const T* b, T* c, std::int64_t n, std::int64_t k,
-                                             std::int64_t rows, std::int64_t columns) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    T held[kColumns] = {};
-    for (std::int64_t p = 0; p < k; ++p) {
-      const T left = a[r * k + p];
-      for (std::int64_t j = 0; j < columns; ++j) { held[j] += left * b[p * n + j]; }
-    }
-    std::copy_n(held, columns, c + r * n);
+using Product = void (*)(const T*, const T*, T*, const ProductSizes&);
+
+template <class T>
+void plain(const T* a, const T* b, T* c, const ProductSizes& s) {
+  product<T, 16, 4>(a, b, c, s);
+}
+#if defined(HAL_HOST_AVX2)
+template <class T>
+HAL_HOST_AVX2 void avx2(const T* a, const T* b, T* c, const ProductSizes& s) {
+  product<T, 32, 6>(a, b, c, s);
+}
+template <class T>
+HAL_HOST_AVX512 void avx512(const T* a, const T* b, T* c, const ProductSizes& s) {
+  product<T, 64, 12>(a, b, c, s);
+}
+#endif
+
+template <class T>
+Product<T> pick() {
+#if defined(HAL_HOST_AVX2)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    return avx512<T>;
   }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) { return avx2<T>; }
+#endif
+  return plain<T>;
 }
 
 template <class T>
-[[gnu::always_inline]] inline void multiply_any(const T* a, const T* b, T* c, std::int64_t m, std::int64_t n,
-                                                std::int64_t k) {
-  for (std::int64_t i = 0; i < m; i += kRows) {
-    for (std::int64_t j = 0; j < n; j += kColumns) {
-      const std::int64_t rows = std::min(kRows, m - i), columns = std::min(kColumns, n - j);
-      if (rows == kRows && columns == kColumns) {
-        full_tile(a + i * k, b + j, c + i * n + j, n, k);
-      } else {
-        part_tile(a + i * k, b + j, c + i * n + j, n, k, rows, columns);
-      }
-    }
-  }
+void multiply_any(const T* a, const T* b, T* c, const ProductSizes& sizes) {
+  static const Product<T> kBest = pick<T>();
+  if (sizes.m > 0 && sizes.n > 0) { kBest(a, b, c, sizes); }
 }
 
 }  // namespace
 
-HAL_HOST_CLONES void multiply(const float* a, const float* b, float* c, std::int64_t m, std::int64_t n,
-                              std::int64_t k) {
-  multiply_any(a, b, c, m, n, k);
+void multiply(const float* a, const float* b, float* c, const ProductSizes& sizes) { multiply_any(a, b, c, sizes); }
+void multiply(const double* a, const double* b, double* c, const ProductSizes& sizes) { multiply_any(a, b, c, sizes); }
+void multiply(const std::uint64_t* a, const std::uint64_t* b, std::uint64_t* c, const ProductSizes& sizes) {
+  multiply_any(a, b, c, sizes);
 }
-
-HAL_HOST_CLONES void multiply(const double* a, const double* b, double* c, std::int64_t m, std::int64_t n,
-                              std::int64_t k) {
-  multiply_any(a, b, c, m, n, k);
-}
-
-HAL_HOST_CLONES void multiply(const std::uint32_t* a, const std::uint32_t* b, std::uint32_t* c, std::int64_t m,
-                              std::int64_t n, std::int64_t k) {
-  multiply_any(a, b, c, m, n, k);
-}
-
-HAL_HOST_CLONES void multiply(const std::uint64_t* a, const std::uint64_t* b, std::uint64_t* c, std::int64_t m,
-                              std::int64_t n, std::int64_t k) {
-  multiply_any(a, b, c, m, n, k);
+void multiply(const std::uint32_t* a, const std::uint32_t* b, std::uint32_t* c, const ProductSizes& sizes) {
+  multiply_any(a, b, c, sizes);
 }
 
 }  // namespace hal::host

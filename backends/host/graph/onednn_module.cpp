@@ -19,9 +19,12 @@ struct Product {
   dnnl::matmul matmul;
 };
 
-dnnl::memory::desc describe(bool bf16, std::int64_t batch, std::int64_t rows, std::int64_t columns,
+static_assert(int{HALYARD_ONEDNN_BF16} == int{dnnl_bf16} && int{HALYARD_ONEDNN_F32} == int{dnnl_f32} &&
+              int{HALYARD_ONEDNN_S32} == int{dnnl_s32} && int{HALYARD_ONEDNN_S8} == int{dnnl_s8});
+
+dnnl::memory::desc describe(std::int32_t element, std::int64_t batch, std::int64_t rows, std::int64_t columns,
                             const std::int64_t (&strides)[3]) {
-  const auto type = bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+  const auto type = static_cast<dnnl::memory::data_type>(element);
   if (batch == 1) { return {{rows, columns}, type, dnnl::memory::dims{strides[1], strides[2]}}; }
   // A batch stride of 0 is one operand for all: the library's own broadcasting.
   const std::int64_t own = strides[0] == 0 ? 1 : batch;
@@ -32,9 +35,9 @@ dnnl::memory::desc describe(bool bf16, std::int64_t batch, std::int64_t rows, st
 void* create(const halyard_matmul* shape, std::uint64_t* scratch_bytes, char* why, std::uint64_t why_size) {
   try {
     auto product = std::make_unique<Product>();
-    product->left = describe(shape->in_bf16 != 0, shape->batch, shape->m, shape->k, shape->left);
-    product->right = describe(shape->in_bf16 != 0, shape->batch, shape->k, shape->n, shape->right);
-    product->out = describe(shape->out_bf16 != 0, shape->batch, shape->m, shape->n, shape->out);
+    product->left = describe(shape->in_type, shape->batch, shape->m, shape->k, shape->left);
+    product->right = describe(shape->in_type, shape->batch, shape->k, shape->n, shape->right);
+    product->out = describe(shape->out_type, shape->batch, shape->m, shape->n, shape->out);
     dnnl::primitive_attr attributes;
     // The library's own scratchpad belongs to the thread that made the primitive; ours belongs to the run.
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);

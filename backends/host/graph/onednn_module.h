@@ -6,10 +6,13 @@
 
 #include <stdint.h>
 
-/* out[b, i, j] = sum over p of left[b, i, p] * right[b, p, j], summed in f32. Strides in elements. The inner stride of
-   each operand, in either direction, is 1; that of out's columns too. */
+/* Element types by dnnl_data_type_t's numbers, which the library promises to keep. */
+enum { HALYARD_ONEDNN_BF16 = 2, HALYARD_ONEDNN_F32 = 3, HALYARD_ONEDNN_S32 = 4, HALYARD_ONEDNN_S8 = 5 };
+
+/* out[b, i, j] = sum over p of left[b, i, p] * right[b, p, j], summed in f32, or for s8 in s32, which wraps. Strides in
+   elements. The inner stride of each operand, in either direction, is 1; that of out's columns too. */
 typedef struct halyard_matmul {
-  int32_t in_bf16, out_bf16; /* else f32 */
+  int32_t in_type, out_type;
   int64_t batch, m, n, k;
   int64_t left[3], right[3], out[3]; /* of batch, rows, columns */
 } halyard_matmul;
