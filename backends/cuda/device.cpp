@@ -122,6 +122,7 @@ hal_verdict supports(hal_driver*, void* device_pointer, const char* feature) {
   };
   if (name == "kernel" || name == "image.ptx") { return has("PTX is compiled by the driver"); }
   if (name == "graph" || name == "image.hal.graph") { return has("graphs run as PTX kernels of this driver"); }
+  if (name == "constants") { return has("module variables of a ptx image, each load with its own"); }
   if (name == "timestamp") { return has("%globaltimer"); }
   if (name == "dtype.f32" || name == "dtype.bf16" || name == "dtype.i32" || name == "dtype.i8" || name == "dtype.u8" ||
       name == "dtype.bool") {

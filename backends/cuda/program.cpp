@@ -27,6 +27,42 @@ struct Entry {
   std::uint32_t shared_bytes = 0;
 };
 
+// Gives the module's variables the values of the specialisation constants. A constant is a module-scope variable of the
+// same name (".visible .const", in CUDA C++ extern "C" __constant__): the compiler may not fold it, but each load has
+// its own copy, which no launch can change.
+Result<void> set_constants(const Device& device, CUlibrary library, std::span<const hal_constant> constants) {
+  if (constants.empty()) { return {}; }
+  const Api& api = device.api();
+  CUstream stream = nullptr;
+  HAL_CHECK(check(api, api.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
+  Result<void> result;
+  for (const hal_constant& constant : constants) {
+    CUdeviceptr address = 0;
+    std::size_t bytes = 0;
+    const CUresult found = api.LibraryGetGlobal(&address, &bytes, library, constant.name);
+    if (found == CUDA_ERROR_NOT_FOUND) {
+      result =
+          kit::error(kOrigin, HAL_INVALID_IMAGE,
+                     fmt::format("the manifest declares constant '{}', and the PTX has no visible variable of that "
+                                 "name",
+                                 constant.name));
+    } else if (found != CUDA_SUCCESS) {
+      result = fail(api, found, fmt::format("cuLibraryGetGlobal of constant '{}' failed", constant.name));
+    } else if (bytes != constant.size) {
+      result = kit::error(kOrigin, HAL_INVALID_IMAGE,
+                          fmt::format("constant '{}' has {} bytes in the manifest and {} in the PTX", constant.name,
+                                      constant.size, bytes));
+    } else {
+      result = check(api, api.MemcpyHtoDAsync(address, constant.value, bytes, stream),
+                     "cuMemcpyHtoDAsync of a constant failed");
+    }
+    if (!result) { break; }
+  }
+  const Result<void> done = check(api, api.StreamSynchronize(stream), "the upload of constants failed");
+  api.StreamDestroy(stream);
+  return result ? done : result;
+}
+
 class KernelProgram final : public Program {
  public:
   explicit KernelProgram(Device& device) : device_(device) {}
@@ -35,9 +71,11 @@ class KernelProgram final : public Program {
     if (library_ != nullptr) { device_.api().LibraryUnload(library_); }
   }
 
-  Result<void> load(const std::string& text, std::span<const hal_signature> signatures) {
+  Result<void> load(const std::string& text, std::span<const hal_signature> signatures,
+                    std::span<const hal_constant> constants) {
     device_.enter();
     HAL_TRY(library_, load_ptx(device_, text.c_str()));
+    HAL_CHECK(set_constants(device_, library_, constants));
     for (const hal_signature& s : signatures) {
       Entry entry;
       entry.name = s.name;
@@ -55,6 +93,8 @@ class KernelProgram final : public Program {
         const bool scalar = s.params[i].kind == HAL_PARAM_SCALAR;
         entry.parameters.push_back({!scalar, scalar ? s.params[i].bytes : sizeof(CUdeviceptr)});
       }
+      // Extents of dynamic dimensions come behind the parameters, as i64.
+      for (std::uint32_t i = 0; i < s.symbol_count; ++i) { entry.parameters.push_back({false, sizeof(std::int64_t)}); }
       HAL_CHECK(compare_parameters(entry, s));
       for (std::size_t d = 0; d < 3; ++d) { entry.group_size[d] = s.group_size[d] != 0 ? s.group_size[d] : 1; }
       entry.shared_bytes = static_cast<std::uint32_t>(s.shared_bytes);
@@ -92,7 +132,8 @@ class KernelProgram final : public Program {
   }
 
  private:
-  static constexpr std::size_t kMostParameters = 256;  // the manifest's limit
+  static constexpr std::size_t kMostParameters =
+      256 + 64;  // the manifest's limits: parameters, and symbols behind them
 
   // The binary knows sizes, the manifest knows types: they must agree.
   Result<void> compare_parameters(const Entry& entry, const hal_signature& s) {
@@ -107,7 +148,8 @@ class KernelProgram final : public Program {
       if (size != entry.parameters[i].bytes) {
         return kit::error(kOrigin, HAL_INVALID_IMAGE,
                           fmt::format("parameter {} ('{}') of '{}' has {} bytes in the manifest and {} in the PTX", i,
-                                      s.params[i].name, s.name, entry.parameters[i].bytes, size));
+                                      i < s.param_count ? s.params[i].name : s.symbols[i - s.param_count], s.name,
+                                      entry.parameters[i].bytes, size));
       }
     }
     if (device_.api().KernelGetParamInfo(entry.kernel, entry.parameters.size(), &offset, &size) == CUDA_SUCCESS) {
@@ -154,8 +196,9 @@ hal_verdict program_check(hal_driver*, void* device_pointer, const hal_image* im
     HAL_TRY(const std::string text, ptx_text(*image));
     device.enter();
     HAL_TRY(CUlibrary library, load_ptx(device, text.c_str()));
+    const Result<void> constants = set_constants(device, library, {image->constants, image->constant_count});
     device.api().LibraryUnload(library);
-    return {};
+    return constants;
   };
   try {
     const Result<void> result = answer();
@@ -176,7 +219,7 @@ hal_error* program_load(hal_driver*, void* device_pointer, const hal_image* imag
     if (std::strcmp(image->format, "ptx") != 0) { return unknown_format(image->format); }
     HAL_TRY(const std::string text, ptx_text(*image));
     auto program = std::make_unique<KernelProgram>(device);
-    HAL_CHECK(program->load(text, {signatures, signature_count}));
+    HAL_CHECK(program->load(text, {signatures, signature_count}, {image->constants, image->constant_count}));
     *out = static_cast<Program*>(program.release());
     return {};
   });

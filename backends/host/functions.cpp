@@ -63,6 +63,8 @@ struct Kernel {
 class Functions final : public Program {
  public:
   std::vector<Kernel> kernels;
+  std::vector<std::array<unsigned char, 8>> values;  // of the specialisation constants
+  std::vector<const void*> constants;                // where each lies
 
   Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     const auto& run = command.as.run;
@@ -75,8 +77,8 @@ class Functions final : public Program {
     return run_with(args, command, kernel, scratch, perturb);
   }
 
-  static Result<void> run_with(void** args, const hal_command& command, const Kernel& kernel, Scratch& scratch,
-                               const kit::Perturb& perturb) {
+  Result<void> run_with(void** args, const hal_command& command, const Kernel& kernel, Scratch& scratch,
+                        const kit::Perturb& perturb) {
     const auto& run = command.as.run;
     for (std::uint32_t i = 0; i < run.arg_count; ++i) {
       const hal_arg& arg = run.args[i];
@@ -99,6 +101,7 @@ class Functions final : public Program {
                      fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
     }
     group.shared_bytes = static_cast<std::uint32_t>(shared);
+    group.constants = constants.empty() ? nullptr : constants.data();
     group.shared = shared == 0 ? nullptr : scratch.get(shared);
 
     if (!perturb.on()) {
@@ -148,10 +151,16 @@ Result<void> check_functions(std::span<const std::byte> image) {
 }
 
 Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
-                                                std::span<const hal_signature> signatures) {
+                                                std::span<const hal_signature> signatures,
+                                                std::span<const hal_constant> constants) {
   HAL_TRY(const hal_host_functions table, read(image));
   const std::span<const hal_host_entry> entries(table.entries, table.entry_count);
   auto program = std::make_unique<Functions>();
+  program->values.resize(constants.size());
+  for (std::size_t i = 0; i < constants.size(); ++i) {
+    std::memcpy(program->values[i].data(), constants[i].value, sizeof constants[i].value);
+    program->constants.push_back(program->values[i].data());
+  }
   for (const hal_signature& signature : signatures) {
     Kernel kernel;
     kernel.shared_bytes = signature.shared_bytes;

@@ -89,7 +89,7 @@ hal_command run(hal_program* program, std::uint32_t entry, const std::vector<hal
   return command;
 }
 
-hal_image image_of(const void* bytes, std::uint64_t size) { return {"host.functions", bytes, size, ""}; }
+hal_image image_of(const void* bytes, std::uint64_t size) { return {"host.functions", bytes, size, "", nullptr, 0}; }
 
 }  // namespace
 
@@ -252,7 +252,7 @@ TEST_CASE("host: images that are not what they claim are refused with field and 
     CHECK(std::string(hal_error_text(error)).find(bad.word) != std::string::npos);
     hal_release(error);
   }
-  const hal_image ptx{"ptx", "x", 1, ""};
+  const hal_image ptx{"ptx", "x", 1, "", nullptr, 0};
   CHECK(host.ops().program_check(host.driver(), device->impl(), &ptx).support == HAL_NO);
 }
 

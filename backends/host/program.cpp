@@ -58,7 +58,8 @@ hal_error* program_load(hal_driver*, void*, const hal_image* image, const hal_si
   return kit::guarded(kOrigin, [&]() -> Result<void> {
     std::unique_ptr<Program> program;
     if (is(*image, "host.functions")) {
-      HAL_TRY(program, load_functions(bytes_of(*image), {signatures, signature_count}));
+      HAL_TRY(program, load_functions(bytes_of(*image), {signatures, signature_count},
+                                      {image->constants, image->constant_count}));
     } else if (is(*image, "hal.graph")) {
       HAL_TRY(program, load_graph(bytes_of(*image)));
       if (signature_count == 1) {

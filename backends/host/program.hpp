@@ -49,7 +49,8 @@ class Program {
 // functions.cpp: "host.functions". Errors: INVALID_IMAGE, INCOMPATIBLE.
 Result<void> check_functions(std::span<const std::byte> image);
 Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
-                                                std::span<const hal_signature> signatures);
+                                                std::span<const hal_signature> signatures,
+                                                std::span<const hal_constant> constants);
 
 // graph/graph_program.cpp: "hal.graph". Errors: INVALID_IMAGE, INCOMPATIBLE, UNSUPPORTED naming the node.
 Result<void> check_graph(std::span<const std::byte> image);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
+#include <thread>
 
-#include "conformance/cases/case.hpp"
+#include "conformance/kernels/pack.hpp"
 
 namespace hal::conformance {
 namespace {
@@ -113,9 +114,8 @@ HAL_CASE(CMD_012, "a recording keeps alive what it needs") {
 HAL_CASE(CMD_020, "what cannot be replayed is refused at recording") {
   auto queue = t.queue();
   auto buffer = t.buffer(16);
-  auto inner = record(t, {fill(whole(buffer), 1)});
   hal_commands* none = nullptr;
-  for (const hal_command& command : {call(nothing, nullptr), free_buffer(buffer), execute(inner, {})}) {
+  for (const hal_command& command : {call(nothing, nullptr), free_buffer(buffer)}) {
     const std::array<hal_command, 2> commands = {barrier(), command};
     EXPECT_CODE(hal_commands_create(t.device(), commands.data(), 2, &none), HAL_INVALID_ARGUMENT);
     EXPECT(none == nullptr);
@@ -159,6 +159,150 @@ HAL_CASE(CMD_021, "the caller's arrays are free after the call") {
   t.expect_all(t.read(queue, buffer), 0, 8, 0x12, "as submitted");
   t.expect_all(t.read(queue, decoy), 0, 2, 0x34, "as recorded");
   t.expect_all(t.read(queue, decoy), 2, 6, 0x55, "what was written into the arrays later");
+}
+
+HAL_CASE(CMD_022, "recordings inside recordings") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  auto buffer = t.filled(queue, 32, 0);
+  auto other = t.filled(queue, 8, 0);
+  auto inner = record(t, {fill(hal_slot(0, 1, 2), 0x21), copy(hal_slot(1, 0, 2), hal_slot(0, 1, 2))});
+  const std::array<hal_slice, 2> passed = {hal_slot(2, 4, 8), hal_slot(0, 0, 4)};
+  const std::array<hal_slice, 2> fixed = {hal_slot(2, 16, HAL_REST), slice(other, 2, 4)};
+  auto outer = record(t, {fill(hal_slot(2, 0, 1), 0x65), execute(inner, passed), execute(inner, fixed)});
+  inner.reset();
+  const std::array<hal_slice, 3> slots = {slice(buffer, 24, 8), {}, slice(buffer, 0, 24)};
+  const hal_point point = t.submit(queue, {execute(outer, slots)}, {{{gate, 1}}});
+  outer.reset();
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(point);
+  const Bytes bytes = t.read(queue, buffer);
+  const Bytes beside = t.read(queue, other);
+  for (std::uint64_t i = 0; i < 32; ++i) {
+    const bool inner_fill = i == 5 || i == 6 || i == 17 || i == 18 || i == 24 || i == 25;
+    EXPECT_EQ(bytes[i], i == 0 ? 0x65 : inner_fill ? 0x21 : 0);
+  }
+  for (std::uint64_t i = 0; i < 8; ++i) { EXPECT_EQ(beside[i], i == 2 || i == 3 ? 0x21 : 0); }
+
+  auto level = record(t, {barrier()});
+  for (int depth = 1; depth <= 32; ++depth) { level = record(t, {execute(level, {})}); }
+  t.wait(t.submit(queue, {execute(level, {})}));
+  hal_commands* none = nullptr;
+  const hal_command deeper = execute(level, {});
+  EXPECT_CODE(hal_commands_create(t.device(), &deeper, 1, &none), HAL_INVALID_ARGUMENT);
+  EXPECT(none == nullptr);
+}
+
+HAL_CASE(CMD_023, "scalars by slot") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  auto program = load_pack(t);
+  constexpr std::uint32_t kReplays = 12;
+  auto out = t.filled(queue, kReplays * 8, 0);
+  hal_arg value{};
+  value.kind = HAL_ARG_SLOT;
+  value.size = 4;
+  value.value.slice = hal_slot(0, 4, 4);
+  const std::vector<hal_arg> args = {scalar<std::uint32_t>(2), value, arg(hal_slot(1, 0, 8))};
+  auto recording = record(t, {run_kernel(program, entry_of(program, "pack_fill"), args, 1)});
+  t.submit(queue, {barrier()}, {{{gate, 1}}});
+  hal_point last{};
+  for (std::uint32_t i = 0; i < kReplays; ++i) {
+    std::array<std::uint32_t, 2> numbers = {0xDEAD, 1000 + i};
+    const std::array<hal_slice, 2> slots = {hal_host(numbers.data(), 8), slice(out, i * 8, 8)};
+    last = t.submit(queue, {execute(recording, slots)});
+    numbers = {0xDEAD, 0xDEAD};
+  }
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(last);
+  const auto found = t.read_as<std::uint32_t>(queue, out);
+  for (std::uint32_t i = 0; i < 2 * kReplays; ++i) { EXPECT_EQ(found[i], 1000 + i / 2); }
+  const std::uint64_t number = 0;
+  const std::array<hal_slice, 2> device_memory = {slice(out, 0, 8), slice(out, 0, 8)};
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, device_memory)}), HAL_INVALID_ARGUMENT);
+  const std::array<hal_slice, 2> few = {hal_host(&number, 7), slice(out, 0, 8)};
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, few)}), HAL_OUT_OF_RANGE);
+  hal_commands* none = nullptr;
+  std::vector<hal_arg> wide = args;
+  wide[1].size = 8;
+  wide[1].value.slice = hal_slot(0, 0, 8);
+  const hal_command command = run_kernel(program, entry_of(program, "pack_fill"), wide, 1);
+  EXPECT_CODE(hal_commands_create(t.device(), &command, 1, &none), HAL_INVALID_ARGUMENT);
+}
+
+HAL_CASE(CMD_024, "a capture records and runs nothing") {
+  auto queue = t.queue();
+  auto buffer = t.filled(queue, 16, 0);
+  const std::uint64_t before = t.submit(queue, {barrier()}).value;
+  EXPECT_OK(hal_queue_capture_begin(queue));
+  EXPECT_CODE(hal_queue_capture_begin(queue), HAL_INVALID_ARGUMENT);
+  const hal_point first = t.submit(queue, {fill(slice(buffer, 0, 4), 0x17), barrier()});
+  t.submit(queue, {copy(hal_slot(0, 0, 4), slice(buffer, 0, 4))}, {{first}});
+  EXPECT_CODE(hal_wait(&first, 1, HAL_WAIT_ALL, t.deadline_ns(), nullptr), HAL_INVALID_ARGUMENT);
+  Owned<hal_commands> recording;
+  EXPECT_OK(hal_queue_capture_end(queue, recording.out()));
+  hal_commands* none = nullptr;
+  EXPECT_CODE(hal_queue_capture_end(queue, &none), HAL_INVALID_ARGUMENT);
+  EXPECT_EQ(t.submit(queue, {barrier()}).value, before + 1);
+  t.expect_all(t.read(queue, buffer), 0, 16, 0, "after a capture");
+  const std::array<hal_slice, 1> slots = {slice(buffer, 8, 4)};
+  t.wait(t.submit(queue, {execute(recording, slots)}));
+  const Bytes bytes = t.read(queue, buffer);
+  for (std::uint64_t i = 0; i < 16; ++i) { EXPECT_EQ(bytes[i], i < 4 || (i >= 8 && i < 12) ? 0x17 : 0); }
+}
+
+HAL_CASE(CMD_025, "what cannot be captured is refused") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  auto buffer = t.buffer(16);
+  const hal_point outside = t.submit(queue, {barrier()});
+  const auto spoilt = [&](const std::vector<hal_command>& commands, const With& with) {
+    EXPECT_OK(hal_queue_capture_begin(queue));
+    t.submit(queue, {barrier()});
+    EXPECT_CODE(t.try_submit(queue, commands, with), HAL_INVALID_ARGUMENT);
+    hal_commands* none = nullptr;
+    EXPECT_CODE(hal_queue_capture_end(queue, &none), HAL_INVALID_ARGUMENT);
+    EXPECT(none == nullptr);
+  };
+  spoilt({call(nothing, nullptr)}, {});
+  spoilt({free_buffer(buffer)}, {});
+  spoilt({barrier()}, {{{gate, 1}}});
+  spoilt({barrier()}, {{outside}});
+  spoilt({barrier()}, {{}, {{gate, 1}}});
+  EXPECT_OK(hal_queue_capture_begin(queue));
+  Owned<hal_pool> pool;
+  EXPECT_OK(hal_pool_create(t.device(), 0, pool.out()));
+  hal_buffer* made = nullptr;
+  EXPECT_CODE(hal_queue_alloc(queue, pool, 64, nullptr, &made, nullptr), HAL_INVALID_ARGUMENT);
+  EXPECT(made == nullptr);
+  Owned<hal_commands> recording;
+  EXPECT_OK(hal_queue_capture_end(queue, recording.out()));
+  t.wait(t.submit(queue, {barrier()}));
+}
+
+HAL_CASE(CMD_026, "threads replay one recording") {
+  constexpr std::uint64_t kThreads = 4, kRounds = 50;
+  auto queue = t.queue();
+  auto source = t.buffer(kThreads * kRounds);
+  for (std::uint64_t i = 0; i < kThreads * kRounds; ++i) { t.submit(queue, {fill(slice(source, i, 1), 1 + i % 251)}); }
+  auto target = t.filled(queue, kThreads * kRounds, 0);
+  auto recording = record(t, {barrier(), copy(hal_slot(0, 0, 1), hal_slot(1, 0, 1))});
+  std::vector<std::thread> threads;
+  for (std::uint64_t k = 0; k < kThreads; ++k) {
+    threads.emplace_back([&, k] {
+      auto own = t.queue("own");
+      hal_queue* mine = k % 2 == 0 ? queue.get() : own.get();
+      hal_point last{};
+      for (std::uint64_t i = k * kRounds; i < (k + 1) * kRounds; ++i) {
+        const std::array<hal_slice, 2> slots = {slice(target, i, 1), slice(source, i, 1)};
+        last = t.submit(mine, {execute(recording, slots)});
+      }
+      t.wait(last);
+    });
+  }
+  for (std::thread& thread : threads) { thread.join(); }
+  const Bytes bytes = t.read(queue, target);
+  for (std::uint64_t i = 0; i < kThreads * kRounds; ++i) { EXPECT_EQ(bytes[i], 1 + i % 251); }
 }
 
 }  // namespace hal::conformance

@@ -35,7 +35,7 @@ HAL_CASE(ERR_002, "failing calls leave their outputs alone") {
   EXPECT_CODE(hal_timeline_create(t.instance(), UINT64_MAX, "x", &timeline), HAL_INVALID_ARGUMENT);
   EXPECT(timeline == untouched<hal_timeline>());
   hal_program* program = untouched<hal_program>();
-  const hal_image image = {"no.such.format", "x", 1, "entry main kernel group=1,1,1\n"};
+  const hal_image image = {"no.such.format", "x", 1, "entry main kernel group=1,1,1\n", nullptr, 0};
   EXPECT_CODE(hal_program_load(t.device(), &image, &program), HAL_UNSUPPORTED);
   EXPECT(program == untouched<hal_program>());
   hal_commands* commands = untouched<hal_commands>();
@@ -72,9 +72,9 @@ HAL_CASE(ERR_005, "missing pointers are invalid arguments") {
   std::uint64_t number = 0;
   std::uint32_t which = 0;
   const hal_command command = barrier();
-  const hal_image image = {"hal.graph", "x", 1, nullptr};
-  const hal_image no_format = {nullptr, "x", 1, nullptr};
-  const hal_image no_bytes = {"hal.graph", nullptr, 1, nullptr};
+  const hal_image image = {"hal.graph", "x", 1, nullptr, nullptr, 0};
+  const hal_image no_format = {nullptr, "x", 1, nullptr, nullptr, 0};
+  const hal_image no_bytes = {"hal.graph", nullptr, 1, nullptr, nullptr, 0};
   const auto reached = [](void*, const hal_error*) {};
 #define NULL_IS_INVALID(...) EXPECT_CODE((__VA_ARGS__), HAL_INVALID_ARGUMENT)
   NULL_IS_INVALID(hal_instance_create(nullptr, nullptr));

@@ -349,7 +349,7 @@ HAL_CASE(GRF_014, "damaged graphs are refused or harmless") {
   std::fill_n(whole_graph.begin() + 16, 8, std::byte{0});
   hal_program* none = nullptr;
   for (std::size_t size = 0; size < whole_graph.size(); size += size < 128 ? 1 : 13) {
-    const hal_image image = {"hal.graph", whole_graph.data(), size, nullptr};
+    const hal_image image = {"hal.graph", whole_graph.data(), size, nullptr, nullptr, 0};
     EXPECT_EQ(hal_device_check(t.device(), &image).support, HAL_NO);
     EXPECT_CODE(hal_program_load(t.device(), &image, &none), HAL_INVALID_IMAGE, HAL_INCOMPATIBLE, HAL_INVALID_ARGUMENT);
     EXPECT(none == nullptr);

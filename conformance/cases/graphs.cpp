@@ -46,7 +46,9 @@ GraphBytes finish(const GraphBuilder& builder) {
   return *std::move(bytes);
 }
 
-hal_image graph_image(const GraphBytes& bytes) { return {"hal.graph", bytes.data(), bytes.size(), nullptr}; }
+hal_image graph_image(const GraphBytes& bytes) {
+  return {"hal.graph", bytes.data(), bytes.size(), nullptr, nullptr, 0};
+}
 
 Owned<hal_program> load_graph(Case& t, const GraphBytes& bytes) {
   const hal_image image = graph_image(bytes);

@@ -19,7 +19,7 @@ void image_refused(Case& t, const hal_image& image) {
 
 hal_image tiny_graph(std::vector<std::byte>& bytes) {
   bytes = identity_graph(4);
-  return {"hal.graph", bytes.data(), bytes.size(), nullptr};
+  return {"hal.graph", bytes.data(), bytes.size(), nullptr, nullptr, 0};
 }
 
 }  // namespace
@@ -48,6 +48,8 @@ void probe_absent(Case& t, const std::string& feature) {
     hal_peer* peer = nullptr;
     EXPECT_CODE(hal_peer_connect(t.device(), "nobody", 6, 1, &peer), HAL_UNSUPPORTED);
     EXPECT(peer == nullptr);
+  } else if (feature == "constants") {
+    for (const PackImage& image : special_pack(Special::constants)) { image_refused(t, image.image()); }
   } else if (feature == "host-visible") {
     auto buffer = t.buffer(64);
     EXPECT(hal_buffer_describe(buffer).host == nullptr);
@@ -74,6 +76,11 @@ void probe_present(Case& t, const std::string& feature) {
     std::uint64_t size = 0;
     EXPECT_OK(hal_device_address(t.device(), &bytes, &size));
     EXPECT(bytes != nullptr && size > 0);
+  } else if (feature == "constants") {
+    const PackImage pack = special_for(t, Special::constants);
+    const hal_image image = pack.image();
+    Owned<hal_program> program;
+    EXPECT_OK(hal_program_load(t.device(), &image, program.out()));
   } else if (feature == "host-visible") {
     auto queue = t.queue();
     auto buffer = t.filled(queue, 64, 0x3C);

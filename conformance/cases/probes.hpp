@@ -6,7 +6,7 @@
 
 namespace hal::conformance {
 
-inline constexpr const char* kFeatures[] = {"kernel", "graph", "fabric", "timestamp", "host-visible"};
+inline constexpr const char* kFeatures[] = {"kernel", "graph", "fabric", "timestamp", "host-visible", "constants"};
 
 // Expects the entry points of a feature that the device denies to answer UNSUPPORTED and to change nothing.
 void probe_absent(Case& t, const std::string& feature);

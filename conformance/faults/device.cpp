@@ -109,7 +109,28 @@ hal_error* program_load(hal_driver* self, void* device, const hal_image* image, 
     other.bytes = changed.data();
     return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
   }
-  return shim.ops.program_load(shim.inner, device, image, signatures, count, out);
+  if (shim.is("SF-230") && image->constant_count != 0) {
+    const std::lock_guard lock(shim.mutex);
+    std::vector<hal_constant>& first = shim.first_constants[image->format];
+    if (first.size() != image->constant_count) {
+      first.assign(image->constants, image->constants + image->constant_count);
+    }
+    hal_image other = *image;
+    std::vector<hal_constant> stale(image->constants, image->constants + image->constant_count);
+    for (std::size_t i = 0; i < stale.size(); ++i) {
+      std::memcpy(stale[i].value, first[i].value, sizeof first[i].value);
+    }
+    other.constants = stale.data();
+    return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
+  }
+  hal_error* error = shim.ops.program_load(shim.inner, device, image, signatures, count, out);
+  if (error == nullptr && shim.is("SF-231")) {
+    const std::lock_guard lock(shim.mutex);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      shim.dynamic[*out].push_back(signatures[i].symbol_count != 0 ? signatures[i].param_count : UINT32_MAX);
+    }
+  }
+  return error;
 }
 
 void program_unload(hal_driver* self, void* device, void* program) {
@@ -117,6 +138,7 @@ void program_unload(hal_driver* self, void* device, void* program) {
   {
     const std::lock_guard lock(shim.mutex);
     shim.graphs_run.erase(program);
+    shim.dynamic.erase(program);
   }
   shim.ops.program_unload(shim.inner, device, program);
 }

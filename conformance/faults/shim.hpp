@@ -41,6 +41,8 @@ struct Shim {
   void* last_device = nullptr;
   std::map<void*, int> users;  // of inner allocations that were handed out twice
   std::set<void*> graphs_run;
+  std::map<std::string, std::vector<hal_constant>> first_constants;  // by format
+  std::map<void*, std::vector<std::uint32_t>> dynamic;  // programs with symbols: the parameters of each entry
   std::uint64_t clock = UINT64_MAX / 2;
 
   bool is(std::string_view id) const { return fault == id; }

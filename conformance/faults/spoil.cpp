@@ -44,6 +44,17 @@ void spoil_fill(const Shim& shim, hal_command& command) {
 
 void spoil_run(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
   auto& run = command.as.run;
+  if (shim.is("SF-231")) {
+    const std::lock_guard lock(shim.mutex);
+    const auto known = shim.dynamic.find(run.program->impl);
+    if (known != shim.dynamic.end() && known->second[run.entry] < run.arg_count) {
+      hal_arg& extent = own_args(command, args)[known->second[run.entry]];
+      std::int64_t value = 0;
+      std::memcpy(&value, extent.value.scalar, sizeof value);
+      --value;
+      std::memcpy(extent.value.scalar, &value, sizeof value);
+    }
+  }
   if (run.has_grid == 0) {
     if (!shim.is("SF-216")) { return; }
     const std::lock_guard lock(shim.mutex);

@@ -17,7 +17,7 @@ struct PackImage {
   const char* manifest;
   bool text;  // damage does no harm to this process: the device parses it
 
-  hal_image image() const { return {format.c_str(), bytes, size, manifest}; }
+  hal_image image() const { return {format.c_str(), bytes, size, manifest, nullptr, 0}; }
 };
 
 // One image for each format.
@@ -26,6 +26,12 @@ std::vector<PackImage> kernel_pack();
 // The first image that the device takes; expects that there is one.
 PackImage pack_for(Case& t);
 Owned<hal_program> load_pack(Case& t);
+
+// special.cpp: images with specialisation constants, whose entry "spec_constants" writes what it sees, or with dynamic
+// dimensions, whose entry "spec_extents" does.
+enum class Special { constants, extents };
+std::vector<PackImage> special_pack(Special special);
+PackImage special_for(Case& t, Special special);
 
 // An entry by name, or the case fails.
 std::uint32_t entry_of(hal_program* program, const char* name);

@@ -62,6 +62,15 @@ hal_verdict Device::supports(const char* feature) const {
   return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
 }
 
+const char* Device::keep(std::string text) const {
+  const std::lock_guard lock(texts_mutex_);
+  constexpr std::size_t kMost = 4096;  // whoever feeds it ever new images cannot fill memory
+  if (texts_.size() >= kMost && !texts_.contains(text)) {
+    return "the device has given too many different reasons to keep another";
+  }
+  return texts_.insert(std::move(text)).first->c_str();
+}
+
 hal_device_info Device::describe() const {
   hal_device_info info = traits_.info;
   info.uri = uri_.c_str();

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "core/device_memory.hpp"
@@ -37,6 +39,9 @@ class Device : public hal_device {
   const DeviceMemory& memory() const { return memory_; }
   const std::shared_ptr<Pool>& pool() const { return pool_; }
 
+  // The reason of a verdict, kept as long as the device. The same text is kept once.
+  const char* keep(std::string text) const;
+
  private:
   friend struct Storage;
   ~Device();
@@ -48,6 +53,8 @@ class Device : public hal_device {
   hal_device_traits traits_;
   DeviceMemory memory_;
   std::shared_ptr<Pool> pool_;
+  mutable std::mutex texts_mutex_;
+  mutable std::set<std::string> texts_;
 };
 
 }  // namespace hal::core

@@ -118,7 +118,7 @@ std::uint64_t Queue::submit_plain_one(const hal_command& given, const hal_sync& 
   }
   Timeline& timeline = *timeline_;
   const std::lock_guard lock(mutex_);
-  if (timeline.failed() || !pending_.empty()) { return 0; }
+  if (timeline.failed() || !pending_.empty() || capturing()) { return 0; }
   const std::uint64_t number = timeline.assigned.load(std::memory_order_relaxed) + 1;
   timeline.assigned.store(number, std::memory_order_release);
   recorder_.note(number, 1, given, sync.where);

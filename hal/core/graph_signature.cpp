@@ -20,6 +20,9 @@ Result<Signatures> graph_signatures(const hal_image& image) {
     const char* kept = param.name;
     param = given;
     param.name = kept;
+    for (std::uint32_t axis = 0; axis < param.rank; ++axis) {
+      if (param.dims[axis] < 0) { param.symbols[axis] = out.symbol(entry.symbols[given.symbols[axis]]); }
+    }
   }
   return out;
 }

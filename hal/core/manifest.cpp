@@ -4,13 +4,15 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cstring>
 
 #include "core/signature.hpp"
 
 namespace hal::core {
 namespace {
 
-constexpr std::size_t kMostEntries = 4096, kMostParams = 256, kLongestText = std::size_t{1} << 20U;
+constexpr std::size_t kMostEntries = 4096, kMostParams = 256, kMostConstants = 256,
+                      kLongestText = std::size_t{1} << 20U;
 
 Error bad_line(std::size_t line, const std::string& what) {
   return Error(HAL_INVALID_IMAGE, fmt::format("manifest line {}: {}", line, what));
@@ -41,6 +43,30 @@ bool is_name(std::string_view text) {
     if (!fine) { return false; }
   }
   return true;
+}
+
+// One dimension of a tensor: a number, the name of a symbol, or -1 for a symbol that nothing else names.
+struct Dim {
+  std::int64_t extent = -1;
+  std::string_view symbol;
+};
+
+bool dims_of(std::string_view text, std::vector<Dim>& out) {
+  while (true) {
+    const std::string_view word = text.substr(0, text.find(','));
+    if (out.size() == 8) { return false; }
+    Dim dim;
+    const bool named = is_name(word) && !(word[0] >= '0' && word[0] <= '9');
+    if (named) {
+      dim.symbol = word;
+    } else {
+      const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), dim.extent);
+      if (problem != std::errc{} || end != word.data() + word.size()) { return false; }
+    }
+    out.push_back(dim);
+    if (word.size() == text.size()) { return true; }
+    text.remove_prefix(word.size() + 1);
+  }
 }
 
 // Comma-separated numbers, at most `most`; false on anything else.
@@ -115,18 +141,28 @@ Result<void> param_line(std::string_view kind, Words& words, std::size_t line, S
     return bad_line(line, fmt::format("'{}' is no element type", word));
   }
   const std::string_view dims_text = words.next();
-  std::vector<std::int64_t> dims;
+  std::vector<Dim> dims;
   const bool wants_dims = kind == "tensor";
-  if (kind == "scalar" ? !dims_text.empty()
-                       : (wants_dims || !dims_text.empty()) && !numbers(dims_text, wants_dims ? 8 : 1, dims)) {
+  if (kind == "scalar" ? !dims_text.empty() : (wants_dims || !dims_text.empty()) && !dims_of(dims_text, dims)) {
     return bad_line(line, fmt::format("'{}' are no dimensions of a {}", dims_text, kind));
   }
+  if (kind == "buffer" && (dims.size() > 1 || (!dims.empty() && dims[0].extent < 0))) {
+    return bad_line(line,
+                    fmt::format("'{}' are no elements of a buffer; only a tensor has dynamic dimensions, a buffer "
+                                "without a number has any length",
+                                dims_text));
+  }
   std::uint64_t elements = kind == "buffer" && dims.empty() ? 0 : 1;
-  for (const std::int64_t dim : dims) {
-    if (dim < 1 || elements > (std::uint64_t{1} << 48U) / static_cast<std::uint64_t>(dim)) {
-      return bad_line(line, fmt::format("dimension {} is out of range", dim));
+  bool dynamic = false;
+  for (const Dim& dim : dims) {
+    if (dim.extent == -1) {
+      dynamic = true;
+      continue;
     }
-    elements *= static_cast<std::uint64_t>(dim);
+    if (dim.extent < 1 || elements > (std::uint64_t{1} << 48U) / static_cast<std::uint64_t>(dim.extent)) {
+      return bad_line(line, fmt::format("dimension {} is out of range", dim.extent));
+    }
+    elements *= static_cast<std::uint64_t>(dim.extent);
   }
   if (!words.next().empty()) { return bad_line(line, "there is more on the line than a parameter has"); }
   hal_param& param = out.add_param(std::string(name));
@@ -134,8 +170,92 @@ Result<void> param_line(std::string_view kind, Words& words, std::size_t line, S
   param.direction = direction;
   param.dtype = dtype;
   param.rank = static_cast<std::uint32_t>(dims.size());
-  for (std::size_t i = 0; i < dims.size(); ++i) { param.dims[i] = dims[i]; }
-  param.bytes = (elements * bits_of(dtype) + 7) / 8;
+  param.bytes = dynamic ? 0 : (elements * bits_of(dtype) + 7) / 8;
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    param.dims[i] = dims[i].extent;
+    if (dims[i].extent != -1) { continue; }
+    const std::string own = fmt::format("{}.{}", name, i);
+    param.symbols[i] = out.symbol(dims[i].symbol.empty() ? std::string_view(own) : dims[i].symbol);
+    if (out.views().back().symbol_count > kMostSymbols) {
+      return bad_line(line, fmt::format("more than {} different dynamic dimensions in one entry", kMostSymbols));
+    }
+  }
+  return {};
+}
+
+// The value of a constant in its own type's bytes.
+template <class Number>
+bool value_of(std::string_view text, hal_constant& out) {
+  Number value{};
+  int base = 10;
+  if constexpr (std::is_integral_v<Number>) {
+    if (text.starts_with("0x")) {
+      base = 16;
+      text.remove_prefix(2);
+    }
+  }
+  const auto [end, problem] = [&] {
+    if constexpr (std::is_integral_v<Number>) {
+      return std::from_chars(text.data(), text.data() + text.size(), value, base);
+    } else {
+      return std::from_chars(text.data(), text.data() + text.size(), value);
+    }
+  }();
+  if (problem != std::errc{} || end != text.data() + text.size()) { return false; }
+  out.size = sizeof value;
+  std::memcpy(out.value, &value, sizeof value);
+  return true;
+}
+
+bool constant_value(std::string_view text, hal_constant& out) {
+  switch (out.dtype) {
+    case HAL_F64:
+      return value_of<double>(text, out);
+    case HAL_F32:
+      return value_of<float>(text, out);
+    case HAL_I64:
+      return value_of<std::int64_t>(text, out);
+    case HAL_I32:
+      return value_of<std::int32_t>(text, out);
+    case HAL_I8:
+      return value_of<std::int8_t>(text, out);
+    case HAL_U8:
+      return value_of<std::uint8_t>(text, out);
+    case HAL_U32:
+      return value_of<std::uint32_t>(text, out);
+    case HAL_U64:
+      return value_of<std::uint64_t>(text, out);
+    case HAL_BOOL:
+      out.size = 1;
+      out.value[0] = text == "true" ? 1 : 0;
+      return text == "true" || text == "false";
+    default:
+      return false;
+  }
+}
+
+Result<void> constant_line(Words& words, std::size_t line, Signatures& out) {
+  if (!out.views().empty()) {
+    return bad_line(line, "a constant stands behind an entry; constants are the program's and come first");
+  }
+  if (out.constants().size() == kMostConstants) {
+    return bad_line(line, fmt::format("more than {} constants", kMostConstants));
+  }
+  const std::string_view name = words.next(), type = words.next(), value = words.next();
+  if (!is_name(name)) { return bad_line(line, "a constant needs a name of letters, digits, '_', '.' or '$'"); }
+  for (const hal_constant& other : out.constants()) {
+    if (other.name == name) { return bad_line(line, fmt::format("constant '{}' is there twice", name)); }
+  }
+  hal_constant made{};
+  if (!dtype_of(type, made.dtype)) { return bad_line(line, fmt::format("'{}' is no element type", type)); }
+  if (!constant_value(value, made)) {
+    return bad_line(line, fmt::format("'{}' is no default for a constant of type {}; constants are f64, f32, i64, i32, "
+                                      "i8, u64, u32, u8 or bool (true, false)",
+                                      value, type));
+  }
+  if (!words.next().empty()) { return bad_line(line, "there is more on the line than a constant has"); }
+  made.name = out.keep(std::string(name));
+  out.constants().push_back(made);
   return {};
 }
 
@@ -157,8 +277,11 @@ Result<Signatures> parse_manifest(std::string_view text) {
       HAL_CHECK(entry_line(words, line, out));
     } else if (first == "scalar" || first == "buffer" || first == "tensor") {
       HAL_CHECK(param_line(first, words, line, out));
+    } else if (first == "constant") {
+      HAL_CHECK(constant_line(words, line, out));
     } else {
-      return bad_line(line, fmt::format("'{}' is none of entry, scalar, buffer, tensor", first.substr(0, 40)));
+      return bad_line(line,
+                      fmt::format("'{}' is none of constant, entry, scalar, buffer, tensor", first.substr(0, 40)));
     }
   }
   if (out.views().empty()) { return Error(HAL_INVALID_IMAGE, "manifest names no entry"); }

@@ -3,10 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
+#include <span>
 #include <string_view>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
+#include "core/bundle.hpp"
 
 namespace hal::core {
 namespace {
@@ -24,21 +28,106 @@ Result<void> check_image(const hal_image& image) {
   return {};
 }
 
-Result<Signatures> signatures_of(const hal_image& image) {
-  if (std::string_view(image.format) == "hal.graph") { return graph_signatures(image); }
-  if (image.manifest == nullptr) {
+std::string names_of(const std::vector<hal_constant>& constants) {
+  std::string out;
+  for (const hal_constant& each : constants) {
+    out += fmt::format("{}{} {}", out.empty() ? "" : ", ", each.name, name_of(each.dtype));
+  }
+  return out.empty() ? "none" : out;
+}
+
+// Puts the values that a load gives in place of the manifest's defaults.
+Result<void> give_constants(const hal_image& image, std::vector<hal_constant>& declared) {
+  const auto bad = [](const std::string& what) { return Error(HAL_INVALID_ARGUMENT, what); };
+  if (image.constants == nullptr && image.constant_count != 0) {
+    return bad(fmt::format("hal_image.constant_count is {}, but constants is NULL", image.constant_count));
+  }
+  std::vector<bool> given(declared.size());
+  for (const hal_constant& each : std::span(image.constants, image.constant_count)) {
+    if (each.name == nullptr) { return bad("a constant has no name"); }
+    const auto found = std::find_if(declared.begin(), declared.end(), [&](const hal_constant& constant) {
+      return std::string_view(constant.name) == each.name;
+    });
+    if (found == declared.end()) {
+      return bad(fmt::format("the program has no constant '{}'; it has: {}", each.name, names_of(declared)));
+    }
+    if (each.dtype != found->dtype || each.size != found->size) {
+      return bad(fmt::format("constant '{}' is {} of {} bytes, got {} of {}", each.name, name_of(found->dtype),
+                             found->size, name_of(each.dtype), each.size));
+    }
+    if (found->dtype == HAL_BOOL && each.value[0] > 1) {
+      return bad(fmt::format("constant '{}' is bool, got byte {}; it is 0 or 1", each.name, each.value[0]));
+    }
+    const auto i = static_cast<std::size_t>(found - declared.begin());
+    if (given[i]) { return bad(fmt::format("constant '{}' is given twice", each.name)); }
+    given[i] = true;
+    std::memcpy(found->value, each.value, found->size);
+  }
+  return {};
+}
+
+// The signatures, with the constants that this load gives.
+Result<Signatures> signatures_of(const Device& device, const hal_image& image) {
+  if (std::string_view(image.format) != "hal.graph" && image.manifest == nullptr) {
     return Error(
         HAL_INVALID_IMAGE,
         fmt::format("image of format '{}' has no manifest; only hal.graph carries its own signatures", image.format));
   }
-  return parse_manifest(image.manifest);
+  HAL_TRY(Signatures out,
+          std::string_view(image.format) == "hal.graph" ? graph_signatures(image) : parse_manifest(image.manifest));
+  HAL_CHECK(give_constants(image, out.constants()));
+  if (!out.constants().empty()) {
+    const hal_verdict verdict = device.driver().supports(device.driver_self(), device.impl(), "constants");
+    if (verdict.support == HAL_NO) {
+      return Error(HAL_UNSUPPORTED,
+                   fmt::format("the manifest declares specialisation constants ({}), and {} has none: {}",
+                               names_of(out.constants()), device.uri(), verdict.why));
+    }
+  }
+  return out;
+}
+
+// What a driver gets: the image with all constants, the defaults too.
+hal_image with_constants(const hal_image& image, const Signatures& signatures) {
+  hal_image full = image;
+  full.constants = signatures.constants().data();
+  full.constant_count = signatures.constants().size();
+  return full;
+}
+
+bool is_bundle(const hal_image& image) { return std::string_view(image.format) == "hal.bundle"; }
+
+// The images of a bundle, each with the constants that the load gives.
+Result<std::vector<hal_image>> images_of(const hal_image& bundle) {
+  HAL_TRY(auto images, read_bundle({static_cast<const std::byte*>(bundle.bytes), bundle.size}));
+  for (hal_image& each : images) {
+    each.constants = bundle.constants;
+    each.constant_count = bundle.constant_count;
+  }
+  return images;
+}
+
+// "" if the device takes the image, else why not.
+std::string refusal(Device& device, const hal_image& image) {
+  if (Result<void> fine = check_image(image); !fine) { return std::string(fine.error().what()); }
+  if (is_bundle(image)) {
+    const auto images = images_of(image);
+    if (!images) { return std::string(images.error().what()); }
+    return Program::choose(device, *images).reasons;
+  }
+  // The driver may not look at a manifest at all; what load refuses for it, check must refuse too.
+  const auto signatures = signatures_of(device, image);
+  if (!signatures) { return std::string(signatures.error().what()); }
+  const hal_image full = with_constants(image, *signatures);
+  const hal_verdict verdict = device.driver().program_check(device.driver_self(), device.impl(), &full);
+  if (verdict.support != HAL_NO) { return {}; }
+  return verdict.why != nullptr && *verdict.why != '\0' ? verdict.why : "the driver gives no reason";
 }
 
 }  // namespace
 
-Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
-  HAL_CHECK(check_image(image));
-  HAL_TRY(Signatures signatures, signatures_of(image));
+Result<Ref<Program>> Program::load_one(Device& device, const hal_image& image) {
+  HAL_TRY(Signatures signatures, signatures_of(device, image));
   // First the object, which may find no memory; then what would have to be given back.
   Ref<Program> made(Storage::make<Program>(device.instance().allocator()));
   init(made->object, Kind::program, dispose);
@@ -47,7 +136,8 @@ Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
   made->device = Ref<Device>::share(&device);
   made->signatures = std::move(signatures);
   const auto& views = made->signatures.views();
-  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &image, views.data(),
+  const hal_image full = with_constants(image, made->signatures);
+  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &full, views.data(),
                                                       static_cast<std::uint32_t>(views.size()), &made->impl)) {
     made->impl = nullptr;
     return Error::adopt(error).while_doing(
@@ -57,6 +147,36 @@ Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
     announce(*observer, made->object, {.device = &device, .image = &image});
   }
   return made;
+}
+
+Program::Choice Program::choose(Device& device, std::span<const hal_image> images) {
+  Choice choice;
+  for (const hal_image& image : images) {
+    const std::string why = refusal(device, image);
+    if (why.empty()) { return {choice.index, true, {}}; }
+    choice.reasons += fmt::format("{}image {} ('{}'): {}", choice.index != 0 ? "\n" : "", choice.index,
+                                  image.format != nullptr ? image.format : "", why);
+    ++choice.index;
+  }
+  return choice;
+}
+
+Result<Ref<Program>> Program::load_any(Device& device, std::span<const hal_image> images, std::uint32_t* chosen) {
+  const Choice choice = choose(device, images);
+  if (!choice.found) {
+    return Error(HAL_UNSUPPORTED,
+                 fmt::format("{} takes none of {} images:\n{}", device.uri(), images.size(), choice.reasons));
+  }
+  HAL_TRY(auto made, load(device, images[choice.index]));
+  if (chosen != nullptr) { *chosen = choice.index; }
+  return made;
+}
+
+Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
+  HAL_CHECK(check_image(image));
+  if (!is_bundle(image)) { return load_one(device, image); }
+  HAL_TRY(const auto images, images_of(image));
+  return load_any(device, images, nullptr);
 }
 
 void Program::dispose(hal_object* object) {
@@ -74,16 +194,12 @@ using namespace hal::core;
 
 extern "C" hal_verdict hal_device_check(hal_device* device, const hal_image* image) {
   if (device == nullptr || image == nullptr) { return {HAL_NO, "the handle or the image is NULL"}; }
-  if (image->format == nullptr || image->bytes == nullptr || image->size == 0) {
-    return {HAL_NO, "the image has no format or no bytes"};
-  }
-  // The driver may not look at a manifest at all; what load refuses for it, check must refuse too.
-  if (std::string_view(image->format) != "hal.graph" && !signatures_of(*image)) {
-    return {HAL_NO, "the manifest is missing or damaged; hal_program_load() names the line"};
-  }
-  const Device& self = *cast(device);
-  const hal_verdict verdict = self.driver().program_check(self.driver_self(), self.impl(), image);
-  return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
+  Device& self = *cast(device);
+  try {
+    if (std::string why = refusal(self, *image); !why.empty()) { return {HAL_NO, self.keep(std::move(why))}; }
+    return {self.traits().info.is_emulated != 0 ? HAL_EMULATED : HAL_YES,
+            self.traits().info.is_emulated != 0 ? "it loads, on an emulated device" : "it loads"};
+  } catch (const std::exception&) { return {HAL_NO, "the host has no memory left"}; }
 }
 
 extern "C" hal_error* hal_program_load(hal_device* device, const hal_image* image, hal_program** out) {
@@ -92,6 +208,24 @@ extern "C" hal_error* hal_program_load(hal_device* device, const hal_image* imag
     *out = made.take();
     return {};
   });
+}
+
+extern "C" hal_error* hal_program_load_any(hal_device* device, const hal_image* images, std::uint32_t count,
+                                           hal_program** out, std::uint32_t* chosen) {
+  return guarded("hal_program_load_any", {device, out}, [&]() -> hal::Result<void> {
+    if (images == nullptr || count == 0) {
+      return hal::Error(HAL_INVALID_ARGUMENT, "hal_program_load_any(): there is no image to choose from");
+    }
+    HAL_TRY(auto made, Program::load_any(*cast(device), {images, count}, chosen));
+    *out = made.take();
+    return {};
+  });
+}
+
+extern "C" std::uint32_t hal_program_constant(const hal_program* program, std::uint32_t i, hal_constant* out) {
+  if (program == nullptr || out == nullptr || i >= cast(program)->signatures.constants().size()) { return 0; }
+  *out = cast(program)->signatures.constants()[i];
+  return 1;
 }
 
 extern "C" std::uint32_t hal_program_entry_count(const hal_program* program) {

@@ -2,6 +2,9 @@
 // An immutable loaded image with typed entries.
 #pragma once
 
+#include <span>
+#include <string>
+
 #include "core/device.hpp"
 #include "core/signature.hpp"
 
@@ -11,9 +14,20 @@ struct Program : hal_program {
   Ref<Device> device;
   Signatures signatures;
 
+  // Loads an image, or what the device takes of a bundle.
   static Result<Ref<Program>> load(Device& device, const hal_image& image);
+  static Result<Ref<Program>> load_any(Device& device, std::span<const hal_image> images, std::uint32_t* chosen);
+
+  // The first image that the device takes; else the reasons, a line for each.
+  struct Choice {
+    std::uint32_t index = 0;
+    bool found = false;
+    std::string reasons;
+  };
+  static Choice choose(Device& device, std::span<const hal_image> images);
 
  private:
+  static Result<Ref<Program>> load_one(Device& device, const hal_image& image);
   static void dispose(hal_object* object);
 };
 

@@ -9,6 +9,7 @@
 #include "core/api.hpp"
 #include "core/buffer.hpp"
 #include "core/pending.hpp"
+#include "core/recording.hpp"
 
 namespace hal::core {
 
@@ -57,6 +58,7 @@ Queue::~Queue() {
     const std::lock_guard lock(timeline_->owner_mutex);
     timeline_->owner = nullptr;
   }
+  hal_release(spoilt_);
   timeline_->retire();
 }
 
@@ -95,6 +97,12 @@ Result<void> Queue::check_points(const hal_sync& sync) const {
     return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
   }
   for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
+    if (wait.value >= kCapturedPoint && wait.timeline != nullptr && cast(wait.timeline)->is_lane()) {
+      return Error(HAL_INVALID_ARGUMENT,
+                   fmt::format("a wait names a point of a capture of queue '{}'; it is never reached: wait for the "
+                               "point of a replay",
+                               cast(wait.timeline)->label()));
+    }
     if (wait.timeline == timeline_.get() && wait.value > timeline_->assigned.load(std::memory_order_relaxed)) {
       return Error(
           HAL_INVALID_ARGUMENT,
@@ -190,6 +198,7 @@ void Queue::promise_signals(const hal_sync& sync, std::uint64_t number) {
 }
 
 Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const hal_sync& sync) {
+  if (capturing()) [[unlikely]] { return submit_captured(commands, sync); }
   Observer* observer = device_->instance().observer();
   if (observer == nullptr) { return submit_unseen(commands, sync); }
   HAL_CHECK(check(observer->submitting(*this, commands, sync)));
@@ -466,6 +475,11 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
                                       hal_buffer** out_buffer, hal_point* out) {
   return guarded("hal_queue_alloc", {queue, pool, out_buffer}, [&]() -> hal::Result<void> {
     Queue& self = *cast(queue);
+    if (self.capturing()) {
+      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): queue '{}' captures, and a recording "
+                                                          "allocates nothing; allocate before the capture",
+                                                          self.label()));
+    }
     const auto& handle = *static_cast<PoolHandle*>(pool);
     if (handle.device.get() != &self.device()) {
       return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}",

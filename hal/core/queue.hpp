@@ -24,7 +24,12 @@ struct hal_queue {
 
 namespace hal::core {
 
+struct Commands;
 struct Pending;
+class Recorder;
+
+// Points of a capture: order inside it, and nothing that a wait could reach.
+inline constexpr std::uint64_t kCapturedPoint = std::uint64_t{1} << 63U;
 
 class Queue : public hal_queue {
  public:
@@ -40,6 +45,10 @@ class Queue : public hal_queue {
   std::uint64_t submit_plain_one(const hal_command& given, const hal_sync& sync);
   void flush();
   void cancel();
+  // capture.cpp: from begin to end, submissions are recorded and do not run.
+  Result<void> begin_capture();
+  Result<Ref<Commands>> end_capture();
+  bool capturing() const { return capturing_.load(std::memory_order_relaxed); }
   // Hands over what has become ready. Called by the engine.
   void advance();
   void post_advance();
@@ -64,6 +73,7 @@ class Queue : public hal_queue {
   struct Crossing;
 
   Result<std::uint64_t> submit_unseen(std::span<const hal_command> commands, const hal_sync& sync);
+  Result<std::uint64_t> submit_captured(std::span<const hal_command> commands, const hal_sync& sync);
   Result<void> check_points(const hal_sync& sync) const;
   Result<void> check_limit() const;  // with the lock held, like every place...()
   bool device_waits(const hal_point& wait, std::uint64_t next);
@@ -95,6 +105,10 @@ class Queue : public hal_queue {
   std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
   std::atomic<bool> advance_posted_{false};
   FlightRecorder recorder_;
+  // Of a capture. The flag is read without the lock, so that a submission outside of captures pays one branch.
+  std::atomic<bool> capturing_{false};
+  std::unique_ptr<Recorder> capture_;
+  hal_error* spoilt_ = nullptr;  // the first submission that could not be captured
 };
 
 inline Queue* cast(hal_queue* handle) { return static_cast<Queue*>(handle); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,13 @@ class Signatures {
   // Adds an entry; params may still be appended to it until the next call.
   hal_signature& add(std::string name, hal_entry_kind kind);
   hal_param& add_param(std::string name);
+  // The number of a symbol of the last entry, which is new if its name is. Errors: none; the caller bounds the count.
+  std::uint8_t symbol(std::string_view name);
+
+  // Specialisation constants with their defaults, in order.
+  std::vector<hal_constant>& constants() { return constants_; }
+  const std::vector<hal_constant>& constants() const { return constants_; }
+  const char* keep(std::string text) { return text_.emplace_back(std::move(text)).c_str(); }
 
   const std::vector<hal_signature>& views() const { return views_; }
   const hal_signature* find(std::string_view name, std::uint32_t& index) const;
@@ -32,8 +40,12 @@ class Signatures {
  private:
   std::deque<std::string> text_;
   std::deque<std::vector<hal_param>> params_;
+  std::deque<std::vector<const char*>> symbols_;
+  std::vector<hal_constant> constants_;
   std::vector<hal_signature> views_;
 };
+
+inline constexpr std::size_t kMostSymbols = 64;
 
 // Bits of one element; 0 for a number that is no hal_dtype.
 std::uint32_t bits_of(hal_dtype dtype);
@@ -45,8 +57,14 @@ Result<Signatures> parse_manifest(std::string_view text);
 // The one entry of a hal.graph image. Errors: INVALID_IMAGE with field and offset.
 Result<Signatures> graph_signatures(const hal_image& image);
 
-// One argument against one parameter. Slots are checked at replay, so their length is compared only where it is known.
-// Errors: INVALID_ARGUMENT, OUT_OF_RANGE, naming entry and parameter.
+// One argument against one parameter. A length that only replay knows (HAL_REST), or that depends on extents, is not
+// looked at. Errors: INVALID_ARGUMENT, OUT_OF_RANGE, naming entry and parameter.
 Result<void> check_arg(const hal_signature& signature, std::uint32_t i, const hal_arg& arg);
+
+// The extents of an entry's symbols: those given behind the arguments, or else what the lengths of the slices say. Then
+// every tensor's length is compared with its extents. `args` fit the parameters already.
+// Errors: INVALID_ARGUMENT, naming entry, symbol or parameter.
+Result<void> bind_extents(const hal_signature& signature, std::span<const hal_arg> args,
+                          std::span<std::int64_t> extents);
 
 }  // namespace hal::core

@@ -4,42 +4,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/buffer.hpp"
+#include "core/checks.hpp"
 #include "core/flight_recorder.hpp"
 #include "core/program.hpp"
 #include "core/range.hpp"
+#include "core/recording.hpp"
 
 namespace hal::core {
-namespace {
 
-constexpr std::uint32_t kMostSlots = 256;
-
-bool is_slot(const hal_slice& slice) { return (reinterpret_cast<std::uintptr_t>(slice.buffer) & 1U) != 0; }
-std::uint32_t slot_number(const hal_slice& slice) {
-  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(slice.buffer) >> 1U);
+Error Context::bad(hal_code code, const std::string& why) const {
+  const char* label = command->label;
+  return Error(
+      code, fmt::format("command {} ({}{}{}{}) for {}: {}", index, op_name(command->op), label != nullptr ? " '" : "",
+                        label != nullptr ? label : "", label != nullptr ? "'" : "", device.uri(), why));
 }
 
-// Where we are, for error texts, and whether slots may stand for buffers here.
-struct Context {
-  Device& device;
-  std::uint32_t index = 0;
-  const hal_command* command = nullptr;
-  bool recording = false;
-
-  Error bad(hal_code code, const std::string& why) const {
-    const char* label = command->label;
-    return Error(
-        code, fmt::format("command {} ({}{}{}{}) for {}: {}", index, op_name(command->op), label != nullptr ? " '" : "",
-                          label != nullptr ? label : "", label != nullptr ? "'" : "", device.uri(), why));
-  }
-};
-
-enum class Use { reads, writes };
-
-// Checks a slice and, where the host reaches another device's buffer, turns it into host memory.
 Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use use) {
   if (is_slot(slice)) {
     if (!at.recording) {
@@ -49,6 +34,9 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use
     if (slot_number(slice) >= kMostSlots) {
       return at.bad(HAL_INVALID_ARGUMENT,
                     fmt::format("'{}' names slot {}; the highest is {}", field, slot_number(slice), kMostSlots - 1));
+    }
+    if (slice.length != HAL_REST && slice.offset + slice.length < slice.offset) {
+      return at.bad(HAL_OUT_OF_RANGE, fmt::format("'{}' is a range of slot {} that wraps", field, slot_number(slice)));
     }
     return {};
   }
@@ -82,12 +70,13 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use
   return {};
 }
 
-// Slices that only this device itself may touch: those of programs.
 Result<void> own(const Context& at, const char* field, const hal_slice& slice) {
   if (is_slot(slice) || slice.buffer == nullptr || slice.buffer->device_impl == at.device.impl()) { return {}; }
   return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer{} of {}; copy it to this device first", field,
                                                   label_of(slice.buffer), cast(slice.buffer)->device->uri()));
 }
+
+namespace {
 
 bool meet(std::uint64_t a, std::uint64_t a_length, std::uint64_t b, std::uint64_t b_length) {
   return a < b + b_length && b < a + a_length;
@@ -104,6 +93,7 @@ std::uint64_t seen_at(const hal_slice& slice) {
 // The same bytes may be named as a buffer's and as host memory. Physical memory that is mapped twice is not seen
 // through.
 bool overlap(const hal_slice& a, const hal_slice& b) {
+  if (a.length == HAL_REST || b.length == HAL_REST) { return false; }  // of slots; replay looks again
   if (a.buffer == b.buffer) { return meet(a.offset, a.length, b.offset, b.length); }
   const std::uint64_t host_a = seen_at(a), host_b = seen_at(b);
   return host_a != 0 && host_b != 0 && meet(host_a, a.length, host_b, b.length);
@@ -116,7 +106,7 @@ Result<void> check_fill(const Context& at, hal_command& command) {
     return at.bad(HAL_INVALID_ARGUMENT,
                   fmt::format("pattern_bytes is {}; it must be 1, 2, 4 or 8", fill.pattern_bytes));
   }
-  if (fill.to.length % fill.pattern_bytes != 0) {
+  if (fill.to.length != HAL_REST && fill.to.length % fill.pattern_bytes != 0) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the length of {} bytes is no multiple of the pattern's {}",
                                                     fill.to.length, fill.pattern_bytes));
   }
@@ -161,6 +151,18 @@ Result<void> check_grid(const Context& at, hal_command& command, const hal_signa
   return {};
 }
 
+Result<void> check_scalar_slot(const Context& at, const char* name, const hal_arg& arg) {
+  if (!is_slot(arg.value.slice)) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("argument '{}' is a scalar slot, but its slice is no slot", name));
+  }
+  if (arg.value.slice.length != arg.size) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("argument '{}' is a scalar slot of {} bytes over a range of {}",
+                                                    name, arg.size, arg.value.slice.length));
+  }
+  hal_slice copy = arg.value.slice;
+  return resolve(at, name, copy, Use::reads);
+}
+
 Result<void> check_run(const Context& at, hal_command& command) {
   auto& run = command.as.run;
   if (run.program == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'program' is NULL"); }
@@ -176,13 +178,16 @@ Result<void> check_run(const Context& at, hal_command& command) {
   if (command.op == HAL_OP_PREPARE) { return {}; }
   const hal_signature& entry = entries[run.entry];
   HAL_CHECK(check_grid(at, command, entry));
-  if (run.arg_count != entry.param_count) {
+  if (run.arg_count != entry.param_count && run.arg_count != entry.param_count + entry.symbol_count) {
     return at.bad(HAL_INVALID_ARGUMENT,
-                  fmt::format("entry '{}' takes {} arguments, got {}", entry.name, entry.param_count, run.arg_count));
+                  fmt::format("entry '{}' takes {} arguments{}, got {}", entry.name, entry.param_count,
+                              entry.symbol_count != 0 ? fmt::format(" (and {} extents)", entry.symbol_count) : "",
+                              run.arg_count));
   }
   if (run.arg_count != 0 && run.args == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'args' is NULL"); }
-  for (std::uint32_t i = 0; i < run.arg_count; ++i) {
+  for (std::uint32_t i = 0; i < entry.param_count; ++i) {
     const hal_arg& arg = run.args[i];
+    if (arg.kind == HAL_ARG_SLOT) { HAL_CHECK(check_scalar_slot(at, entry.params[i].name, arg)); }
     if (Result<void> fits = check_arg(entry, i, arg); !fits) {
       return at.bad(fits.error().code(), std::string(fits.error().what()));
     }
@@ -193,6 +198,11 @@ Result<void> check_run(const Context& at, hal_command& command) {
     HAL_CHECK(own(at, entry.params[i].name, arg.value.slice));
     hal_slice copy = arg.value.slice;  // arguments stay where they are: nothing to rewrite for our own buffers
     HAL_CHECK(resolve(at, entry.params[i].name, copy, entry.params[i].direction == HAL_IN ? Use::reads : Use::writes));
+  }
+  for (std::uint32_t i = entry.param_count; i < run.arg_count; ++i) {
+    if (run.args[i].kind == HAL_ARG_SLOT) {
+      HAL_CHECK(check_scalar_slot(at, entry.symbols[i - entry.param_count], run.args[i]));
+    }
   }
   return {};
 }
@@ -209,7 +219,7 @@ Result<void> check_transfer(const Context& at, hal_command& command) {
   auto& transfer = command.as.transfer;
   HAL_CHECK(resolve(at, "local", transfer.local, command.op == HAL_OP_GET ? Use::writes : Use::reads));
   HAL_CHECK(check_peer(at, transfer.peer, transfer.local));
-  if (transfer.local.length > transfer.remote.length) {
+  if (transfer.local.length != HAL_REST && transfer.local.length > transfer.remote.length) {
     return at.bad(HAL_OUT_OF_RANGE, fmt::format("'local' has {} bytes, the peer exported {}", transfer.local.length,
                                                 transfer.remote.length));
   }
@@ -217,8 +227,9 @@ Result<void> check_transfer(const Context& at, hal_command& command) {
   return {};
 }
 
-// Checks one command in place. Everything that a driver is promised is established here, once.
-Result<void> check(const Context& at, hal_command& command) {
+}  // namespace
+
+Result<void> check_command(const Context& at, hal_command& command) {
   if (command.op >= HAL_OP_COUNT) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("op is {}; the highest is {}", command.op, HAL_OP_COUNT - 1));
   }
@@ -271,104 +282,32 @@ Result<void> check(const Context& at, hal_command& command) {
   }
 }
 
-template <class Visit>
-void each_slice(hal_command& command, Visit visit) {
-  switch (command.op) {
-    case HAL_OP_FILL:
-      visit(command.as.fill.to);
-      break;
-    case HAL_OP_COPY:
-      visit(command.as.copy.to);
-      visit(command.as.copy.from);
-      break;
-    case HAL_OP_PUT:
-    case HAL_OP_GET:
-      visit(command.as.transfer.local);
-      break;
-    case HAL_OP_SEND:
-    case HAL_OP_RECV:
-      visit(command.as.message.local);
-      break;
-    case HAL_OP_TIMESTAMP:
-      visit(command.as.timestamp.to);
-      break;
-    default:
-      break;
-  }
+bool has_symbols(const hal_command& command) {
+  return command.op == HAL_OP_RUN &&
+         cast(command.as.run.program)->signatures.views()[command.as.run.entry].symbol_count != 0;
 }
 
-// Unrolls a recording. Commands without slots were checked when they were recorded; those with slots are checked now.
-Result<void> unroll(const Context& at, const hal_command& execute, Batch& out) {
-  if (execute.as.execute.commands == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'commands' is NULL"); }
-  const Commands& recording = *cast(execute.as.execute.commands);
-  if (recording.device.get() != &at.device) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the recording was made for {}", recording.device->uri()));
+Result<void> with_extents(const Context& at, hal_command& command, std::vector<hal_arg>& storage) {
+  auto& run = command.as.run;
+  const hal_signature& entry = cast(run.program)->signatures.views()[run.entry];
+  std::array<std::int64_t, kMostSymbols> extents;
+  const std::span<std::int64_t> found(extents.data(), entry.symbol_count);
+  if (Result<void> fits = bind_extents(entry, {run.args, run.arg_count}, found); !fits) {
+    return at.bad(fits.error().code(), std::string(fits.error().what()));
   }
-  const std::span<const hal_slice> slots(execute.as.execute.slots,
-                                         execute.as.execute.slots != nullptr ? execute.as.execute.slot_count : 0);
-  if (slots.size() < recording.slot_count) {
-    return at.bad(HAL_INVALID_ARGUMENT,
-                  fmt::format("the recording has {} slots, got {}", recording.slot_count, slots.size()));
+  storage.assign(run.args, run.args + entry.param_count);
+  for (const std::int64_t extent : found) {
+    hal_arg& arg = storage.emplace_back();
+    arg.kind = HAL_ARG_SCALAR;
+    arg.size = sizeof extent;
+    std::memcpy(arg.value.scalar, &extent, sizeof extent);
   }
-  for (const hal_object* owned : recording.owned) {
-    if (owned->kind != static_cast<std::uint32_t>(Kind::buffer)) { continue; }
-    const auto& buffer = *static_cast<const Buffer*>(reinterpret_cast<const hal_buffer*>(owned));
-    if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) {
-      return at.bad(HAL_INVALID_ARGUMENT, "the recording uses a buffer that a free gave back to its pool");
-    }
-  }
-  const auto fill_in = [&](hal_slice& slice) -> Result<bool> {
-    if (!is_slot(slice)) { return false; }
-    const hal_slice& given = slots[slot_number(slice)];
-    if (is_slot(given)) {
-      return at.bad(HAL_INVALID_ARGUMENT, fmt::format("slot {} is given a slot", slot_number(slice)));
-    }
-    if (slice.offset > given.length || slice.length > given.length - slice.offset) {
-      return at.bad(HAL_OUT_OF_RANGE,
-                    fmt::format("slot {} is given {} bytes, the recording uses bytes {} to {} of it",
-                                slot_number(slice), given.length, slice.offset, slice.offset + slice.length));
-    }
-    if (given.offset + given.length < given.offset) {
-      return at.bad(HAL_OUT_OF_RANGE, fmt::format("slot {} is given a range that wraps", slot_number(slice)));
-    }
-    slice = {given.buffer, given.offset + slice.offset, slice.length};
-    return true;
-  };
-  for (const hal_command& recorded : recording.commands) {
-    hal_command& command = out.commands.emplace_back(recorded);
-    bool filled = false;
-    Result<void> fine;
-    each_slice(command, [&](hal_slice& slice) {
-      Result<bool> done = fill_in(slice);
-      if (!done) {
-        fine = std::move(done).error();
-      } else {
-        filled = filled || *done;
-      }
-    });
-    if (command.op == HAL_OP_RUN && recording.slot_count != 0 && command.as.run.arg_count != 0) {
-      const std::size_t start = out.args.size();
-      out.args.insert(out.args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
-      for (std::size_t i = start; i < out.args.size(); ++i) {
-        if (out.args[i].kind != HAL_ARG_BUFFER) { continue; }
-        Result<bool> done = fill_in(out.args[i].value.slice);
-        if (!done) {
-          fine = std::move(done).error();
-        } else {
-          filled = filled || *done;
-        }
-      }
-      command.as.run.args = out.args.data() + start;
-    }
-    HAL_CHECK(std::move(fine));
-    if (filled || recording.names_ranges) {
-      Context inside = at;
-      inside.command = &recorded;
-      HAL_CHECK(check(inside, command));
-    }
-  }
+  run.args = storage.data();
+  run.arg_count = static_cast<std::uint32_t>(storage.size());
   return {};
 }
+
+namespace {
 
 bool uses(hal_command& command, const hal_buffer* buffer) {
   bool found = command.op == HAL_OP_FREE && command.as.free.buffer == buffer;
@@ -418,100 +357,21 @@ bool crosses_devices(const Device& device, const hal_command& command) {
 Result<void> lower(Device& device, std::span<const hal_command> commands, Batch& out) {
   out.args.reserve(out.args.size() + args_of(commands));
   Context at{device};
-  bool replays = false;
   for (const hal_command& given : commands) {
     at.command = &given;
     if (given.op == HAL_OP_EXECUTE) {
-      replays = true;
-      HAL_CHECK(unroll(at, given, out));
+      HAL_CHECK(replay(at, given, out));
     } else {
       hal_command& command = out.commands.emplace_back(given);
-      HAL_CHECK(check(at, command));
+      HAL_CHECK(check_command(at, command));
+      if (has_symbols(command)) { HAL_CHECK(with_extents(at, command, out.bound.emplace_back())); }
       out.plain =
           out.plain && command.op != HAL_OP_CALL && command.op != HAL_OP_FREE && !crosses_devices(device, command);
     }
     ++at.index;
   }
   if (!out.plain) { HAL_CHECK(check_frees(device, out.commands)); }
-  if (out.plain && replays) {
-    // Recordings and their slots may have brought a foreign buffer into a copy.
-    out.plain = std::none_of(out.commands.begin(), out.commands.end(),
-                             [&](const hal_command& command) { return crosses_devices(device, command); });
-  }
   return {};
 }
 
-Result<Ref<Commands>> record(Device& device, std::span<const hal_command> commands) {
-  const auto dispose = [](hal_object* object) {
-    auto* self = reinterpret_cast<Commands*>(object);
-    for (hal_object* owned : self->owned) { release(*owned); }
-    Storage::unmake(self->device->instance().allocator(), self);
-  };
-  const hal_allocator& from = device.instance().allocator();
-  Ref<Commands> made(Storage::make<Commands>(from, from));
-  made->device = Ref<Device>::share(&device);
-  init(made->object, Kind::commands, dispose);
-  made->device_impl = device.impl();
-  made->commands.reserve(commands.size());
-  std::size_t arg_count = 0;
-  for (const hal_command& command : commands) { arg_count += command.op == HAL_OP_RUN ? command.as.run.arg_count : 0; }
-  made->args.reserve(arg_count);
-
-  const auto keep = [&](hal_object& object) {
-    retain(object);
-    made->owned.push_back(&object);
-  };
-  const auto note = [&](const hal_slice& slice) {
-    if (is_slot(slice)) {
-      made->slot_count = std::max(made->slot_count, slot_number(slice) + 1);
-    } else if (slice.buffer != nullptr) {
-      keep(slice.buffer->object);
-      made->names_ranges = made->names_ranges || cast(slice.buffer)->range != nullptr;
-    }
-  };
-  Context at{device, 0, nullptr, true};
-  for (const hal_command& given : commands) {
-    at.command = &given;
-    if (given.op == HAL_OP_CALL || given.op == HAL_OP_FREE || given.op == HAL_OP_EXECUTE) {
-      return at.bad(HAL_INVALID_ARGUMENT, "cannot be recorded; submit it beside the recording");
-    }
-    hal_command& command = made->commands.emplace_back(given);
-    HAL_CHECK(check(at, command));
-    hal_command named =
-        given;  // as the user named them: check() may have turned a foreign buffer into its host address
-    each_slice(named, note);
-    if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE) { keep(command.as.run.program->object); }
-    if (command.op == HAL_OP_PUT || command.op == HAL_OP_GET) { keep(command.as.transfer.peer->object); }
-    if (command.op == HAL_OP_SEND || command.op == HAL_OP_RECV) { keep(command.as.message.peer->object); }
-    if (command.op == HAL_OP_CIRCUIT) {
-      command.as.circuit.permutation = made->texts.emplace_back(command.as.circuit.permutation).c_str();
-    }
-    if (command.op == HAL_OP_RUN) {
-      const std::size_t start = made->args.size();
-      made->args.insert(made->args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
-      command.as.run.args = made->args.data() + start;
-      for (std::size_t i = start; i < made->args.size(); ++i) {
-        if (made->args[i].kind == HAL_ARG_BUFFER) { note(made->args[i].value.slice); }
-      }
-    }
-    ++at.index;
-  }
-  if (Observer* observer = device.instance().observer()) { announce(*observer, made->object, {.device = &device}); }
-  return made;
-}
-
 }  // namespace hal::core
-
-using namespace hal::core;
-
-extern "C" hal_error* hal_commands_create(hal_device* device, const hal_command* commands, std::uint32_t count,
-                                          hal_commands** out) {
-  return guarded("hal_commands_create", {device, out}, [&]() -> hal::Result<void> {
-    if (commands == nullptr && count != 0) {
-      return hal::Error(HAL_INVALID_ARGUMENT, "hal_commands_create(): 'commands' is NULL");
-    }
-    HAL_TRY(auto made, record(*cast(device), {commands, count}));
-    *out = made.take();
-    return {};
-  });
-}

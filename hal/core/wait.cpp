@@ -178,6 +178,13 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
       if (mode == HAL_WAIT_ALL || view.missing == nullptr) { return Error::adopt(view.failure); }
       hal_release(view.failure);
     }
+    if (view.missing_value >= kCapturedPoint && view.missing->is_lane()) {
+      return Error(
+          HAL_INVALID_ARGUMENT,
+          fmt::format("hal_wait(): the point belongs to a capture of queue '{}' and is never reached; wait for "
+                      "the point of a replay",
+                      view.missing->label()));
+    }
     if (!helped && timeout_ns != 0) {
       help(*view.missing, view.missing_value);
       helped = true;

@@ -42,6 +42,16 @@ class Device : public Handle<hal_device> {
     HAL_CHECK(check(hal_program_load(get(), &c, &program)));
     return Program(program);
   }
+  // The first image that the device takes; `chosen` gets its index. Errors: UNSUPPORTED with a line for each image.
+  Result<Program> load_any(std::span<const Image> images, std::uint32_t* chosen = nullptr,
+                           std::source_location where = std::source_location::current()) const {
+    here(where);
+    std::vector<hal_image> all;
+    for (const Image& image : images) { all.push_back(image.c()); }
+    hal_program* program = nullptr;
+    HAL_CHECK(check(hal_program_load_any(get(), all.data(), static_cast<std::uint32_t>(all.size()), &program, chosen)));
+    return Program(program);
+  }
   Result<Queue> queue(const std::string& label = "queue",
                       std::source_location where = std::source_location::current()) const {
     here(where);

@@ -36,6 +36,12 @@ extern "C" {
 #define HAL_NODISCARD __attribute__((warn_unused_result))
 #endif
 #define HAL_API __attribute__((visibility("default")))
+/* For members that came later: a C++ initialiser of the older ones alone is complete. */
+#if defined(__cplusplus)
+#define HAL_ELSE(value) = value
+#else
+#define HAL_ELSE(value)
+#endif
 
 typedef struct hal_instance hal_instance;
 typedef struct hal_device hal_device;
@@ -166,7 +172,10 @@ static inline hal_slice hal_host(const void* address, uint64_t length) {
   return slice;
 }
 
-/** A range inside whatever buffer the n-th slot holds at replay. Odd addresses cannot be buffers, so they name slots. */
+/** As the length of a slot's range: up to the end of the slice that replay gives. */
+#define HAL_REST UINT64_MAX
+
+/** A range inside whatever slice the n-th slot is given at replay. Odd addresses cannot be buffers, so they name slots. */
 static inline hal_slice hal_slot(uint32_t number, uint64_t offset, uint64_t length) {
   hal_slice slice = {(hal_buffer*)((uintptr_t)number * 2U + 1U), offset, length};
   return slice;
@@ -188,12 +197,16 @@ typedef struct hal_grid {
   uint32_t shared_bytes;
 } hal_grid;
 
-typedef enum hal_arg_kind { HAL_ARG_BUFFER = 1, HAL_ARG_SCALAR = 2 } hal_arg_kind;
+typedef enum hal_arg_kind { HAL_ARG_BUFFER = 1, HAL_ARG_SCALAR = 2, HAL_ARG_SLOT = 3 } hal_arg_kind;
 
-/** One argument of a run: a slice for buffers and tensors, or up to 16 bytes of scalar. Captured at submission. */
+/**
+ * One argument of a run: a slice for buffers and tensors, or up to 16 bytes of scalar. Captured at submission. In a
+ * recording a scalar may be HAL_ARG_SLOT: `value.slice` is hal_slot(n, offset, size), and each replay reads the scalar,
+ * during the call, from the host memory that its table gives for slot n: hal_host(&value, sizeof value).
+ */
 typedef struct hal_arg {
   uint32_t kind; /* hal_arg_kind */
-  uint32_t size; /* scalar: bytes used */
+  uint32_t size; /* scalar and scalar slot: bytes used */
   union {
     hal_slice slice;
     unsigned char scalar[16];
@@ -243,8 +256,10 @@ typedef struct hal_command {
   union {
     struct { hal_slice to; uint64_t pattern; uint64_t pattern_bytes; } fill;
     struct { hal_slice to; hal_slice from; } copy;
+    /* One argument for each parameter. An entry with symbols takes their extents behind them, as i64 scalars in the order
+       of the symbols; they may be left out where the lengths of the slices say them. Prepare uses program and entry. */
     struct { hal_program* program; const hal_arg* args; uint32_t entry; uint32_t arg_count; hal_grid grid;
-             uint32_t has_grid; } run; /* prepare uses program and entry */
+             uint32_t has_grid; } run;
     struct { hal_commands* commands; const hal_slice* slots; uint64_t slot_count; } execute;
     struct { hal_host_function function; void* user; } call;
     struct { hal_peer* peer; hal_slice local; hal_remote remote; } transfer; /* put, get */
@@ -572,13 +587,24 @@ HAL_NODISCARD HAL_API hal_error* hal_wait(const hal_point* points, uint32_t coun
 
 /* ----------------------------------------------------------------------------------------------------------- programs */
 
-/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions". The manifest, our own text, has
-    the signatures that no vendor's binary carries; hal.graph needs none. Bytes are read during the call only. */
+/** A specialisation constant: the manifest declares name, type and default, a load may give another value. */
+typedef struct hal_constant {
+  const char* name;
+  hal_dtype dtype;         /* the manifest's; a value of another type is refused, never converted */
+  uint32_t size;           /* bytes used, the type's */
+  unsigned char value[8];
+} hal_constant;
+
+/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions", or "hal.bundle", which holds
+    several. The manifest, our own text, has the signatures that no vendor's binary carries; hal.graph needs none. All
+    that is pointed to is read during the call only. */
 typedef struct hal_image {
   const char* format;
   const void* bytes;
   uint64_t size;
   const char* manifest; /* optional for hal.graph; docs/manifest.md has the grammar */
+  const hal_constant* constants HAL_ELSE(nullptr); /* values in place of the manifest's defaults, in any order */
+  uint64_t constant_count HAL_ELSE(0);
 } hal_image;
 
 typedef enum hal_param_kind { HAL_PARAM_SCALAR = 1, HAL_PARAM_BUFFER = 2, HAL_PARAM_TENSOR = 3 } hal_param_kind;
@@ -590,8 +616,9 @@ typedef struct hal_param {
   hal_direction direction;
   hal_dtype dtype;
   uint32_t rank;
-  int64_t dims[8];   /* tensors; a buffer with rank 0 has any length */
-  uint64_t bytes;    /* scalar: exact; tensor: exact; buffer: least length, 0 = any */
+  int64_t dims[8];    /* tensors, -1 is dynamic; a buffer with rank 0 has any length */
+  uint64_t bytes;     /* scalar: exact; tensor: exact, 0 if a dimension is dynamic; buffer: least length, 0 = any */
+  uint8_t symbols[8]; /* of each dimension that is -1: which of the entry's symbols it is. Others: 0 */
 } hal_param;
 
 typedef enum hal_entry_kind { HAL_KERNEL = 1, HAL_GRAPH = 2 } hal_entry_kind;
@@ -603,19 +630,47 @@ typedef struct hal_signature {
   const hal_param* params;
   uint32_t group_size[3]; /* kernels: used when a grid leaves it 0 */
   uint64_t shared_bytes;
+  const char* const* symbols; /* names of the dynamic dimensions; equal names are equal extents */
+  uint32_t symbol_count;
 } hal_signature;
 
-/** Says whether this device would load an image, without loading it. Never fails: bad bytes are HAL_NO with the reason. */
+/** Says whether this device would load an image, without loading it. Never fails: bad bytes are HAL_NO with the reason.
+    A bundle is taken if one of its images is; else the reason has one line for each. */
 HAL_API hal_verdict hal_device_check(hal_device* device, const hal_image* image);
 
 /**
  * Loads an image.
  *
- * Errors   INVALID_IMAGE  the bytes or the manifest are damaged: field and offset, or line
- *          INCOMPATIBLE   another version or target
- *          UNSUPPORTED    the device does not take this format, or an operation inside it, named
+ * Errors   INVALID_IMAGE     the bytes or the manifest are damaged: field and offset, or line
+ *          INCOMPATIBLE      another version or target
+ *          UNSUPPORTED       the device does not take this format, or an operation inside it, named; or the manifest
+ *                            declares constants and the device denies "constants"
+ *          INVALID_ARGUMENT  a constant is unknown, given twice, or not of the declared type; the text lists what there is
  */
 HAL_NODISCARD HAL_API hal_error* hal_program_load(hal_device* device, const hal_image* image, hal_program** out);
+
+/**
+ * Loads the first of several images that the device takes: the order is the caller's preference, the choice is
+ * hal_device_check()'s. `chosen` (optional) gets its index. An image that is taken by check and fails to load is an error,
+ * not a reason to try the next.
+ *
+ * Errors   INVALID_ARGUMENT  count is 0
+ *          UNSUPPORTED       no image is taken; the text has one line for each, with the reason
+ *          as hal_program_load() of the image chosen
+ */
+HAL_NODISCARD HAL_API hal_error* hal_program_load_any(hal_device* device, const hal_image* images, uint32_t count,
+                                                      hal_program** out, uint32_t* chosen);
+
+/**
+ * Writes images into one, of the format "hal.bundle": a flat file that is verified before use (docs/programs.md). Constants
+ * are not written: they are given when the bundle is loaded, and go to whichever image is chosen. The bytes are the
+ * caller's: hal_free_bytes().
+ *
+ * Errors   INVALID_ARGUMENT  count is 0 or above 64, or an image has no format, no bytes, or is a bundle itself
+ */
+HAL_NODISCARD HAL_API hal_error* hal_bundle_create(const hal_image* images, uint32_t count, void** out_bytes,
+                                                   uint64_t* out_size);
+HAL_API void hal_free_bytes(void* bytes);
 HAL_API uint32_t hal_program_entry_count(const hal_program* program);
 
 /** Finds an entry by name. Errors: NOT_FOUND  with the names that exist. */
@@ -624,14 +679,39 @@ HAL_NODISCARD HAL_API hal_error* hal_program_entry(const hal_program* program, c
 /** The signature of entry i; NULL if i is not below the count. Lives as long as the program. */
 HAL_API const hal_signature* hal_program_signature(const hal_program* program, uint32_t i);
 
+/** The i-th specialisation constant with the value that this program was loaded with, in the manifest's order. Returns 0,
+    and writes nothing, past the last. The name lives as long as the program. */
+HAL_API uint32_t hal_program_constant(const hal_program* program, uint32_t i, hal_constant* out);
+
 /**
- * Records an array of commands for replay. Slices may name slots 0 to 255. Everything that can be checked without the
- * slots is checked here, once. The recording keeps its programs and buffers alive.
+ * Records an array of commands for replay. Slices and scalars may name slots 0 to 255. Everything that can be checked
+ * without the slots is checked here, once. The recording keeps its programs and buffers alive. It never changes, so any
+ * number of threads may replay it at once.
  *
- * Errors   as hal_queue_submit(), and INVALID_ARGUMENT for CALL, FREE or nested EXECUTE
+ * An EXECUTE of another recording is recorded as that recording's commands; its table may name slots of this one. A
+ * recording holds at most 16,777,216 commands, and 32 levels of others.
+ *
+ * Errors   as hal_queue_submit(), and INVALID_ARGUMENT for CALL, FREE, and recordings that are too long or too deep
  */
 HAL_NODISCARD HAL_API hal_error* hal_commands_create(hal_device* device, const hal_command* commands, uint32_t count,
                                                      hal_commands** out);
+
+/**
+ * From here to hal_queue_capture_end(), what any thread submits to this queue is recorded and does not run. Slots are
+ * allowed, as in hal_commands_create(). A captured submission returns a point by which later submissions of the same
+ * capture may wait, which means nothing more than their order; anything else refuses it.
+ *
+ * What cannot be captured is refused with INVALID_ARGUMENT at its verb, and the capture is then spoilt: CALL, FREE,
+ * hal_queue_alloc(), waits for points from outside, signals.
+ *
+ * Errors   INVALID_ARGUMENT  the queue captures already
+ *          the queue's first failure, as cause, if the queue has failed
+ */
+HAL_NODISCARD HAL_API hal_error* hal_queue_capture_begin(hal_queue* queue);
+
+/** Ends a capture, and gives the recording. Errors: INVALID_ARGUMENT  the queue captures nothing; the first error of a
+    submission that could not be captured, as cause. The capture ends in either case. */
+HAL_NODISCARD HAL_API hal_error* hal_queue_capture_end(hal_queue* queue, hal_commands** out);
 
 /* ------------------------------------------------------------------------------------------------------------- fabric */
 

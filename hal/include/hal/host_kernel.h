@@ -41,9 +41,12 @@ typedef struct hal_host_group {
   uint32_t group_size[3]; /* items; the grid's, or the entry's own if the grid left it 0 */
   uint32_t shared_bytes;  /* the entry's own plus the grid's */
   void* shared;           /* this group's alone, 64-byte aligned, contents undefined; NULL if shared_bytes is 0 */
+  const void* const*
+      constants; /* the place of each specialisation constant, in the manifest's order; NULL without any */
 } hal_host_group;
 
-/** `args` has one pointer for each parameter: a buffer's or tensor's first byte, or the place of a scalar's value. */
+/** `args` has one pointer for each parameter: a buffer's or tensor's first byte, or the place of a scalar's value.
+   Behind them, if the entry has dynamic dimensions, one for each symbol: the place of its extent, an int64_t. */
 typedef void (*hal_host_kernel)(const hal_host_group* group, void* const* args);
 
 typedef struct hal_host_entry {

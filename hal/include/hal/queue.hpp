@@ -10,6 +10,7 @@
 #include <span>
 
 #include "hal/buffer.hpp"
+#include "hal/commands.hpp"
 #include "hal/peer.hpp"
 #include "hal/program.hpp"
 #include "hal/sync.hpp"
@@ -170,6 +171,15 @@ class Queue : public Handle<hal_queue> {
   Result<void> finish(std::chrono::nanoseconds timeout, const Sync& sync = {}) {
     HAL_TRY(const Point point, barrier(sync));
     return wait(point, timeout);
+  }
+  // From here to end_capture(), what is submitted is recorded and does not run. Errors: INVALID_ARGUMENT.
+  Result<void> begin_capture() { return check(hal_queue_capture_begin(get())); }
+  // Errors: INVALID_ARGUMENT, and the first error of a submission that could not be captured.
+  Result<Commands> end_capture(std::source_location where = std::source_location::current()) {
+    here(where);
+    hal_commands* recorded = nullptr;
+    HAL_CHECK(check(hal_queue_capture_end(get(), &recorded)));
+    return Commands(recorded);
   }
   Result<void> flush() { return check(hal_queue_flush(get())); }
   void cancel() { hal_queue_cancel(get()); }

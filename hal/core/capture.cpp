@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Capture: what is submitted to a queue becomes a recording instead of running.
+#include <fmt/format.h>
+
+#include "core/api.hpp"
+#include "core/queue.hpp"
+#include "core/recording.hpp"
+
+namespace hal::core {
+
+Result<void> Queue::begin_capture() {
+  const std::lock_guard lock(mutex_);
+  if (timeline_->failed()) { return failed_already(); }
+  if (capture_ != nullptr) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("queue '{}' on {} captures already; end that capture first", label(), device_->uri()));
+  }
+  capture_ = std::make_unique<Recorder>(*device_);
+  capturing_.store(true, std::memory_order_relaxed);
+  return {};
+}
+
+Result<Ref<Commands>> Queue::end_capture() {
+  const std::lock_guard lock(mutex_);
+  if (capture_ == nullptr) {
+    return Error(
+        HAL_INVALID_ARGUMENT,
+        fmt::format("queue '{}' on {} captures nothing; hal_queue_capture_begin() starts it", label(), device_->uri()));
+  }
+  const std::unique_ptr<Recorder> recorder = std::move(capture_);
+  capturing_.store(false, std::memory_order_relaxed);
+  if (hal_error* cause = std::exchange(spoilt_, nullptr)) {
+    hal_error_info info{};
+    info.code = HAL_INVALID_ARGUMENT;
+    const std::string what = fmt::format(
+        "the capture of queue '{}' on {} is spoilt: a submission could not be captured", label(), device_->uri());
+    info.what = what.c_str();
+    info.origin = "core";
+    info.cause = cause;
+    return Error::adopt(hal_error_create(&info));
+  }
+  return recorder->finish();
+}
+
+Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> commands, const hal_sync& sync) {
+  std::unique_lock lock(mutex_);
+  if (capture_ == nullptr) {  // ended while we came here
+    lock.unlock();
+    return submit(commands, sync);
+  }
+  const auto refuse = [&](const std::string& why) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("cannot be captured from queue '{}' on {}: {}", label(), device_->uri(), why));
+  };
+  const Result<void> added = [&]() -> Result<void> {
+    if (spoilt_ != nullptr) { return refuse("an earlier submission of this capture was refused"); }
+    if ((sync.wait_count != 0 && sync.waits == nullptr) || (sync.signal_count != 0 && sync.signals == nullptr)) {
+      return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
+    }
+    for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
+      if (wait.timeline == nullptr) { continue; }
+      const bool inside = wait.timeline == timeline_.get() && wait.value >= kCapturedPoint &&
+                          wait.value - kCapturedPoint <= capture_->size();
+      if (!inside) {
+        return refuse(
+            fmt::format("it waits for {} of timeline '{}', a point from outside; give waits when the "
+                        "recording is replayed",
+                        wait.value, cast(wait.timeline)->label()));
+      }
+    }
+    if (sync.signal_count != 0) { return refuse("it signals; give signals when the recording is replayed"); }
+    for (const hal_command& command : commands) { HAL_CHECK(capture_->add(command)); }
+    return {};
+  }();
+  if (!added) {
+    if (spoilt_ == nullptr) { spoilt_ = Error(added.error()).release(); }
+    return added.error();
+  }
+  return kCapturedPoint + capture_->size();
+}
+
+}  // namespace hal::core
+
+using namespace hal::core;
+
+extern "C" hal_error* hal_queue_capture_begin(hal_queue* queue) {
+  return guarded("hal_queue_capture_begin", {queue}, [&] { return cast(queue)->begin_capture(); });
+}
+
+extern "C" hal_error* hal_queue_capture_end(hal_queue* queue, hal_commands** out) {
+  return guarded("hal_queue_capture_end", {queue, out}, [&]() -> hal::Result<void> {
+    HAL_TRY(auto made, cast(queue)->end_capture());
+    *out = made.take();
+    return {};
+  });
+}

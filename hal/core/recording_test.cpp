@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recordings inside recordings, scalars and lengths that come at replay, capture, and replay from several threads.
+#include <array>
+#include <atomic>
+#include <halyard_catch.hpp>
+#include <thread>
+
+#include "hal/hal.hpp"
+#include "hal/host_kernel.h"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// out[i] = i < n ? value : out[i]
+void put_value(const hal_host_group*, void* const* args) {
+  auto* out = static_cast<std::uint32_t*>(args[2]);
+  for (std::uint32_t i = 0; i < *static_cast<const std::uint32_t*>(args[0]); ++i) {
+    out[i] = *static_cast<const std::uint32_t*>(args[1]);
+  }
+}
+// sums[row] = the sum of a row; the extents come behind the arguments.
+void sum_rows(const hal_host_group*, void* const* args) {
+  const auto* x = static_cast<const float*>(args[0]);
+  auto* sums = static_cast<float*>(args[1]);
+  const std::int64_t rows = *static_cast<const std::int64_t*>(args[2]);
+  const std::int64_t columns = *static_cast<const std::int64_t*>(args[3]);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    sums[r] = 0;
+    for (std::int64_t c = 0; c < columns; ++c) { sums[r] += x[r * columns + c]; }
+  }
+}
+constexpr hal_host_entry kEntries[] = {{"put_value", put_value}, {"sum_rows", sum_rows}};
+constexpr hal_host_functions kFunctions = HAL_HOST_FUNCTIONS(kEntries, 2);
+constexpr const char* kManifest =
+    "entry put_value kernel\n scalar n u32\n scalar value u32\n buffer out out u32\n"
+    "entry sum_rows kernel\n tensor x in f32 rows,columns\n tensor sums out f32 rows\n";
+
+struct Fixture {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Queue queue = device.queue("q").value();
+  hal::Program program = device.load({"host.functions", std::as_bytes(std::span(&kFunctions, 1)), kManifest}).value();
+  hal::Entry put = program.entry("put_value").value();
+  hal::Entry sum = program.entry("sum_rows").value();
+
+  template <class T, std::size_t N>
+  std::array<T, N> read(const hal::Buffer& buffer) {
+    std::array<T, N> out{};
+    REQUIRE(hal::wait(queue.copy(buffer.slice(0, sizeof out), hal::host(out)).value(), 20s));
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("recording: a recording inside a recording, with slots passed through, fixed and shifted") {
+  Fixture f;
+  const std::array inner_commands{hal::command::fill(hal::slot(0, 0, 4), std::uint32_t{7}), hal::command::barrier(),
+                                  hal::command::copy(hal::slot(0, 0, 4), hal::slot(1, 4, 4))};
+  hal::Commands inner = f.device.record(inner_commands).value();
+  hal::Buffer fixed = f.device.buffer(8).value(), a = f.device.buffer(16).value(), b = f.device.buffer(16).value();
+  // Slot 2 of the outer recording, from byte 8 on, is slot 0 of the inner; its slot 1 is `fixed` the second time.
+  const std::array through{hal::slot(2, 8, 4), hal::slot(0, 0, 8)};
+  const std::array half{hal::slot(2, 0, HAL_REST), hal::Slice(fixed)};
+  const std::array outer_commands{hal::command::execute(inner, through), hal::command::execute(inner, half)};
+  hal::Commands outer = f.device.record(outer_commands).value();
+  inner = {};  // the outer recording has its own copy
+  f.queue.fill(a, 0U).value();
+  f.queue.fill(b, 0U).value();
+  f.queue.fill(fixed, 0U).value();
+  const std::array<hal::Slice, 3> slots{a, b, b};
+  REQUIRE(f.queue.execute(outer, slots));
+  CHECK(f.read<std::uint32_t, 4>(a) == std::array<std::uint32_t, 4>{0, 7, 0, 0});
+  CHECK(f.read<std::uint32_t, 4>(b) == std::array<std::uint32_t, 4>{7, 0, 7, 0});
+  CHECK(f.read<std::uint32_t, 2>(fixed) == std::array<std::uint32_t, 2>{0, 7});
+
+  const std::array<hal::Slice, 2> few{a, b};
+  CHECK(f.queue.execute(outer, few).error().code() == HAL_INVALID_ARGUMENT);
+  const std::array<hal::Slice, 3> small{a, b, b.slice(0, 11)};
+  CHECK(f.queue.execute(outer, small).error().code() == HAL_OUT_OF_RANGE);
+}
+
+TEST_CASE("recording: what is wrong with a nested recording is said when it is recorded") {
+  Fixture f;
+  hal::Buffer buffer = f.device.buffer(16).value();
+  const std::array one{hal::command::fill(hal::slot(1, 0, 8), 1.0F)};
+  hal::Commands inner = f.device.record(one).value();
+  const auto code = [&](std::span<const hal::Slice> slots) {
+    const std::array outer{hal::command::execute(inner, slots)};
+    return f.device.record(outer).error().code();
+  };
+  const std::array<hal::Slice, 1> few{buffer};
+  CHECK(code(few) == HAL_INVALID_ARGUMENT);
+  const std::array<hal::Slice, 2> short_slot{buffer, hal::slot(0, 0, 7)}, short_buffer{buffer, buffer.slice(9, 7)},
+      outside{buffer, hal_slice{buffer.get(), 12, 8}}, high{buffer, hal::slot(256, 0, 8)};
+  CHECK(code(short_slot) == HAL_OUT_OF_RANGE);
+  CHECK(code(short_buffer) == HAL_OUT_OF_RANGE);
+  CHECK(code(outside) == HAL_OUT_OF_RANGE);
+  CHECK(code(high) == HAL_INVALID_ARGUMENT);
+
+  // Depth and size are bounded.
+  hal::Commands level = f.device.record(std::array{hal::command::barrier()}).value();
+  for (int depth = 1; depth <= 32; ++depth) {
+    level = f.device.record(std::array{hal::command::execute(level)}).value();
+  }
+  CHECK(f.device.record(std::array{hal::command::execute(level)}).error().what().find("nested 33 deep") !=
+        std::string_view::npos);
+  REQUIRE(hal::wait(f.queue.execute(level).value(), 20s));
+  const std::vector<hal::Command> many(4096, hal::command::barrier());
+  hal::Commands wide = f.device.record(many).value();
+  const std::vector<hal::Command> wider(4097, hal::command::execute(wide));
+  CHECK(f.device.record(wider).error().what().find("16777216") != std::string_view::npos);
+}
+
+TEST_CASE("recording: scalars come at replay, by slot") {
+  Fixture f;
+  const std::array<hal::Arg, 3> args{hal::scalar_slot<std::uint32_t>(0), hal::scalar_slot<std::uint32_t>(3, 4),
+                                     hal::slot(1, 0, 16)};
+  hal::Commands recording = f.device.record(std::array{hal::command::run(f.put, args, hal::Grid(1))}).value();
+  hal::Buffer out = f.device.buffer(16).value();
+  f.queue.fill(out, 0U).value();
+  for (std::uint32_t round = 1; round <= 4; ++round) {
+    std::array<std::uint32_t, 2> pair{99, 10 * round};
+    std::uint32_t n = round;
+    const std::array<hal::Slice, 4> slots{hal_host(&n, sizeof n), out, {}, hal::host(pair)};
+    REQUIRE(f.queue.execute(recording, slots));
+    n = 4, pair = {77, 77};  // read during the call
+    const auto found = f.read<std::uint32_t, 4>(out);
+    for (std::uint32_t i = 0; i < 4; ++i) { CHECK(found[i] == (i < round ? 10 * round : 0)); }
+  }
+  const std::uint32_t n = 1;
+  const std::array<hal::Slice, 4> device_memory{out, out, {}, out};
+  CHECK(f.queue.execute(recording, device_memory).error().what().find("stands for a scalar of 4 bytes") !=
+        std::string_view::npos);
+  const std::array<hal::Slice, 4> narrow{hal_host(&n, 3), out, {}, hal_host(&n, 4)};
+  CHECK(f.queue.execute(recording, narrow).error().code() == HAL_OUT_OF_RANGE);
+  const std::array<hal::Slice, 4> host_memory{hal_host(&n, 4), hal::slot(0, 0, 16), {}, hal_host(&kEntries, 8)};
+  CHECK(f.queue.execute(recording, host_memory).error().code() == HAL_INVALID_ARGUMENT);
+
+  // Half filled in by an outer recording: the value is read when that is recorded.
+  std::uint32_t four = 4;
+  const std::array<hal::Slice, 4> partly{hal_host(&four, 4), hal::slot(0, 0, 16), {}, hal::slot(1, 0, 8)};
+  hal::Commands outer = f.device.record(std::array{hal::command::execute(recording, partly)}).value();
+  four = 1;
+  const std::array<std::uint32_t, 2> pair{0, 55};
+  const std::array<hal::Slice, 2> slots{out, hal::host(pair)};
+  REQUIRE(f.queue.execute(outer, slots));
+  CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{55, 55, 55, 55});
+
+  // Sizes are known when recorded; a slot outside of recordings is refused.
+  const std::array<hal::Arg, 3> wide{hal::scalar_slot<std::uint64_t>(0), 1U, hal::slot(1, 0, 16)};
+  CHECK(f.device.record(std::array{hal::command::run(f.put, wide, hal::Grid(1))}).error().code() ==
+        HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.run(f.put, {hal::scalar_slot<std::uint32_t>(0), 1U, out}, hal::Grid(1)).error().code() ==
+        HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("program: extents of dynamic dimensions from slices, by hand and by slot") {
+  Fixture f;
+  hal::Buffer x = f.device.buffer(24 * 4).value(), sums = f.device.buffer(24 * 4).value();
+  std::array<float, 24> ones{};
+  ones.fill(1);
+  f.queue.copy(hal::host(ones), x).value();
+  // 'columns' follows from 'rows', which the second tensor's length tells.
+  REQUIRE(f.queue.run(f.sum, {x.slice(0, 96), sums.slice(0, 32)}, hal::Grid(1)));
+  CHECK(f.read<float, 8>(sums) == std::array<float, 8>{3, 3, 3, 3, 3, 3, 3, 3});
+  REQUIRE(f.queue.run(f.sum, {x.slice(0, 80), sums.slice(0, 16), hal::extent(4), hal::extent(5)}, hal::Grid(1)));
+  CHECK(f.read<float, 4>(sums) == std::array<float, 4>{5, 5, 5, 5});
+  CHECK(f.queue.run(f.sum, {x.slice(0, 80), sums.slice(0, 12)}, hal::Grid(1)).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.run(f.sum, {x.slice(0, 80), sums.slice(0, 16), hal::extent(4), hal::extent(4)}, hal::Grid(1))
+            .error()
+            .code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.run(f.sum, {x, sums, hal::extent(4)}, hal::Grid(1)).error().code() == HAL_INVALID_ARGUMENT);
+
+  // One recording, many shapes: lengths to the end of what a replay gives.
+  const std::array<hal::Arg, 2> rest{hal::slot(0, 0, HAL_REST), hal::slot(1, 0, HAL_REST)};
+  hal::Commands shapes = f.device.record(std::array{hal::command::run(f.sum, rest, hal::Grid(1))}).value();
+  for (std::uint64_t rows = 1; rows <= 4; ++rows) {
+    const std::array<hal::Slice, 2> slots{x.slice(0, rows * 6 * 4), sums.slice(0, rows * 4)};
+    REQUIRE(f.queue.execute(shapes, slots));
+    const auto found = f.read<float, 4>(sums);
+    for (std::uint64_t r = 0; r < rows; ++r) { CHECK(found[r] == 6); }
+  }
+  const std::array<hal::Slice, 2> uneven{x.slice(0, 20), sums.slice(0, 8)};
+  CHECK(f.queue.execute(shapes, uneven).error().what().find("no whole number of 'columns'") != std::string_view::npos);
+  // Extents by slot, and a fixed shape that is wrong already when it is recorded.
+  const std::array<hal::Arg, 4> by_slot{x.slice(0, 24), sums.slice(0, 8), hal::scalar_slot<std::int64_t>(0),
+                                        hal::scalar_slot<std::int64_t>(1)};
+  hal::Commands given = f.device.record(std::array{hal::command::run(f.sum, by_slot, hal::Grid(1))}).value();
+  const std::int64_t two = 2, three = 3;
+  const std::array<hal::Slice, 2> good{hal_host(&two, 8), hal_host(&three, 8)},
+      bad{hal_host(&three, 8), hal_host(&two, 8)};
+  REQUIRE(f.queue.execute(given, good));
+  CHECK(f.queue.execute(given, bad).error().code() == HAL_INVALID_ARGUMENT);
+  const std::array<hal::Arg, 2> wrong{hal::slot(0, 0, 20), hal::slot(1, 0, 8)};
+  CHECK(f.device.record(std::array{hal::command::run(f.sum, wrong, hal::Grid(1))}).error().code() ==
+        HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("capture: what is submitted is recorded and does not run") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  f.queue.fill(out, 0U).value();
+  const std::uint64_t before = f.queue.barrier().value().value;
+  REQUIRE(f.queue.begin_capture());
+  CHECK(f.queue.begin_capture().error().what().find("captures already") != std::string_view::npos);
+  const hal::Point first = f.queue.fill(out.slice(0, 4), 5U).value();
+  const hal::Point second = f.queue.copy(out.slice(0, 4), hal::slot(0, 0, 4), {.waits = {first}}).value();
+  REQUIRE(f.queue.run(f.put, {1U, 9U, out.slice(12, 4)}, hal::Grid(1)));
+  CHECK(hal::wait(second, 1s).error().what().find("capture") != std::string_view::npos);
+  hal::Queue other = f.device.queue("other").value();
+  CHECK(other.barrier({.waits = {second}}).error().code() == HAL_INVALID_ARGUMENT);
+  hal::Commands recording = f.queue.end_capture().value();
+  CHECK(f.queue.end_capture().error().code() == HAL_INVALID_ARGUMENT);
+
+  CHECK(f.queue.barrier().value().value == before + 1);  // nothing took a number, nothing ran
+  CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{0, 0, 0, 0});
+  const std::array<hal::Slice, 1> slots{out.slice(8, 4)};
+  REQUIRE(f.queue.execute(recording, slots));
+  CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{5, 0, 5, 9});
+}
+
+TEST_CASE("capture: what cannot be captured is refused at its verb and spoils the capture") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Pool pool = f.device.pool().value();
+  const hal::Point outside = f.queue.barrier().value();
+  const auto spoilt = [&](auto verb) {
+    REQUIRE(f.queue.begin_capture());
+    REQUIRE(f.queue.fill(out, 1U));
+    const auto refused = verb();
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().code() == HAL_INVALID_ARGUMENT);
+    const hal::Error end = f.queue.end_capture().error();
+    CHECK(std::string(end.text()).find("spoilt") != std::string::npos);
+  };
+  spoilt([&] { return f.queue.fill(out, 2U, {.waits = {gate.at(1)}}); });
+  spoilt([&] { return f.queue.fill(out, 2U, {.waits = {outside}}); });
+  spoilt([&] { return f.queue.fill(out, 2U, {.signals = {gate.at(1)}}); });
+  spoilt([&] { return f.queue.call([]() -> hal::Result<void> { return {}; }); });
+  spoilt([&] { return f.queue.free(out); });
+  REQUIRE(f.queue.begin_capture());
+  CHECK(f.queue.alloc(pool, 64).error().code() == HAL_INVALID_ARGUMENT);
+  REQUIRE(f.queue.end_capture());
+  CHECK(f.read<std::uint32_t, 1>(out).size() == 1);  // the queue lives
+}
+
+TEST_CASE("recording: several threads replay one recording at once") {
+  Fixture f;
+  constexpr std::uint32_t kThreads = 4, kRounds = 200;
+  const std::array<hal::Arg, 3> args{1U, hal::scalar_slot<std::uint32_t>(0), hal::slot(1, 0, 4)};
+  const std::array commands{hal::command::run(f.put, args, hal::Grid(1)), hal::command::barrier(),
+                            hal::command::copy(hal::slot(1, 0, 4), hal::slot(1, 4, 4))};
+  const hal::Commands recording = f.device.record(commands).value();
+  std::array<hal::Buffer, kThreads> outs;
+  for (hal::Buffer& out : outs) { out = f.device.buffer(8 * kRounds).value(); }
+  std::atomic<std::uint32_t> wrong{0};
+  {
+    std::vector<std::jthread> threads;
+    for (std::uint32_t t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        hal::Queue mine = t % 2 == 0 ? f.queue : f.device.queue("own").value();
+        hal::Point last{};
+        for (std::uint32_t i = 0; i < kRounds; ++i) {
+          const std::uint32_t value = t * 1000 + i;
+          const std::array<hal::Slice, 2> slots{hal_host(&value, 4), outs[t].slice(8 * i, 8)};
+          auto done = mine.execute(recording, slots);
+          if (!done) {
+            ++wrong;
+          } else {
+            last = *done;
+          }
+        }
+        if (!hal::wait(last, 20s)) { ++wrong; }
+        const auto* found = reinterpret_cast<const std::uint32_t*>(outs[t].host().data());
+        for (std::uint32_t i = 0; i < 2 * kRounds; ++i) { wrong += found[i] != t * 1000 + i / 2; }
+      });
+    }
+  }
+  CHECK(wrong == 0);
+}
