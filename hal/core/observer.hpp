@@ -49,7 +49,13 @@ class Observer {
   virtual void refused(Queue&, std::span<const hal_command>, const hal_error*) {}
   // The core took it: commands `number` - commands.size() + 1 to `number`, as the driver will get them, in queue order
   // and under the queue's lock. Waits are in `sync`; signals follow with promised().
-  virtual void accepted(Timeline& /*lane*/, std::uint64_t /*number*/, std::span<const hal_command>, const hal_sync&) {}
+  // `staged`: host memory in it is the core's own.
+  virtual void accepted(Timeline& /*lane*/, std::uint64_t /*number*/, std::span<const hal_command>, const hal_sync&,
+                        bool /*staged*/) {}
+  // The submission is over, whatever came of it, and no lock is held: the place to tell the user something.
+  virtual void submitted() {}
+  // A buffer was allocated in queue order, or given back to its pool, by command `number`.
+  virtual void claimed(Timeline& /*lane*/, std::uint64_t /*number*/, const hal_buffer&, bool /*freed*/) {}
   // Once `lane` has completed `number`, the signals are given. Before anybody can see them.
   virtual void promised(Timeline& /*lane*/, std::uint64_t /*number*/, std::span<const hal_point> /*signals*/) {}
   // The user's function of command `number` begins, and has returned, on this thread.

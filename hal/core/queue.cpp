@@ -77,6 +77,7 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
   }
   timeline->attach(lane);
   Ref<Queue> made(Storage::make<Queue>(device.instance().allocator(), device, std::move(timeline)));
+  made->staging_ = use == Use::core;
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->timeline().object, {.label = made->label().c_str(), .device = &device, .internal = true});
     announce(*observer, made->object,
@@ -204,6 +205,7 @@ Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const
   HAL_CHECK(check(observer->submitting(*this, commands, sync)));
   Result<std::uint64_t> number = submit_unseen(commands, sync);
   if (!number) { observer->refused(*this, commands, number.error().get()); }
+  observer->submitted();
   return number;
 }
 
@@ -246,7 +248,7 @@ std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vec
   const std::uint64_t last = first + commands.size() - 1;
   timeline_->assigned.store(last, std::memory_order_release);
   recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown, sync.where);
-  if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync); }
+  if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync, staging_); }
   const std::uint32_t taken = straight ? hand_over(first, commands) : 0;
   if (taken < commands.size()) { hold_rest(first, taken, commands, sync, waits); }
   return last;
@@ -497,6 +499,9 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
       order.wait_count = static_cast<std::uint32_t>(waits.size());
     }
     HAL_TRY(const std::uint64_t value, self.submit({}, order));
+    if (Observer* observer = self.device().instance().observer()) {
+      observer->claimed(self.timeline(), value, *buffer, false);
+    }
     *out_buffer = buffer.take();
     if (out != nullptr) { *out = {&self.timeline(), value}; }
     return {};

@@ -104,6 +104,7 @@ class Queue : public hal_queue {
   std::deque<std::shared_ptr<Pending>> pending_;
   std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
   std::atomic<bool> advance_posted_{false};
+  bool staging_ = false;  // host memory of what is placed now is the core's own
   FlightRecorder recorder_;
   // Of a capture. The flag is read without the lock, so that a submission outside of captures pays one branch.
   std::atomic<bool> capturing_{false};

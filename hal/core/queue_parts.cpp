@@ -124,6 +124,7 @@ Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands,
         barrier.label = command.label;
         last = place({&barrier, 1}, waits, is_straight(waits), command, part);
         Buffer& buffer = *cast(command.as.free.buffer);
+        if (Observer* observer = device_->instance().observer()) { observer->claimed(*timeline_, last, buffer, true); }
         try {
           buffer.pool->put_after(*buffer.block, timeline_, last);
         } catch (const std::bad_alloc&) {  // the memory comes back with its owner's hal_release() instead
@@ -161,7 +162,7 @@ std::uint64_t Queue::place_call(const hal_command& command, const std::vector<ha
   timeline_->assigned.store(number, std::memory_order_release);
   recorder_.note(number, 1, command, sync.where);
   if (Observer* observer = device_->instance().observer()) {
-    observer->accepted(*timeline_, number, {&command, 1}, sync);
+    observer->accepted(*timeline_, number, {&command, 1}, sync, false);
   }
   hold_back(std::move(pending), waits);
   return number;
@@ -184,7 +185,9 @@ std::uint64_t Queue::place_crossing(const hal_command& command, const std::share
   const auto own = [&](const hal_command& what) {
     const hal_sync order{waits.data(), sync.signals, static_cast<std::uint32_t>(waits.size()), sync.signal_count,
                          sync.where};
+    staging_ = true;
     const std::uint64_t number = place({&what, 1}, waits, is_straight(waits), what, order);
+    staging_ = false;
     keep(*timeline_, number);
     waits = {{timeline_.get(), number}};
   };

@@ -29,9 +29,15 @@ class Fanout final : public Observer {
   void refused(Queue& queue, std::span<const hal_command> commands, const hal_error* error) override {
     each([&](Observer& one) { one.refused(queue, commands, error); });
   }
-  void accepted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands,
-                const hal_sync& sync) override {
-    each([&](Observer& one) { one.accepted(lane, number, commands, sync); });
+  void accepted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+                bool staged) override {
+    each([&](Observer& one) { one.accepted(lane, number, commands, sync, staged); });
+  }
+  void submitted() override {
+    each([](Observer& one) { one.submitted(); });
+  }
+  void claimed(Timeline& lane, std::uint64_t number, const hal_buffer& buffer, bool freed) override {
+    each([&](Observer& one) { one.claimed(lane, number, buffer, freed); });
   }
   void promised(Timeline& lane, std::uint64_t number, std::span<const hal_point> signals) override {
     each([&](Observer& one) { one.promised(lane, number, signals); });
@@ -91,6 +97,7 @@ constexpr std::array kKnown{
     Known{"mask", "mask=FEATURE+FEATURE+... hides what a device can do", layers::make_mask, nullptr},
     Known{"oom", "oom=N, oom=each:N or oom=random:SEED:N fails allocations", layers::make_oom, nullptr},
     Known{"trace", "trace=FILE writes a Perfetto trace", nullptr, layers::make_trace},
+    Known{"validation", "validation or validation=fatal reports misuse", nullptr, layers::make_validation},
 };
 
 std::string usages() {

@@ -68,8 +68,8 @@ class FileTracer final : public Observer {
   explicit FileTracer(std::string path) : path_(std::move(path)) {}
   ~FileTracer() override { write(); }
 
-  void accepted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands,
-                const hal_sync& sync) override {
+  void accepted(Timeline& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+                bool) override {
     Event event;
     const hal_command& first = commands.front();
     event.name = first.label != nullptr ? fmt::format("{} {}", op_name(first.op), first.label) : op_name(first.op);

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who touched which bytes of one piece of memory, as far back as it can still matter.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "hal/hal.h"
+#include "layers/validation/order.hpp"
+
+namespace hal::layers {
+
+struct Access {
+  std::uint64_t begin = 0, end = 0;  // bytes; of loose host memory addresses
+  std::uint64_t epoch = 0, number = 0;
+  std::uint32_t lane = 0, line = 0;
+  const char* file = nullptr;
+  const char* range = "";  // of the application
+  std::uint32_t op = 0;    // hal_op
+  bool write = false;
+  std::array<char, 23> label{};  // copied: a label need not outlive the work
+
+  void name(const char* text) {
+    if (text != nullptr) { std::strncpy(label.data(), text, label.size() - 1); }
+  }
+  bool covers(const Access& other) const { return begin <= other.begin && end >= other.end; }
+  bool overlaps(const Access& other) const { return begin < other.end && other.begin < end; }
+};
+
+class History {
+ public:
+  // Adds an access of a lane whose clock is `clock`. Calls `found` with each earlier access that overlaps it, writes or
+  // is written over, and that no point orders before it.
+  template <class Found>
+  void add(const Access& access, const VectorClock& clock, const VectorClock& host, Found found) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const Access& entry = entries_[i];
+      const bool seen = entry.epoch <= at(host, entry.lane);
+      const bool before = seen || entry.lane == access.lane || entry.epoch <= at(clock, entry.lane);
+      if (!before && (entry.write || access.write) && entry.overlaps(access)) { found(entry); }
+      // What the host has seen orders nothing new; what comes after this one on any lane comes after what it covers.
+      const bool superseded = before && access.covers(entry) && (access.write || !entry.write);
+      if (!seen && !superseded) { entries_[kept++] = entry; }
+    }
+    entries_.resize(kept);
+    if (entries_.size() >= kMostEntries) { entries_.erase(entries_.begin()); }
+    entries_.push_back(access);
+  }
+
+ private:
+  static constexpr std::size_t kMostEntries = 48;  // beyond it the oldest is forgotten: hides, never invents
+  std::vector<Access> entries_;
+};
+
+}  // namespace hal::layers

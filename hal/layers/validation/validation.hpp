@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layer `validation`: mistakes that a device may or may not punish, reported where they were made.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/layer.hpp"
+#include "layers/validation/history.hpp"
+#include "layers/validation/order.hpp"
+
+namespace hal::layers {
+
+// Held for tens of nanoseconds, on every call: cheaper than a mutex, and a holder that lost its processor is let run.
+class ShortLock {
+ public:
+  void lock() {
+    while (taken_.exchange(true, std::memory_order_acquire)) { wait(); }
+  }
+  bool try_lock() { return !taken_.exchange(true, std::memory_order_acquire); }
+  void unlock() { taken_.store(false, std::memory_order_release); }
+
+ private:
+  static void wait();
+  std::atomic<bool> taken_{false};
+};
+
+class Validation final : public core::Observer {
+ public:
+  Validation(core::Instance& instance, bool fatal);
+  ~Validation() override;
+
+  void made(const hal_object& object, const core::Made& how) override;
+  void labelled(const hal_object& object, const char* label) override;
+  void gone(const hal_object& object) override;
+  hal_error* submitting(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) override;
+  void refused(core::Queue& queue, std::span<const hal_command> commands, const hal_error* error) override;
+  void accepted(core::Timeline& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+                bool staged) override;
+  void submitted() override { tell(); }
+  void promised(core::Timeline& lane, std::uint64_t number, std::span<const hal_point> signals) override;
+  void claimed(core::Timeline& lane, std::uint64_t number, const hal_buffer& buffer, bool freed) override;
+  void calling(core::Timeline& lane, std::uint64_t number) override;
+  void called(core::Timeline& lane, std::uint64_t number) override;
+  void signalled(core::Timeline& timeline, std::uint64_t value) override;
+  void observed(core::Timeline& timeline, std::uint64_t value) override;
+  hal_error* waiting(std::span<const hal_point> points, hal_wait_mode mode) override;
+  void abandoned(core::Timeline& timeline) override;
+  std::uint64_t findings() const override { return findings_.load(std::memory_order_relaxed); }
+
+  // What was never released, one line each.
+  std::vector<std::string> leaks();
+
+ private:
+  struct Object {
+    core::Kind kind{};
+    bool internal = false;
+    std::uint64_t bytes = 0;
+    std::uintptr_t host = 0;  // of a buffer the host reaches
+    std::string label, device, where;
+    std::unique_ptr<History> history;       // buffers
+    std::unique_ptr<SignalClocks> signals;  // plain timelines
+  };
+  // One thing a lane does, kept until it is known what happened before it.
+  struct Step {
+    enum class Kind { work, call, receive, signal } kind = Kind::work;
+    std::uint64_t first = 0, last = 0;  // epochs
+    std::vector<hal_point> waits;
+    std::vector<std::pair<const void*, Access>> accesses;  // what is touched, and how
+    std::vector<hal_point> signals;
+    bool returned = false;
+    VectorClock host;  // when a call returned
+  };
+  struct Lane {
+    std::uint32_t id = 0;
+    core::Timeline* timeline = nullptr;    // NULL once it has gone
+    std::uint64_t base = 0, accepted = 0;  // epochs
+    bool internal = false;
+    std::string label, device;
+    LaneClock clock;
+    std::deque<Step> steps;
+  };
+  struct Cached {
+    const void* key = nullptr;
+    void* value = nullptr;
+  };
+
+  static constexpr std::size_t kMostSteps = 4096, kMostDead = 4096, kCache = 256;
+  static std::size_t slot(const void* key) { return reinterpret_cast<std::uintptr_t>(key) / 64 % kCache; }
+
+  Object* find(const void* key);
+  Lane* lane_of(const core::Timeline& timeline);
+  Lane& new_lane();
+  void take_step(Lane& lane, Step&& step);
+  bool ready(Lane& lane, const Step& step, VectorClock& before);
+  bool clock_of(const hal_point& point, VectorClock& out);
+  void perform(Lane& lane, Step& step, const VectorClock& before);
+  void advance();
+  void collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync, bool staged,
+               std::vector<std::pair<const void*, Access>>& out);
+  void touch(Access access, const hal_slice& slice, bool write, bool staged,
+             std::vector<std::pair<const void*, Access>>& out);
+  void check(const Lane& lane, const void* key, const Access& access);
+  void check_outputs(const Lane& lane, const hal_command& command, const hal_sync& sync);
+  std::string describe(const Access& access) const;
+  std::string describe(const Object& object) const;
+  // Why a handle must not be used; empty if nothing is known against it.
+  std::string against(const void* object, core::Kind kind, const char* what);
+  std::string against(const hal_command& command);
+  void report(std::string key, std::string text);  // with the lock held
+  void tell();                                     // without
+
+  core::Instance& instance_;
+  const bool fatal_;
+  std::atomic<std::uint64_t> findings_{0};
+  std::atomic<bool> untold_{false};
+
+  ShortLock lock_;  // of everything below
+  std::unordered_map<const void*, Object> objects_;
+  std::array<Cached, kCache> object_cache_{}, lane_cache_{};
+  std::unordered_map<const void*, Object> dead_;
+  std::deque<const void*> dead_order_;
+  std::map<std::uintptr_t, const void*> host_visible_;  // start of a buffer -> buffer
+  std::unordered_map<std::uintptr_t, History> loose_;   // host memory by region
+  std::unordered_map<const void*, std::uint32_t> lane_ids_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::size_t waiting_lanes_ = 0;
+  VectorClock host_;
+  std::set<std::string> reported_;
+  std::vector<std::string> texts_;  // found, not yet told
+};
+
+}  // namespace hal::layers

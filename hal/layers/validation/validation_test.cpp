@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// A misuse of each class is found, with both places; the right way beside it is silent.
+#include <halyard_catch.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hal/graph.hpp"
+#include "hal/hal.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Bench {
+  std::vector<std::string> lines;
+  hal::Instance instance;
+  hal::Device device;
+
+  Bench() {
+    hal_instance_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.drivers = "host";
+    desc.layers = "validation";
+    desc.log_user = this;
+    desc.log = [](void* user, hal_log_level, const char* origin, const char* text) {
+      if (std::string_view(origin) == "validation") { static_cast<Bench*>(user)->lines.emplace_back(text); }
+    };
+    instance = hal::Instance::create(desc).value();
+    device = instance.open("host:0").value();
+  }
+  // How many findings came since the last look; the text of the last one.
+  std::uint64_t news() {
+    const std::uint64_t now = instance.findings(), before = std::exchange(seen_, now);
+    return now - before;
+  }
+  std::string last() const { return lines.empty() ? "" : lines.back(); }
+
+ private:
+  std::uint64_t seen_ = 0;
+};
+
+bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+// A host call that waits until it is let go.
+struct Gate {
+  hal::Timeline open;
+  static hal_error* wait(void* user, const hal_error*) {
+    return hal_wait(&static_cast<Gate*>(user)->point, 1, HAL_WAIT_ALL, 10'000'000'000U, nullptr);
+  }
+  hal_point point{};
+  hal_command command() {
+    hal_command call{};
+    call.op = HAL_OP_CALL;
+    call.as.call.function = wait;
+    call.as.call.user = this;
+    return call;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("validation: two queues write one buffer without a point: both sites, labels and ranges are told") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("first").value(), b = bench.device.queue("second").value();
+  hal::Buffer weights = bench.device.buffer(256).value();
+  weights.label("weights");
+  CHECK(a.fill(weights.slice(0, 128), std::uint8_t{1}));
+  CHECK(b.fill(weights.slice(128, 128), std::uint8_t{2}));
+  CHECK(bench.news() == 0);  // other bytes
+  const hal::Range range(bench.instance, "epoch 3");
+  const int line = __LINE__ + 1;
+  CHECK(b.fill(weights.slice(64, 64), std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+  const std::string text = bench.last();
+  for (const char* part : {"missing wait", "'weights'", "'first'", "'second'", "bytes 0 to 128", "bytes 64 to 128",
+                           "validation_test.cpp", "epoch 3", "buffer 'weights' of 256 bytes on host:0 made at"}) {
+    INFO(part << " in " << text);
+    CHECK(has(text, part));
+  }
+  CHECK(has(text, ":" + std::to_string(line)));
+}
+
+TEST_CASE("validation: a wait for the point, a signal, the host's own wait and queue order each order two accesses") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value(),
+             c = bench.device.queue("c").value();
+  hal::Buffer buffer = bench.device.buffer(64).value();
+  const hal::Point one = a.fill(buffer, std::uint8_t{1}).value();
+  const hal::Point two = b.fill(buffer, std::uint8_t{2}, {.waits = {one}}).value();
+  // Through a timeline, and not directly.
+  hal::Timeline timeline = bench.instance.timeline(0, "t").value();
+  CHECK(b.barrier({.signals = {timeline.at(5)}}));
+  const hal::Point three = c.fill(buffer, std::uint8_t{3}, {.waits = {timeline.at(4)}}).value();
+  CHECK(hal::wait(three, 5s));
+  CHECK(a.fill(buffer, std::uint8_t{4}));  // the host has seen `three`, and with it all before
+  CHECK(a.fill(buffer, std::uint8_t{5}));
+  CHECK(bench.news() == 0);
+  (void)two;
+}
+
+TEST_CASE("validation: order may be given later: a wait before its signal, and a host call that opens a gate") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Buffer buffer = bench.device.buffer(64).value();
+  hal::Timeline timeline = bench.instance.timeline(0, "t").value();
+  const hal::Point late = b.fill(buffer, std::uint8_t{2}, {.waits = {timeline.at(1)}}).value();
+  CHECK(a.fill(buffer, std::uint8_t{1}, {.signals = {timeline.at(1)}}));
+  CHECK(hal::wait(late, 5s));
+  CHECK(bench.news() == 0);
+
+  Gate gate{bench.instance.timeline(0, "gate").value(), {}};
+  gate.point = gate.open.at(1);
+  const hal_command call = gate.command();
+  REQUIRE(hal_queue_submit(a.get(), &call, 1, nullptr, nullptr) == nullptr);
+  const hal::Point after = a.fill(buffer, std::uint8_t{3}).value();  // behind the gate
+  const hal::Point other = b.fill(buffer, std::uint8_t{4}).value();
+  CHECK(hal::wait(other, 5s));
+  CHECK(gate.open.signal(1));  // the host opens it after it saw `other`
+  CHECK(hal::wait(after, 5s));
+  CHECK(bench.news() == 0);
+
+  // The same without the host's look in between.
+  Gate second{bench.instance.timeline(0, "gate").value(), {}};
+  second.point = second.open.at(1);
+  const hal_command again = second.command();
+  REQUIRE(hal_queue_submit(a.get(), &again, 1, nullptr, nullptr) == nullptr);
+  const hal::Point behind = a.fill(buffer, std::uint8_t{3}).value();
+  const hal::Point beside = b.fill(buffer, std::uint8_t{4}).value();
+  CHECK(second.open.signal(1));
+  CHECK(hal::wait(behind, 5s));
+  CHECK(hal::wait(beside, 5s));
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: a signal orders what came before it and nothing that came after") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Buffer early = bench.device.buffer(64).value(), late = bench.device.buffer(64).value();
+  hal::Timeline timeline = bench.instance.timeline(0, "t").value();
+  CHECK(a.fill(early, std::uint8_t{1}, {.signals = {timeline.at(1)}}));
+  CHECK(a.fill(late, std::uint8_t{1}));
+  CHECK(b.fill(early, std::uint8_t{2}, {.waits = {timeline.at(1)}}));
+  CHECK(bench.news() == 0);
+  CHECK(b.fill(late, std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: reads may overlap, a write beside them may not; host memory counts too") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Buffer from = bench.device.buffer(64).value(), to = bench.device.buffer(64).value();
+  std::vector<unsigned char> one(64), two(64);
+  CHECK(a.copy(from, hal::host(one)));
+  CHECK(b.copy(from, hal::host(two)));
+  CHECK(bench.news() == 0);
+  CHECK(b.copy(to, hal::host(one)));  // a writes there as well
+  CHECK(bench.news() == 1);
+  CHECK(has(bench.last(), "host memory"));
+  CHECK(a.fill(from, std::uint8_t{1}));  // b reads it
+  CHECK(bench.news() == 1);
+  // A buffer reached through its host address is the same memory.
+  hal::Buffer seen = bench.device.buffer(64).value();
+  CHECK(a.fill(seen, std::uint8_t{1}));
+  CHECK(b.copy(to, hal::host(seen.host())));
+  CHECK(bench.news() == 1);
+  CHECK(hal::wait(a.barrier().value(), 5s));  // the vectors are still in use
+  CHECK(hal::wait(b.barrier().value(), 5s));
+}
+
+TEST_CASE("validation: a released buffer is refused by name and not touched") {
+  Bench bench;
+  hal::Queue queue = bench.device.queue("q").value();
+  hal::Buffer buffer = bench.device.buffer(64).value();
+  buffer.label("gone");
+  const hal_slice stale = buffer.all();
+  buffer = {};
+  hal_command fill{};
+  fill.op = HAL_OP_FILL;
+  fill.as.fill = {stale, 1, 1};
+  const hal::Result<void> refused = hal::check(hal_queue_submit(queue.get(), &fill, 1, nullptr, nullptr));
+  REQUIRE(!refused);
+  CHECK(refused.error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(has(refused.error().what(), "use after release"));
+  CHECK(has(refused.error().what(), "'gone'"));
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: giving a buffer back while another queue uses it") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Pool pool = bench.device.pool().value();
+  const auto allocate = [&](hal::Point& ready) {
+    hal_buffer* out = nullptr;
+    REQUIRE(hal_queue_alloc(a.get(), pool.get(), 64, nullptr, &out, &ready) == nullptr);
+    return hal::Buffer(out);
+  };
+  const auto give_back = [&](const hal::Buffer& buffer, std::initializer_list<hal::Point> waits) {
+    hal_command free{};
+    free.op = HAL_OP_FREE;
+    free.as.free.buffer = buffer.get();
+    const hal_sync sync{waits.begin(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, nullptr};
+    CHECK(hal_queue_submit(a.get(), &free, 1, &sync, nullptr) == nullptr);
+  };
+  hal::Point ready{};
+  const hal::Buffer right = allocate(ready);
+  const hal::Point used = b.fill(right, std::uint8_t{1}, {.waits = {ready}}).value();
+  give_back(right, {used});
+  CHECK(bench.news() == 0);
+  const hal::Buffer wrong = allocate(ready);
+  CHECK(b.fill(wrong, std::uint8_t{1}, {.waits = {ready}}));
+  give_back(wrong, {});
+  CHECK(bench.news() == 1);
+  CHECK(has(bench.last(), "gives back"));
+  const hal::Buffer early = allocate(ready);
+  CHECK(b.fill(early, std::uint8_t{1}));  // without the allocation's point
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: objects of another instance are named as such") {
+  Bench bench, other;
+  hal::Queue queue = bench.device.queue("q").value();
+  hal::Timeline foreign = other.instance.timeline(0, "theirs").value();
+  const auto refused = queue.barrier({.waits = {foreign.at(1)}});
+  REQUIRE(!refused);
+  CHECK(has(refused.error().what(), "wrong instance"));
+  CHECK(has(refused.error().what(), "'theirs'"));
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: waiting in a host call for what comes behind it is refused instead of hanging") {
+  Bench bench;
+  hal::Queue queue = bench.device.queue("q").value();
+  struct Call {
+    hal_point own;
+    std::string text;
+    static hal_error* run(void* user, const hal_error*) {
+      auto& self = *static_cast<Call*>(user);
+      const hal::Result<void> waited = hal::check(hal_wait(&self.own, 1, HAL_WAIT_ALL, 60'000'000'000U, nullptr));
+      self.text = waited ? "waited" : std::string(waited.error().what());
+      return nullptr;
+    }
+  } call{{hal_queue_timeline(queue.get()), 2}, ""};
+  hal_command command{};
+  command.op = HAL_OP_CALL;
+  command.as.call = {Call::run, &call};
+  hal_point end{};
+  REQUIRE(hal_queue_submit(queue.get(), &command, 1, nullptr, &end) == nullptr);
+  CHECK(hal::wait(end, 5s));
+  CHECK(has(call.text, "waiting from inside a host call"));
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: ends with a clean program are silent, many queues and long runs too") {
+  Bench bench;
+  hal::Buffer buffer = bench.device.buffer(1 << 16).value();
+  hal::Timeline timeline = bench.instance.timeline(0, "t").value();
+  std::uint64_t value = 0;
+  for (int round = 0; round < 40; ++round) {
+    std::vector<hal::Queue> queues;
+    for (int i = 0; i < 4; ++i) { queues.push_back(bench.device.queue("q" + std::to_string(i)).value()); }
+    for (int i = 0; i < 100; ++i) {
+      hal::Queue& queue = queues[static_cast<std::size_t>(i * 7 % 4)];
+      ++value;
+      CHECK(queue.fill(buffer, std::uint8_t{1}, {.waits = {timeline.at(value - 1)}, .signals = {timeline.at(value)}}));
+    }
+    CHECK(timeline.wait(value, 10s));
+  }
+  CHECK(bench.news() == 0);
+}
