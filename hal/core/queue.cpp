@@ -248,7 +248,9 @@ std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vec
   const std::uint64_t last = first + commands.size() - 1;
   timeline_->assigned.store(last, std::memory_order_release);
   recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown, sync.where);
-  if (Observer* observer = device_->instance().observer()) { observer->accepted(*timeline_, last, commands, sync, staging_); }
+  if (Observer* observer = device_->instance().observer()) {
+    observer->accepted(*timeline_, last, commands, sync, staging_);
+  }
   const std::uint32_t taken = straight ? hand_over(first, commands) : 0;
   if (taken < commands.size()) { hold_rest(first, taken, commands, sync, waits); }
   return last;
