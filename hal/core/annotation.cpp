@@ -90,7 +90,7 @@ extern "C" hal_error* hal_object_set_label(void* object, const char* label) {
   return guarded("hal_object_set_label", {object, label}, [&]() -> hal::Result<void> {
     const auto& head = *static_cast<const hal_object*>(object);
     const auto first = static_cast<std::uint32_t>(Kind::error);
-    if (head.kind <= first || head.kind > static_cast<std::uint32_t>(Kind::peer)) {
+    if (head.kind <= first || head.kind > static_cast<std::uint32_t>(Kind::physical)) {
       return hal::Error(
           HAL_INVALID_ARGUMENT,
           fmt::format("hal_object_set_label(): {}; give a handle of hal.h that is still owned",

@@ -64,8 +64,6 @@ Instance::~Instance() {
     if (drivers_.back()->self != nullptr) { drivers_.back()->ops.destroy(drivers_.back()->self); }
     drivers_.pop_back();
   }
-  layers_ = {};
-  log_.finish();
 }
 
 void Instance::dispose(hal_object* object) {

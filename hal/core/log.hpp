@@ -22,6 +22,10 @@ class Log {
   // `levels` is what HALYARD_LOG holds: "debug", or "core=debug,cuda=info,warning"; NULL is "warning".
   Log(const char* levels, hal_log_function sink, void* user);
 
+  ~Log() { finish(); }
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
   // What `levels` holds that is no level: one sentence, empty if all is fine.
   const std::string& problem() const { return problem_; }
   // Tells what was only counted. Before the last user of the sink goes.

@@ -73,6 +73,11 @@ class Observer {
   virtual void abandoned(Timeline&) {}
   virtual void ranged(const char* /*label, NULL at the end*/) {}
 
+  // A lane was seen to have completed `number`: on the driver's thread, sometimes late and not always in order. Only if
+  // wants_completions() says so, because drivers then wake the core at each publish.
+  virtual void completed(Timeline& /*lane*/, std::uint64_t /*number*/) {}
+  virtual bool wants_completions() const { return false; }
+
   // How many findings it has reported.
   virtual std::uint64_t findings() const { return 0; }
 };

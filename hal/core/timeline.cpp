@@ -34,6 +34,9 @@ Ref<Timeline> Timeline::of_lane(Device& device, const char* label) {
 
 void Timeline::attach(hal_lane* lane) {
   lane_ = lane;
+  const Observer* observer = instance_.observer();
+  tells_ = observer != nullptr && observer->wants_completions();
+  if (tells_) { settle(); }
   instance_.add_lane(Ref<Timeline>::share(this));
 }
 
@@ -286,17 +289,23 @@ void Timeline::take_reached(std::vector<Reached>& out) {
 
 void Timeline::settle() {
   std::vector<Reached> ready;
+  std::uint64_t done = 0;
   {
     const std::lock_guard lock(mutex_);
     take_reached(ready);
     while (is_lane_) {
       // Arm, then look again: either this load sees the publish, or the publish sees the armed word (hal_lane_publish).
-      const std::uint64_t next = waiters_.empty() ? UINT64_MAX : waiters_.begin()->first;
+      std::uint64_t next = waiters_.empty() ? UINT64_MAX : waiters_.begin()->first;
+      if (tells_) {
+        done = hal_lane_completed(lane_);
+        next = std::min(next, done + 1);
+      }
       __atomic_store_n(&lane_->wake_at, next, __ATOMIC_SEQ_CST);
       if (__atomic_load_n(&lane_->completed, __ATOMIC_SEQ_CST) < next) { break; }
       take_reached(ready);
     }
   }
+  if (done != 0) { instance_.observer()->completed(*this, done); }
   for (Reached& then : ready) { then(nullptr); }
 }
 

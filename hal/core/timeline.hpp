@@ -91,6 +91,9 @@ class Timeline : public hal_timeline {
   std::atomic<std::uint64_t> assigned{0};
   std::atomic<std::uint64_t> handed{0};
 
+  // Where the layer trace shows this timeline; 0 without it.
+  std::uint32_t row = 0;
+
   // The queue that submits here, for explanations; NULL once it is gone. Guarded by owner_mutex.
   std::mutex owner_mutex;
   Queue* owner = nullptr;
@@ -126,6 +129,7 @@ class Timeline : public hal_timeline {
   const std::string label_;
   const bool is_lane_;
   hal_lane* lane_ = nullptr;
+  bool tells_ = false;  // an observer hears of completions
   std::atomic<std::uint64_t> value_{0};
   std::atomic<bool> has_promises_{false};
   std::atomic<bool> failed_{false};

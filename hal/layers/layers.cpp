@@ -63,6 +63,13 @@ class Fanout final : public Observer {
   void ranged(const char* label) override {
     each([&](Observer& one) { one.ranged(label); });
   }
+  void completed(Timeline& lane, std::uint64_t number) override {
+    each([&](Observer& one) { one.completed(lane, number); });
+  }
+  bool wants_completions() const override {
+    return std::any_of(observers_.begin(), observers_.end(),
+                       [](const Observer* one) { return one->wants_completions(); });
+  }
   std::uint64_t findings() const override {
     std::uint64_t sum = 0;
     for (const Observer* one : observers_) { sum += one->findings(); }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a layer adds to a call: nanoseconds a submission on the null device, the median of rounds in turns.
+//   layers_bench [rounds]
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <vector>
+
+#include "hal/hal.hpp"
+
+namespace {
+
+constexpr int kCalls = 5000;  // in one round, few enough that a trace keeps them all
+
+struct Setup {
+  const char* layers;
+  hal::Instance instance;
+  hal::Device device;
+  hal::Queue queue;
+  hal::Buffer from, to;
+  std::vector<double> barrier, copy;
+};
+
+template <class Submit>
+double ns_a_call(hal::Queue& queue, Submit submit) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kCalls; ++i) { submit(); }
+  const std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - start;
+  if (!hal::wait(queue.barrier().value(), std::chrono::seconds(10))) { std::abort(); }
+  return spent.count() / kCalls;
+}
+
+double median(std::vector<double> all) {
+  std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2), all.end());
+  return all[all.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
+  std::array<Setup, 3> setups{Setup{"", {}, {}, {}, {}, {}, {}, {}}, Setup{"validation", {}, {}, {}, {}, {}, {}, {}},
+                              Setup{"trace=/dev/null", {}, {}, {}, {}, {}, {}, {}}};
+  for (Setup& setup : setups) {
+    hal_instance_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.drivers = "null";
+    desc.layers = setup.layers;
+    setup.instance = hal::Instance::create(desc).value();
+    setup.device = setup.instance.open("null:0").value();
+    setup.queue = setup.device.queue("q").value();
+    setup.from = setup.device.buffer(4096).value();
+    setup.to = setup.device.buffer(4096).value();
+  }
+  for (int round = 0; round < rounds; ++round) {
+    for (Setup& setup : setups) {
+      hal_queue* queue = setup.queue.get();
+      hal_command barrier{}, copy{};
+      barrier.op = HAL_OP_BARRIER;
+      copy.op = HAL_OP_COPY;
+      copy.as.copy = {setup.to.all(), setup.from.all()};
+      const auto submit = [queue](const hal_command& command) {
+        if (hal_queue_submit(queue, &command, 1, nullptr, nullptr) != nullptr) { std::abort(); }
+      };
+      setup.barrier.push_back(ns_a_call(setup.queue, [&] { submit(barrier); }));
+      setup.copy.push_back(ns_a_call(setup.queue, [&] { submit(copy); }));
+    }
+  }
+  for (const Setup& setup : setups) {
+    fmt::print("{:16} barrier {:6.1f} ns   copy {:6.1f} ns\n", *setup.layers != '\0' ? setup.layers : "no layer",
+               median(setup.barrier), median(setup.copy));
+  }
+}

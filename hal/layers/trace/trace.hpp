@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layer `trace`: what queues did and when, as a Chrome JSON file that Perfetto opens.
+#pragma once
+
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/layer.hpp"
+#include "layers/trace/events.hpp"
+
+namespace hal::layers::trace {
+
+class Trace final : public core::Observer {
+ public:
+  Trace(std::string path, core::Instance& instance);
+  ~Trace() override;  // writes the file
+
+  bool wants_completions() const override { return true; }
+  void made(const hal_object& object, const core::Made& how) override;
+  void labelled(const hal_object& object, const char* label) override;
+  void gone(const hal_object& object) override;
+  void accepted(core::Timeline& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+                bool staged) override;
+  void promised(core::Timeline& lane, std::uint64_t number, std::span<const hal_point> signals) override;
+  void completed(core::Timeline& lane, std::uint64_t number) override;
+  void signalled(core::Timeline& timeline, std::uint64_t value) override;
+  void ranged(const char* label) override;
+
+  struct Row {
+    std::string label, device;
+    bool is_lane = false, emulated = false;
+  };
+
+ private:
+  static constexpr std::size_t kMostChunks = 32;  // 64 MiB, a million events
+
+  Event* take();  // a place for one event of this thread; NULL if it is dropped
+  Event* take_slowly();
+  void add_memory(const std::string& device, std::int64_t bytes);
+
+  const std::string path_;
+  core::Instance& instance_;
+  const std::uint64_t id_;  // never used again, unlike an address
+  std::uint64_t first_tick_ = 0;
+  std::int64_t first_ns_ = 0;
+  std::atomic<std::uint64_t> dropped_{0};
+
+  std::mutex mutex_;  // of everything below
+  std::vector<Row> rows_;
+  std::vector<std::unique_ptr<ThreadBuffer>> buffers_;
+  std::unordered_map<std::uint64_t, ThreadBuffer*> by_thread_;
+  std::size_t chunks_ = 0;
+  std::unordered_map<const void*, std::uint32_t> row_of_;  // timelines
+  struct Bytes {
+    std::string device;
+    std::uint64_t bytes;
+  };
+  std::unordered_map<const void*, Bytes> buffers_alive_;
+  std::unordered_map<std::string, std::pair<std::uint32_t, std::uint64_t>> memory_;  // device -> row, bytes
+};
+
+// Everything that was remembered, as a file.
+struct Account {
+  std::vector<Trace::Row> rows;
+  struct Timed {
+    Event event;
+    std::uint32_t thread;
+    std::int64_t at;  // ns of the host's monotonic clock
+  };
+  std::vector<Timed> events;  // by time
+  std::uint64_t dropped = 0;
+};
+
+// Returns what went wrong, empty if nothing did.
+std::string write(const std::string& path, const Account& account);
+
+}  // namespace hal::layers::trace
