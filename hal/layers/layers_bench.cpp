@@ -21,7 +21,7 @@ struct Setup {
   hal::Device device;
   hal::Queue queue;
   hal::Buffer from, to;
-  std::vector<double> barrier, copy;
+  std::vector<double> barrier, copy, range;
 };
 
 template <class Submit>
@@ -42,8 +42,9 @@ double median(std::vector<double> all) {
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
-  std::array<Setup, 3> setups{Setup{"", {}, {}, {}, {}, {}, {}, {}}, Setup{"validation", {}, {}, {}, {}, {}, {}, {}},
-                              Setup{"trace=/dev/null", {}, {}, {}, {}, {}, {}, {}}};
+  std::array<Setup, 3> setups{Setup{"", {}, {}, {}, {}, {}, {}, {}, {}},
+                              Setup{"validation", {}, {}, {}, {}, {}, {}, {}, {}},
+                              Setup{"trace=/dev/null", {}, {}, {}, {}, {}, {}, {}, {}}};
   for (Setup& setup : setups) {
     hal_instance_desc desc{};
     desc.struct_size = sizeof desc;
@@ -66,11 +67,19 @@ int main(int argc, char** argv) {
         if (hal_queue_submit(queue, &command, 1, nullptr, nullptr) != nullptr) { std::abort(); }
       };
       setup.barrier.push_back(ns_a_call(setup.queue, [&] { submit(barrier); }));
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < kCalls; ++i) {
+        hal_range_begin(setup.instance.get(), "range");
+        hal_range_end(setup.instance.get());
+      }
+      const std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - start;
+      setup.range.push_back(spent.count() / kCalls / 2);
       setup.copy.push_back(ns_a_call(setup.queue, [&] { submit(copy); }));
     }
   }
   for (const Setup& setup : setups) {
-    fmt::print("{:16} barrier {:6.1f} ns   copy {:6.1f} ns\n", *setup.layers != '\0' ? setup.layers : "no layer",
-               median(setup.barrier), median(setup.copy));
+    fmt::print("{:16} barrier {:6.1f} ns   copy {:6.1f} ns   begin or end of a range {:6.1f} ns\n",
+               *setup.layers != '\0' ? setup.layers : "no layer", median(setup.barrier), median(setup.copy),
+               median(setup.range));
   }
 }

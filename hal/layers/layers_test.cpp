@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "hal/graph.hpp"
 #include "hal/hal.hpp"
 
 namespace {
@@ -83,14 +84,20 @@ TEST_CASE("layers: mask denies with its name, refuses the use and leaves the res
 }
 
 TEST_CASE("layers: mask refuses images by format and kind, in check as in load") {
-  const unsigned char byte = 0;
+  hal::GraphBuilder builder("same");
+  builder.output("y", builder.input("x", hal::DType::f32, {4}));
+  const std::vector<std::byte> bytes = builder.finish().value();
   for (const char* layers : {"mask=graph", "mask=image.hal.graph"}) {
     const hal::Instance instance = with(layers).value();
     const hal::Device device = instance.open("host:0").value();
-    const hal_image image{"hal.graph", &byte, 1, nullptr};
+    const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
     const hal_verdict verdict = hal_device_check(device.get(), &image);
     CHECK(verdict.support == HAL_NO);
     CHECK(has(verdict.why, "layer mask"));
+    hal_program* program = nullptr;
+    const hal::Result<void> loaded = hal::check(hal_program_load(device.get(), &image, &program));
+    REQUIRE(!loaded);
+    CHECK(loaded.error().code() == HAL_UNSUPPORTED);
   }
 }
 

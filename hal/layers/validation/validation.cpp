@@ -209,18 +209,20 @@ void Validation::accepted(core::Timeline& timeline, std::uint64_t number, std::s
   lane->accepted = lane->base + number;
   const std::uint64_t first = number - commands.size() + 1;
   bool straight = lane->steps.empty() && sync.wait_count == 0;
-  Step step;
+  scratch_.clear();
   for (std::size_t i = 0; i < commands.size(); ++i) {
     const hal_command& command = commands[i];
     if (command.op == HAL_OP_BARRIER) { continue; }
     if (command.op == HAL_OP_RUN) { check_outputs(*lane, command, sync); }
-    collect(*lane, first + i, command, sync, staged, step.accesses);
+    collect(*lane, first + i, command, sync, staged, scratch_);
     if (command.op == HAL_OP_CALL || receives(command)) { straight = false; }
   }
   if (straight) {
-    for (const auto& [key, access] : step.accesses) { check(*lane, key, access); }
+    for (const auto& [key, access] : scratch_) { check(*lane, key, access); }
     return;
   }
+  Step step;
+  step.accesses = scratch_;
   step.first = lane->base + first;
   step.last = lane->accepted;
   step.waits.assign(sync.waits, sync.waits + sync.wait_count);

@@ -129,6 +129,7 @@ class Validation final : public core::Observer {
   std::unordered_map<const void*, std::uint32_t> lane_ids_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::size_t waiting_lanes_ = 0;
+  std::vector<std::pair<const void*, Access>> scratch_;  // of the call that holds the lock
   VectorClock host_;
   std::set<std::string> reported_;
   std::vector<std::string> texts_;  // found, not yet told
