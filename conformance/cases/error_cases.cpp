@@ -105,6 +105,10 @@ HAL_CASE(ERR_005, "missing pointers are invalid arguments") {
   NULL_IS_INVALID(hal_timeline_signal(nullptr, 1));
   NULL_IS_INVALID(hal_timeline_on_reached(nullptr, 1, reached, nullptr));
   NULL_IS_INVALID(hal_timeline_on_reached(timeline, 1, nullptr, nullptr));
+  NULL_IS_INVALID(hal_timeline_import_fd(nullptr, 1, 0));
+  NULL_IS_INVALID(hal_point_export_fd({timeline, 1}, nullptr));
+  NULL_IS_INVALID(hal_queue_history(nullptr, nullptr));
+  NULL_IS_INVALID(hal_queue_history(queue, nullptr));
   NULL_IS_INVALID(hal_wait(nullptr, 1, HAL_WAIT_ALL, 0, &which));
   NULL_IS_INVALID(hal_program_load(nullptr, &image, &program));
   NULL_IS_INVALID(hal_program_load(t.device(), nullptr, &program));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -445,6 +446,33 @@ HAL_CASE(QUE_017, "submissions with host functions and frees stay whole between 
   EXPECT_EQ(counter.load(), kTotal);
   const auto found = t.read_as<std::uint64_t>(queue, results);
   for (std::uint64_t i = 0; i < kTotal; ++i) { EXPECT_EQ(found[i], i + 1); }
+}
+
+HAL_CASE(QUE_018, "the history tells what was submitted") {
+  auto queue = t.queue("told");
+  auto target = t.buffer(64);
+  const hal_site site{"some_file.c", "some_function", 4711, 0};
+  hal_point last{};
+  {
+    std::string label = "first words";
+    hal_command command = fill(slice(target, 16, 32), 0x5a);
+    command.label = label.c_str();
+    last = t.submit(queue, {command, barrier()}, {{}, {}, &site});
+    t.wait(last);
+    label.assign(label.size(), '#');
+  }
+  char* text = nullptr;
+  EXPECT_OK(hal_queue_history(queue, &text));
+  const std::string history(text);
+  hal_free_text(text);
+  for (const char* part : {"1 to 2 done: fill 'first words' 32 bytes at 16 of buffer", "0x5a", "some_file.c:4711"}) {
+    EXPECT(history.find(part) != std::string::npos);
+  }
+  for (int i = 0; i < 70; ++i) { last = t.submit(queue, {barrier()}); }
+  t.wait(last);
+  EXPECT_OK(hal_queue_history(queue, &text));
+  EXPECT_EQ(std::count(text, text + std::char_traits<char>::length(text), '\n'), 64);
+  hal_free_text(text);
 }
 
 HAL_CASE(PRF_001, "timestamps never decrease along a chain") {

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -52,6 +55,11 @@ bool eventually(Case& t, Condition condition) {
     std::this_thread::yield();
   }
   return true;
+}
+
+bool readable(int fd, std::uint64_t timeout_ns) {
+  pollfd entry{fd, POLLIN, 0};
+  return ::poll(&entry, 1, static_cast<int>(timeout_ns / 1'000'000)) == 1 && (entry.revents & POLLIN) != 0;
 }
 
 }  // namespace
@@ -420,6 +428,57 @@ HAL_CASE(TLS_005, "a distant deadline does no harm") {
   auto buffer = t.buffer(16);
   const hal_point point = t.submit(queue, {fill(whole(buffer), 1)});
   EXPECT_OK(hal_wait(&point, 1, HAL_WAIT_ALL, kFarLater, nullptr));
+}
+
+HAL_CASE(TLS_028, "an exported descriptor becomes readable when the point is decided") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  auto broken = t.timeline(0, "broken");
+  auto buffer = t.filled(queue, 64, 1);
+  const hal_point held = t.submit(queue, {fill(whole(buffer), 2)}, {{{gate, 1}}});
+  std::array<int, 4> fds{-1, -1, -1, -1};
+  EXPECT_OK(hal_point_export_fd(held, &fds[0]));
+  EXPECT_OK(hal_point_export_fd({broken, 1}, &fds[1]));
+  EXPECT_OK(hal_point_export_fd({nullptr, 0}, &fds[2]));
+  EXPECT_OK(hal_point_export_fd(held, &fds[3]));
+  ::close(fds[3]);
+  EXPECT(!readable(fds[0], 0));
+  EXPECT(!readable(fds[1], 0));
+  EXPECT(readable(fds[2], 0));
+  hal_timeline_fail(broken, nullptr);
+  EXPECT(readable(fds[1], t.deadline_ns()));
+  EXPECT(!readable(fds[0], 0));
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  EXPECT(readable(fds[0], t.deadline_ns()));
+  EXPECT(t.reached(held));
+  EXPECT(readable(fds[0], 0));
+  t.expect_all(t.read(queue, buffer), 0, 64, 2, "behind the gate");
+  for (int i = 0; i < 3; ++i) { ::close(fds[static_cast<std::size_t>(i)]); }
+}
+
+HAL_CASE(TLS_029, "an imported descriptor signals, or fails when hung up") {
+  auto queue = t.queue();
+  auto line = t.timeline(0, "line");
+  auto dead = t.timeline(0, "dead");
+  auto buffer = t.filled(queue, 64, 1);
+  std::array<int, 2> talks{}, silent{};
+  EXPECT(::pipe(talks.data()) == 0);
+  EXPECT(::pipe(silent.data()) == 0);
+  EXPECT_OK(hal_timeline_import_fd(line, 3, talks[0]));
+  EXPECT_OK(hal_timeline_import_fd(dead, 1, silent[0]));
+  ::close(talks[0]);
+  EXPECT_CODE(hal_timeline_import_fd(line, 0, silent[0]), HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(hal_timeline_import_fd(line, 9, -1), HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(hal_timeline_import_fd(hal_queue_timeline(queue), 1000, silent[0]), HAL_INVALID_ARGUMENT);
+  const hal_point held = t.submit(queue, {fill(whole(buffer), 2)}, {{{line, 3}}});
+  EXPECT(!t.reached(held));
+  EXPECT(::write(talks[1], "x", 1) == 1);
+  t.wait(held);
+  t.expect_all(t.read(queue, buffer), 0, 64, 2, "behind the descriptor");
+  ::close(silent[1]);
+  EXPECT_CODE(t.try_wait({dead, 1}), HAL_UNAVAILABLE);
+  ::close(talks[1]);
+  ::close(silent[0]);
 }
 
 }  // namespace hal::conformance

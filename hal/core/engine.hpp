@@ -2,8 +2,11 @@
 // The threads of an instance: one that makes progress, and a few that run the user's functions.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+
+#include "hal/result.hpp"
 
 namespace hal::core {
 
@@ -17,6 +20,16 @@ class Engine {
   ~Engine();  // runs what is posted, then ends the thread; from the thread itself it lets it end alone
 
   void post(Task task);
+
+  // Waits, on the engine's thread and without polling, until `fd` is readable, hung up or broken, once. `claim` gets
+  // the epoll events with the engine's lock held, must be short, and returns what to run then; if the ticket is
+  // unwatched before, it is not called. The engine owns `fd` from here on, also if this fails. Errors: INVALID_ARGUMENT
+  // it cannot be waited for; UNAVAILABLE  no descriptor is left.
+  using Claim = std::move_only_function<Task(std::uint32_t events)>;
+  std::uint64_t next_ticket();
+  Result<void> watch(std::uint64_t ticket, int fd, Claim claim);
+  // When it returns the claim runs no more.
+  void unwatch(std::uint64_t ticket);
 
   // True on the engine's own thread, on threads of Workers, and inside a driver's call into the core: places where a
   // lane must not be destroyed, because its driver may be waiting for this very call to return.

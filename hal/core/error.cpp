@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/annotation.hpp"
+#include "core/explain.hpp"
 #include "core/object.hpp"
 
 // Immutable once made, so it is shared between threads and counted like any other object.
@@ -16,6 +17,7 @@ struct hal_error {
   std::int64_t vendor_code = 0;
   std::uint32_t line = 0;
   hal_error* cause = nullptr;
+  std::string notes;  // lines that only the whole story shows: see with_notes()
   // Written once, on the first request: most errors are never printed.
   std::once_flag told;
   std::string story;
@@ -58,9 +60,21 @@ void tell(const hal_error& error, std::string& out) {
   if (!error.file.empty()) { out += fmt::format(", {}:{}", error.file, error.line); }
   if (!error.range.empty()) { out += fmt::format(", in range {}", error.range); }
   out += "]";
+  if (!error.notes.empty()) { out += "\n" + error.notes; }
 }
 
 }  // namespace
+
+namespace hal::core {
+
+hal_error* with_notes(hal_error* error, std::string notes) {
+  while (!notes.empty() && notes.back() == '\n') { notes.pop_back(); }
+  // The one static error is everybody's.
+  if (error->code != HAL_OUT_OF_HOST_MEMORY) { error->notes = std::move(notes); }
+  return error;
+}
+
+}  // namespace hal::core
 
 extern "C" const char* hal_code_name(hal_code code) {
   switch (code) {

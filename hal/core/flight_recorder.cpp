@@ -3,7 +3,53 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/program.hpp"
+
 namespace hal::core {
+
+namespace {
+
+constexpr std::size_t kTextBytes = 24;
+constexpr std::uint32_t kShownArgs = 3;
+// Words of `data` of a run: the entry's name, then these.
+constexpr std::size_t kGroups = 3, kCounts = 6, kArgs = 7;
+
+std::uint64_t pack(std::uint32_t low, std::uint32_t high) { return std::uint64_t{high} << 32U | low; }
+std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
+std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32U); }
+std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+std::string slice_text(std::uint64_t buffer, std::uint64_t offset, std::uint64_t length) {
+  return buffer != 0 ? fmt::format("{} bytes at {} of buffer {:#x}", length, offset, buffer)
+                     : fmt::format("{} bytes of host memory at {:#x}", length, offset);
+}
+
+}  // namespace
+
+struct FlightRecorder::Copy {
+  std::uint64_t first = 0, last = 0, op_line = 0;
+  const char* file = nullptr;
+  const char* function = nullptr;
+  std::array<std::uint64_t, 3> label_words{};
+  std::array<std::uint64_t, 16> data{};
+
+  std::uint32_t op() const { return high(op_line); }
+  static std::string text(const std::uint64_t* words) {
+    const char* bytes = reinterpret_cast<const char*>(words);
+    return {bytes, ::strnlen(bytes, kTextBytes)};
+  }
+  // "copy 'weights'"
+  std::string name() const {
+    const std::string label = text(label_words.data());
+    return label.empty() ? op_name(op()) : fmt::format("{} '{}'", op_name(op()), label);
+  }
+  std::string arguments() const;
+  std::string run_arguments() const;
+};
 
 const char* op_name(std::uint32_t op) {
   constexpr std::array<const char*, HAL_OP_COUNT> kNames{"barrier", "fill",      "copy",    "run", "prepare",
@@ -12,21 +58,192 @@ const char* op_name(std::uint32_t op) {
   return op < kNames.size() ? kNames[op] : "?";
 }
 
+void FlightRecorder::put_text(std::array<Word, 3>& to, const char* text) {
+  std::array<std::uint64_t, 3> words{};
+  std::memcpy(words.data(), text, ::strnlen(text, kTextBytes));
+  for (std::size_t i = 0; i < words.size(); ++i) { to[i].store(words[i], std::memory_order_release); }
+}
+
+void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
+  std::size_t at = 0;
+  const auto put = [&](std::uint64_t word) { entry.data[at++].store(word, std::memory_order_release); };
+  const auto slice = [&](const hal_slice& given) {
+    put(address(given.buffer));
+    put(given.offset);
+    put(given.length);
+  };
+  switch (command.op) {
+    case HAL_OP_FILL:
+      slice(command.as.fill.to);
+      put(command.as.fill.pattern);
+      put(command.as.fill.pattern_bytes);
+      break;
+    case HAL_OP_COPY:
+      slice(command.as.copy.to);
+      slice(command.as.copy.from);
+      break;
+    case HAL_OP_RUN:
+    case HAL_OP_PREPARE: {
+      const auto& run = command.as.run;
+      std::array<std::uint64_t, 3> name{};
+      const char* text = cast(run.program)->signatures.views()[run.entry].name;
+      std::memcpy(name.data(), text, ::strnlen(text, kTextBytes));
+      for (const std::uint64_t word : name) { put(word); }
+      if (command.op == HAL_OP_PREPARE) { break; }
+      put(pack(run.grid.groups[0], run.grid.groups[1]));
+      put(pack(run.grid.groups[2], run.grid.group_size[0]));
+      put(pack(run.grid.group_size[1], run.grid.group_size[2]));
+      std::uint32_t kinds = run.has_grid != 0 ? 1U << 31U : 0;
+      for (std::uint32_t i = 0; i < std::min(run.arg_count, kShownArgs); ++i) {
+        kinds |= (run.args[i].kind == HAL_ARG_SCALAR ? run.args[i].size : 0xffU) << (8 * i);
+      }
+      put(pack(run.arg_count, kinds));
+      for (std::uint32_t i = 0; i < std::min(run.arg_count, kShownArgs); ++i) {
+        if (run.args[i].kind == HAL_ARG_SCALAR) {
+          std::array<std::uint64_t, 2> words{};
+          std::memcpy(words.data(), run.args[i].value.scalar, sizeof words);
+          put(words[0]);
+          put(words[1]);
+          ++at;
+        } else {
+          slice(run.args[i].value.slice);
+        }
+      }
+      break;
+    }
+    case HAL_OP_PUT:
+    case HAL_OP_GET:
+      slice(command.as.transfer.local);
+      put(command.as.transfer.remote.address);
+      put(command.as.transfer.remote.key);
+      put(address(command.as.transfer.peer));
+      break;
+    case HAL_OP_SEND:
+    case HAL_OP_RECV:
+      slice(command.as.message.local);
+      put(command.as.message.tag);
+      put(address(command.as.message.peer));
+      break;
+    case HAL_OP_TIMESTAMP:
+      slice(command.as.timestamp.to);
+      break;
+    case HAL_OP_CALL:
+      put(reinterpret_cast<std::uintptr_t>(command.as.call.function));
+      put(address(command.as.call.user));
+      break;
+    case HAL_OP_CIRCUIT: {
+      std::array<std::uint64_t, 3> name{};
+      std::memcpy(name.data(), command.as.circuit.permutation, ::strnlen(command.as.circuit.permutation, kTextBytes));
+      for (const std::uint64_t word : name) { put(word); }
+      break;
+    }
+    case HAL_OP_FREE:
+      put(address(command.as.free.buffer));
+      break;
+    default:
+      break;
+  }
+}
+
+// False if it is empty, or was written meanwhile.
+bool FlightRecorder::read(const Entry& entry, Copy& out) {
+  out.last = entry.last.load(std::memory_order_acquire);
+  if (out.last == 0) { return false; }
+  out.first = entry.first.load(std::memory_order_acquire);
+  out.op_line = entry.op_line.load(std::memory_order_acquire);
+  out.file = entry.file.load(std::memory_order_acquire);
+  out.function = entry.function.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < out.label_words.size(); ++i) {
+    out.label_words[i] = entry.label[i].load(std::memory_order_acquire);
+  }
+  if (out.label_words[0] == 0) { out.label_words = {}; }
+  for (std::size_t i = 0; i < out.data.size(); ++i) { out.data[i] = entry.data[i].load(std::memory_order_acquire); }
+  return entry.last.load(std::memory_order_acquire) == out.last;
+}
+
+std::string FlightRecorder::Copy::run_arguments() const {
+  std::string out = fmt::format("entry '{}'", text(data.data()));
+  if (op() == HAL_OP_PREPARE) { return out; }
+  const std::uint32_t count = low(data[kCounts]), kinds = high(data[kCounts]);
+  if ((kinds >> 31U) != 0) {
+    out +=
+        fmt::format(", grid {} x {} x {} of {} x {} x {}", low(data[kGroups]), high(data[kGroups]),
+                    low(data[kGroups + 1]), high(data[kGroups + 1]), low(data[kGroups + 2]), high(data[kGroups + 2]));
+  }
+  for (std::uint32_t i = 0; i < std::min(count, kShownArgs); ++i) {
+    const std::uint64_t* words = data.data() + kArgs + 3 * std::size_t{i};
+    const std::uint32_t kind = kinds >> (8 * i) & 0xffU;
+    out += kind == 0xffU ? fmt::format(", {}", slice_text(words[0], words[1], words[2]))
+                         : fmt::format(", scalar of {} bytes {:#x}", kind, words[0]);
+  }
+  if (count > kShownArgs) { out += fmt::format(", and {} more", count - kShownArgs); }
+  return out;
+}
+
+std::string FlightRecorder::Copy::arguments() const {
+  switch (op()) {
+    case HAL_OP_FILL:
+      return fmt::format("{} with {:#x} ({} bytes)", slice_text(data[0], data[1], data[2]), data[3], data[4]);
+    case HAL_OP_COPY:
+      return fmt::format("{} to {}", slice_text(data[3], data[4], data[5]), slice_text(data[0], data[1], data[2]));
+    case HAL_OP_RUN:
+    case HAL_OP_PREPARE:
+      return run_arguments();
+    case HAL_OP_PUT:
+    case HAL_OP_GET:
+      return fmt::format("{}, peer {:#x} at {:#x}, key {:#x}", slice_text(data[0], data[1], data[2]), data[5], data[3],
+                         data[4]);
+    case HAL_OP_SEND:
+    case HAL_OP_RECV:
+      return fmt::format("{}, peer {:#x}, tag {}", slice_text(data[0], data[1], data[2]), data[4], data[3]);
+    case HAL_OP_TIMESTAMP:
+      return slice_text(data[0], data[1], data[2]);
+    case HAL_OP_CALL:
+      return fmt::format("function {:#x} with {:#x}", data[0], data[1]);
+    case HAL_OP_CIRCUIT:
+      return fmt::format("permutation '{}'", text(data.data()));
+    case HAL_OP_FREE:
+      return fmt::format("buffer {:#x}", data[0]);
+    default:
+      return {};
+  }
+}
+
 bool FlightRecorder::find(std::uint64_t number, std::string& what, hal_site& site) const {
+  Copy copy;
   for (const Entry& entry : entries_) {
-    const std::uint64_t last = entry.last.load(std::memory_order_acquire);
-    const std::uint64_t first = entry.first.load(std::memory_order_relaxed);
-    if (last == 0 || number < first || number > last) { continue; }
-    const std::uint64_t op_line = entry.op_line.load(std::memory_order_relaxed);
-    const char* label = entry.label.load(std::memory_order_relaxed);
-    site = {entry.file.load(std::memory_order_relaxed), entry.function.load(std::memory_order_relaxed),
-            static_cast<std::uint32_t>(op_line), 0};
-    what = fmt::format("command {} ({}{}{}{}{})", number, first == last ? "" : "in a batch that starts with ",
-                       op_name(static_cast<std::uint32_t>(op_line >> 32U)), label != nullptr ? " '" : "",
-                       label != nullptr ? label : "", label != nullptr ? "'" : "");
-    return entry.last.load(std::memory_order_acquire) == last;
+    const std::uint64_t last = entry.last.load(std::memory_order_relaxed);
+    if (last < number || entry.first.load(std::memory_order_relaxed) > number || !read(entry, copy)) { continue; }
+    if (number < copy.first || number > copy.last) { continue; }
+    site = {copy.file, copy.function, low(copy.op_line), 0};
+    what = fmt::format("command {} ({}{})", number, copy.first == copy.last ? "" : "in a batch that starts with ",
+                       copy.name());
+    return true;
   }
   return false;
+}
+
+std::string FlightRecorder::history(std::uint32_t most, std::uint64_t until, std::uint64_t completed,
+                                    std::uint64_t handed, const char* indent) const {
+  std::vector<Copy> found;
+  Copy copy;
+  for (const Entry& entry : entries_) {
+    if (read(entry, copy) && copy.first <= until) { found.push_back(copy); }
+  }
+  std::sort(found.begin(), found.end(), [](const Copy& a, const Copy& b) { return a.first < b.first; });
+  if (found.size() > most) { found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(most)); }
+  std::string out;
+  for (const Copy& one : found) {
+    const char* state = one.last <= completed ? "done" : one.first <= handed ? "on the device" : "held back";
+    out += indent;
+    out += one.first == one.last ? fmt::format("{}", one.first) : fmt::format("{} to {}", one.first, one.last);
+    out += fmt::format(" {}: {}", state, one.name());
+    if (const std::string with = one.arguments(); !with.empty()) { out += " " + with; }
+    if (one.first != one.last) { out += fmt::format(", and {} more commands", one.last - one.first); }
+    if (one.file != nullptr) { out += fmt::format(", {}:{}", one.file, low(one.op_line)); }
+    out += "\n";
+  }
+  return out;
 }
 
 }  // namespace hal::core

@@ -224,6 +224,23 @@ void Instance::remove_lane(Timeline& lane) {
   lanes_.erase(found);
 }
 
+std::vector<std::pair<const Timeline*, std::uint64_t>> Instance::progress() {
+  const std::lock_guard lock(lanes_mutex_);
+  std::vector<std::pair<const Timeline*, std::uint64_t>> out;
+  out.reserve(lanes_.size());
+  for (const Ref<Timeline>& lane : lanes_) { out.emplace_back(lane.get(), hal_lane_completed(lane->lane())); }
+  return out;
+}
+
+std::vector<Ref<Timeline>> Instance::lanes_of(const Device& device) {
+  const std::lock_guard lock(lanes_mutex_);
+  std::vector<Ref<Timeline>> out;
+  for (const Ref<Timeline>& lane : lanes_) {
+    if (lane->device() == &device) { out.push_back(lane); }
+  }
+  return out;
+}
+
 void Instance::when_idle(Task then) {
   struct Join {
     Instance& instance;

@@ -49,6 +49,9 @@ class Instance : public hal_instance {
 
   void add_lane(Ref<Timeline> lane);
   void remove_lane(Timeline& lane);
+  // For explanations: what each lane has completed; and the lanes of one device.
+  std::vector<std::pair<const Timeline*, std::uint64_t>> progress();
+  std::vector<Ref<Timeline>> lanes_of(const Device& device);
   // Runs `then` on the engine (or here, if nothing is in flight) once no lane can still touch what was released before
   // this call: when each lane has completed what it had been assigned by now. No count per bound buffer is needed.
   void when_idle(Task then);

@@ -2,6 +2,8 @@
 // What the tests of the ordering contract share: a host device with one queue and one buffer of words.
 #pragma once
 
+#include <dlfcn.h>
+
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -12,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/manual_driver.hpp"
 #include "hal/hal.hpp"
 
 namespace hal::test {
@@ -39,6 +42,24 @@ struct Fixture {
   hal::Device device = instance.open("host:0").value();
   hal::Queue queue = device.queue("q").value();
   hal::Buffer buffer = device.buffer(4096).value();
+
+  std::uint32_t word(std::uint64_t at) const {
+    std::uint32_t out = 0;
+    std::memcpy(&out, buffer.host().data() + at * 4, 4);
+    return out;
+  }
+  hal::Slice at(std::uint64_t i) const { return buffer.slice(i * 4, 4); }
+};
+
+// A device whose lanes move when the test says so.
+struct Manual {
+  hal::Instance instance = hal::Instance::create(MANUAL_DRIVER).value();
+  const ManualControl& control =
+      *static_cast<const ManualControl*>(::dlsym(::dlopen(MANUAL_DRIVER, RTLD_NOW | RTLD_NOLOAD), "manual_control"));
+  hal::Device device = instance.open("manual:0").value();
+  hal::Buffer buffer = device.buffer(4096).value();
+
+  explicit Manual(bool device_side_waits = false) { control.grant_waits(device_side_waits); }
 
   std::uint32_t word(std::uint64_t at) const {
     std::uint32_t out = 0;

@@ -4,16 +4,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/buffer.hpp"
+#include "core/explain.hpp"
 #include "core/pending.hpp"
 #include "core/recording.hpp"
 
 namespace hal::core {
 
 namespace {
+
+constexpr std::uint32_t kRecent = 8;  // submissions shown below a failure
+
+thread_local const Timeline* calling = nullptr;  // the lane whose host function runs on this thread
 
 hal_error* share(const hal_error* error) { return static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))); }
 
@@ -137,17 +143,28 @@ bool Queue::device_waits(const hal_point& wait, std::uint64_t next) {
     return false;
   }
   if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
-  // Order is the device's now; failure stays ours.
-  producer->when(number, [self = Ref<Queue>::share(this), next](const hal_error* error) {
-    if (error == nullptr) { return; }
-    self->device_->instance().engine().post([self, next, cause = share(error)] {
-      {
-        const std::lock_guard lock(self->mutex_);
-        self->timeline_->fail_above(cause, next - 1);
-      }
-      self->advance();
-    });
-  });
+  // Order is the device's now; whether it was kept with success stays ours to say.
+  timeline_->close_gate(next, producer, number);
+  producer->when(number,
+                 [self = Ref<Queue>::share(this), source = producer.get(), number, next](const hal_error* error) {
+                   if (error == nullptr) {
+                     self->timeline_->open_gate(next, *source, number);
+                     return;
+                   }
+                   self->device_->instance().engine().post([self, next, cause = share(error)] {
+                     {
+                       const std::lock_guard lock(self->mutex_);
+                       self->timeline_->fail_above(
+                           wrap(cause,
+                                fmt::format("{} of queue '{}' on {} is not good: what its device waited for has failed",
+                                            self->describe(next), self->label(), self->device_->uri()),
+                                {})
+                               .release(),
+                           next - 1);
+                     }
+                     self->advance();
+                   });
+                 });
   return true;
 }
 
@@ -358,7 +375,9 @@ void Queue::begin_call(const std::shared_ptr<Pending>& pending) {
   device_->instance().workers().post([self = Ref<Queue>::share(this), pending] {
     Observer* observer = self->device_->instance().observer();
     if (observer != nullptr) { observer->calling(*self->timeline_, pending->first); }
+    calling = self->timeline_.get();
     hal_error* error = pending->function(pending->user, nullptr);
+    calling = nullptr;
     if (observer != nullptr) { observer->called(*self->timeline_, pending->first); }
     {
       const std::lock_guard lock(self->mutex_);
@@ -407,27 +426,42 @@ Queue::Blocker Queue::blocker() {
   if (pending_.empty()) { return found; }
   Pending& head = *pending_.front();
   found.number = head.first;
-  found.in_host_call = head.call == Pending::Call::running;
+  found.call = head.call == Pending::Call::running   ? Blocker::Call::running
+               : head.call == Pending::Call::waiting ? Blocker::Call::waiting
+                                                     : Blocker::Call::none;
   const std::lock_guard guard(head.failure_mutex);
   for (const hal_point& wait : head.waits) {
     if (wait.timeline == nullptr) { continue; }
-    found.timeline = try_share(cast(wait.timeline));
-    found.value = wait.value;
-    if (found.timeline) { break; }
+    if (Ref<Timeline> timeline = try_share(cast(wait.timeline))) {
+      found.waits.emplace_back(std::move(timeline), wait.value);
+    }
   }
   return found;
 }
 
+std::string Queue::history(std::uint32_t most, const char* indent) const {
+  return recorder_.history(most, UINT64_MAX, timeline_->value(), timeline_->handed.load(), indent);
+}
+
+const Timeline* Queue::calling_here() { return calling; }
+
 void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) {
-  std::string what = fmt::format("command {}", number);
+  std::string what = fmt::format("command {}", number), recent;
   hal_site site{};
   {
     const std::lock_guard lock(lane.owner_mutex);
-    if (lane.owner != nullptr) { lane.owner->recorder().find(number, what, site); }
+    if (lane.owner != nullptr) {
+      const FlightRecorder& recorder = lane.owner->recorder();
+      recorder.find(number, what, site);
+      recent = recorder.history(kRecent, number, number - 1, lane.handed.load(), "      ");
+    }
   }
-  lane.fail_lane(
+  lane.fail_lane(with_notes(
       wrap(error, fmt::format("{} of queue '{}' on {} failed", what, lane.label(), lane.device()->uri()), site)
-          .release());
+          .release(),
+      recent.empty()
+          ? recent
+          : fmt::format("    recent work of queue '{}' on {}:\n{}", lane.label(), lane.device()->uri(), recent)));
   Ref<Queue> owner;
   {
     const std::lock_guard lock(lane.owner_mutex);
@@ -519,4 +553,13 @@ extern "C" hal_error* hal_queue_flush(hal_queue* queue) {
 
 extern "C" void hal_queue_cancel(hal_queue* queue) {
   if (queue != nullptr) { cast(queue)->cancel(); }
+}
+
+extern "C" hal_error* hal_queue_history(hal_queue* queue, char** out) {
+  return guarded("hal_queue_history", {queue, out}, [&]() -> hal::Result<void> {
+    const std::string text = cast(queue)->history(FlightRecorder::kEntries, "");
+    *out = ::strdup(text.c_str());
+    if (*out == nullptr) { throw std::bad_alloc(); }
+    return {};
+  });
 }

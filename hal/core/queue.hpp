@@ -56,12 +56,16 @@ class Queue : public hal_queue {
   // For explanations: who this queue's next command waits for.
   std::string describe(std::uint64_t number) const;
   struct Blocker {
-    std::uint64_t number = 0;  // first command held back; 0 if none is
-    Ref<Timeline> timeline;    // one point it waits for, if any
-    std::uint64_t value = 0;
-    bool in_host_call = false;
+    enum class Call { none, waiting, running };  // a host function: for its turn, or inside it
+    std::uint64_t number = 0;                    // first command held back; 0 if none is
+    Call call = Call::none;
+    std::vector<std::pair<Ref<Timeline>, std::uint64_t>> waits;  // all points it still waits for
   };
   Blocker blocker();
+  // The last submissions, a line each.
+  std::string history(std::uint32_t most, const char* indent) const;
+  // The lane whose host function this thread is inside of, or NULL.
+  static const Timeline* calling_here();
   const FlightRecorder& recorder() const { return recorder_; }
 
  private:

@@ -58,6 +58,7 @@ void Timeline::retire() {
 void Timeline::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Timeline*>(object);
   bool awaited = false;
+  for (const Import& import : self->imports_) { self->instance_.engine().unwatch(import.ticket); }
   {
     // A driver may still be on its way out of settle(); lane_destroy() waits for it, this look must not race with it.
     const std::lock_guard lock(self->mutex_);
@@ -83,7 +84,7 @@ void Timeline::destroy() {
 }
 
 std::uint64_t Timeline::value() {
-  if (is_lane_) { return std::min(hal_lane_completed(lane_), frozen_.load(std::memory_order_acquire)); }
+  if (is_lane_) { return std::min(hal_lane_completed(lane_), visible_.load(std::memory_order_acquire)); }
   if (has_promises_.load(std::memory_order_acquire)) { return refresh(); }
   return value_.load(std::memory_order_acquire);
 }
@@ -121,6 +122,7 @@ void Timeline::promise(std::uint64_t value, const Ref<Timeline>& source, std::ui
       promises_.erase(promises_.begin(), end);
     }
     promises_.push_back({value, source, number, false});
+    signalled_by_work_ = std::max(signalled_by_work_, value);
     has_promises_.store(true, std::memory_order_release);
     somebody_waits = !waiters_.empty();
   }
@@ -174,7 +176,8 @@ Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
 void Timeline::fail(hal_error* error) { fail_with(error, UINT64_MAX, false); }
 void Timeline::fail_above(hal_error* error, std::uint64_t last_good) { fail_with(error, last_good, false); }
 void Timeline::cancel(hal_error* error) { fail_with(error, value(), false); }
-void Timeline::fail_lane(hal_error* error) { fail_with(error, value(), true); }
+// What it completed behind a closed gate may still turn out to be good.
+void Timeline::fail_lane(hal_error* error) { fail_with(error, hal_lane_completed(lane_), true); }
 
 void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead) {
   std::vector<Reached> reached, lost;
@@ -194,6 +197,7 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
     // A lane's own death may come after a failure by the core that left more reachable.
     const std::uint64_t standing = is_lane_ ? handed.load() : value_.load(std::memory_order_relaxed);
     frozen_.store(std::min({frozen_.load(), last_good, standing}), std::memory_order_release);
+    show();
     failed_.store(true, std::memory_order_release);
     lane_dead_ = lane_dead_ || lane_is_dead;
     Waiters kept;
@@ -224,7 +228,8 @@ std::uint64_t Timeline::when(std::uint64_t value, Reached then, Until until) {
     const std::lock_guard lock(mutex_);
     const bool logical = until == Until::logical;
     if (failure_ != nullptr && !logical) { value = std::min(value, handed.load()); }
-    const std::uint64_t standing = is_lane_ ? hal_lane_completed(lane_) : value_.load(std::memory_order_relaxed);
+    std::uint64_t standing = is_lane_ ? hal_lane_completed(lane_) : value_.load(std::memory_order_relaxed);
+    if (is_lane_ && logical) { standing = std::min(standing, visible_.load(std::memory_order_relaxed)); }
     if (failure_ != nullptr && (logical ? value > frozen_.load() : lane_dead_)) {
       broken = failure_;
     } else if (standing >= value) {
@@ -263,6 +268,7 @@ void Timeline::clip() {
   {
     const std::lock_guard lock(mutex_);
     frozen_.store(std::min(frozen_.load(), handed.load()), std::memory_order_release);
+    show();
     Waiters kept;
     for (auto& [value, waiter] : waiters_) {
       if (waiter.until == Until::physical) {
@@ -282,9 +288,21 @@ void Timeline::clip() {
 void Timeline::take_reached(std::vector<Reached>& out) {
   const std::uint64_t now =
       is_lane_ ? (lane_ != nullptr ? hal_lane_completed(lane_) : 0) : value_.load(std::memory_order_relaxed);
+  const std::uint64_t visible = visible_.load(std::memory_order_relaxed);
   const auto end = waiters_.upper_bound(now);
-  for (auto it = waiters_.begin(); it != end; ++it) { out.push_back(std::move(it->second.then)); }
-  waiters_.erase(waiters_.begin(), end);
+  if (now <= visible) {
+    for (auto it = waiters_.begin(); it != end; ++it) { out.push_back(std::move(it->second.then)); }
+    waiters_.erase(waiters_.begin(), end);
+    return;
+  }
+  for (auto it = waiters_.begin(); it != end;) {
+    if (it->second.until == Until::logical && it->first > visible) {
+      ++it;  // behind a gate: open_gate() or a failure ends it
+    } else {
+      out.push_back(std::move(it->second.then));
+      it = waiters_.erase(it);
+    }
+  }
 }
 
 void Timeline::settle() {
@@ -295,7 +313,11 @@ void Timeline::settle() {
     take_reached(ready);
     while (is_lane_) {
       // Arm, then look again: either this load sees the publish, or the publish sees the armed word (hal_lane_publish).
-      std::uint64_t next = waiters_.empty() ? UINT64_MAX : waiters_.begin()->first;
+      const std::uint64_t visible = visible_.load(std::memory_order_relaxed);
+      const auto first = std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) {
+        return entry.second.until == Until::physical || entry.first <= visible;
+      });
+      std::uint64_t next = first == waiters_.end() ? UINT64_MAX : first->first;
       if (tells_) {
         done = hal_lane_completed(lane_);
         next = std::min(next, done + 1);
@@ -307,6 +329,60 @@ void Timeline::settle() {
   }
   if (done != 0) { instance_.observer()->completed(*this, done); }
   for (Reached& then : ready) { then(nullptr); }
+}
+
+void Timeline::show() {
+  const std::uint64_t gate = gates_.empty() ? UINT64_MAX : gates_.front().next - 1;
+  visible_.store(std::min(frozen_.load(std::memory_order_relaxed), gate), std::memory_order_release);
+}
+
+void Timeline::close_gate(std::uint64_t next, const Ref<Timeline>& source, std::uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  gates_.push_back({next, source, number});  // numbers only grow
+  show();
+}
+
+void Timeline::open_gate(std::uint64_t next, const Timeline& source, std::uint64_t number) {
+  Ref<Timeline> dropped;  // after the lock: it may be the last owner
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(gates_.begin(), gates_.end(), [&](const Gate& gate) {
+      return gate.next == next && gate.source.get() == &source && gate.number == number;
+    });
+    if (found == gates_.end()) { return; }
+    dropped = std::move(found->source);
+    gates_.erase(found);
+    show();
+  }
+  settle();
+}
+
+Ref<Timeline> Timeline::gate(std::uint64_t number, std::uint64_t& wanted) {
+  const std::lock_guard lock(mutex_);
+  if (gates_.empty() || gates_.front().next > number) { return {}; }
+  wanted = gates_.front().number;
+  return gates_.front().source;
+}
+
+void Timeline::add_import(std::uint64_t ticket, std::uint64_t value) {
+  const std::lock_guard lock(mutex_);
+  imports_.push_back({ticket, value});
+}
+
+void Timeline::drop_import(std::uint64_t ticket) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(imports_, [&](const Import& import) { return import.ticket == ticket; });
+}
+
+Timeline::Signals Timeline::signals(std::uint64_t value) const {
+  const std::lock_guard lock(mutex_);
+  return {signalled_by_host_, signalled_by_work_,
+          std::any_of(imports_.begin(), imports_.end(), [&](const Import& import) { return import.value >= value; })};
+}
+
+void Timeline::signalled_by_host(std::uint64_t value) {
+  const std::lock_guard lock(mutex_);
+  signalled_by_host_ = std::max(signalled_by_host_, value);
 }
 
 void Timeline::wake_driver() {

@@ -50,7 +50,7 @@ class Timeline : public hal_timeline {
   std::uint64_t value();
   // True once the value is reached, also on a timeline that failed later.
   bool reached(std::uint64_t value) {
-    if (is_lane_) { return hal_lane_completed(lane_) >= value && value <= frozen_.load(std::memory_order_acquire); }
+    if (is_lane_) { return hal_lane_completed(lane_) >= value && value <= visible_.load(std::memory_order_acquire); }
     return value_.load(std::memory_order_acquire) >= value ||
            (has_promises_.load(std::memory_order_acquire) && refresh() >= value);
   }
@@ -76,6 +76,26 @@ class Timeline : public hal_timeline {
   void cancel(hal_error* error);
   // The lane itself has died: as cancel(), and nothing it took will touch memory any more.
   void fail_lane(hal_error* error);
+
+  // Lanes whose device waits by itself for `number` of `source`: what they complete from `next` on is reached only once
+  // that is. The device keeps the order; whether `source` has failed, only the core knows. Before `next` is handed
+  // over.
+  void close_gate(std::uint64_t next, const Ref<Timeline>& source, std::uint64_t number);
+  void open_gate(std::uint64_t next, const Timeline& source, std::uint64_t number);
+  // The first such wait at or below `number`; empty if there is none.
+  Ref<Timeline> gate(std::uint64_t number, std::uint64_t& wanted);
+
+  // Plain timelines: a descriptor is to signal `value`; see descriptors.cpp.
+  void add_import(std::uint64_t ticket, std::uint64_t value);
+  void drop_import(std::uint64_t ticket);
+
+  // What has signalled a plain timeline so far, for explanations.
+  struct Signals {
+    std::uint64_t by_host = 0, by_work = 0;  // the highest value of each, 0 for none
+    bool import_comes = false;               // a descriptor is to bring the value asked for
+  };
+  Signals signals(std::uint64_t value) const;
+  void signalled_by_host(std::uint64_t value);
 
   // Calls `then` when the value is reached or cannot be any more; at once if that is so already. Returns a ticket for
   // forget(), 0 if it was called at once.
@@ -110,6 +130,14 @@ class Timeline : public hal_timeline {
     std::uint64_t number;
     bool watched;
   };
+  struct Gate {
+    std::uint64_t next;
+    Ref<Timeline> source;
+    std::uint64_t number;
+  };
+  struct Import {
+    std::uint64_t ticket, value;
+  };
   using Waiters = std::multimap<std::uint64_t, Waiter>;
 
   friend struct Storage;
@@ -120,6 +148,7 @@ class Timeline : public hal_timeline {
 
   std::uint64_t refresh();
   void take_reached(std::vector<Reached>& out);  // mutex_ held
+  void show();                                   // mutex_ held
   void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
   void watch();  // asks the sources of promises that somebody now waits for
   void wake_driver();
@@ -133,7 +162,8 @@ class Timeline : public hal_timeline {
   std::atomic<std::uint64_t> value_{0};
   std::atomic<bool> has_promises_{false};
   std::atomic<bool> failed_{false};
-  std::atomic<std::uint64_t> frozen_{UINT64_MAX};  // the highest value that failure left reachable
+  std::atomic<std::uint64_t> frozen_{UINT64_MAX};   // the highest value that failure left reachable
+  std::atomic<std::uint64_t> visible_{UINT64_MAX};  // lanes: no higher than frozen_, and below every closed gate
 
   mutable std::mutex mutex_;
   bool lane_dead_ = false;
@@ -141,6 +171,9 @@ class Timeline : public hal_timeline {
   Waiters waiters_;
   std::uint64_t next_ticket_ = 1;
   std::vector<Promise> promises_;
+  std::vector<Gate> gates_;  // by next
+  std::vector<Import> imports_;
+  std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
 };
 
 // fast_path.cpp: true if a lane has reached the point, or does so with this thread's help. False says nothing.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting from the host, and saying why a wait did not end.
+// Waiting from the host, and the C functions of timelines.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <condition_variable>
-#include <set>
 #include <span>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
+#include "core/explain.hpp"
 #include "core/queue.hpp"
 #include "core/timeline.hpp"
 
@@ -16,66 +16,6 @@ namespace hal::core {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::string quoted(const Timeline& timeline) {
-  return timeline.is_lane() ? fmt::format("queue '{}' on {}", timeline.label(), timeline.device()->uri())
-                            : fmt::format("timeline '{}'", timeline.label());
-}
-
-// Follows one unreached point to whoever is to signal it, and on to what that waits for, until it ends or meets itself.
-class Explanation {
- public:
-  std::string text;
-
-  void point(Timeline& timeline, std::uint64_t value) {
-    text += fmt::format("{} stands at {}, {} was wanted", quoted(timeline), timeline.value(), value);
-    std::uint64_t number = 0;
-    const Ref<Timeline> producer = timeline.producer(value, number);
-    if (!producer) {
-      text += "; nothing submitted will signal it: a signal was never submitted, or the host is to give it";
-      return;
-    }
-    if (!timeline.is_lane()) { text += fmt::format("; {} is to signal it with command {}", quoted(*producer), number); }
-    lane(*producer, number);
-  }
-
- private:
-  void lane(Timeline& lane, std::uint64_t number) {
-    if (number > lane.assigned.load()) {
-      text += fmt::format("; only {} commands were ever submitted there", lane.assigned.load());
-      return;
-    }
-    if (!seen_.insert(&lane).second) {
-      text += fmt::format("; {} waits for itself: a cycle", quoted(lane));
-      return;
-    }
-    Queue::Blocker blocker;
-    std::string next;
-    Ref<Queue> owner;
-    {
-      const std::lock_guard lock(lane.owner_mutex);
-      if (lane.owner != nullptr) { owner = try_share(lane.owner); }
-    }
-    if (owner) {  // outside that lock: a driver may report a failure, which takes it, under the queue's
-      blocker = owner->blocker();
-      next = owner->describe(blocker.number != 0 ? blocker.number : hal_lane_completed(lane.lane()) + 1);
-    }
-    if (blocker.number == 0 || number < blocker.number) {
-      text += fmt::format("; the device has begun or will begin {} of {} and has completed {}: slow work, or a hang",
-                          next, lane.handed.load(), hal_lane_completed(lane.lane()));
-    } else if (blocker.in_host_call) {
-      text += fmt::format("; {} is a host call that has not returned", next);
-    } else if (blocker.timeline) {
-      text += fmt::format("; {} is held back: ", next);
-      point(*blocker.timeline, blocker.value);
-    } else {
-      text += fmt::format("; {} is about to begin, the lane has completed {} of {}", next,
-                          hal_lane_completed(lane.lane()), lane.handed.load());
-    }
-  }
-
-  std::set<const Timeline*> seen_;
-};
 
 // Where a sleeping thread meets the waiters that wake it.
 struct Sleeper {
@@ -166,6 +106,7 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
   constexpr std::uint64_t kCentury = 3'000'000'000'000'000'000U;
   const Clock::time_point deadline = start + std::chrono::nanoseconds(std::min(timeout_ns, kCentury));
   bool helped = false;
+  Progress progress;
   for (;;) {
     const View view = look(points);
     const bool done = mode == HAL_WAIT_ALL ? view.reached == points.size() : view.reached != 0;
@@ -191,10 +132,12 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
       continue;
     }
     if (Clock::now() >= deadline) {
-      Explanation explanation;
-      explanation.point(*view.missing, view.missing_value);
-      return Error(HAL_DEADLINE_EXCEEDED, fmt::format("after {} ns: {}", timeout_ns, explanation.text));
+      Explanation why = explain(points, progress);
+      return Error::adopt(
+          with_notes(Error(HAL_DEADLINE_EXCEEDED, fmt::format("after {} ns: {}", timeout_ns, why.summary)).release(),
+                     std::move(why.details)));
     }
+    progress.begin(view.missing->instance());
     std::vector<hal_point> open;  // points already lost would end the sleep at once, for nothing
     for (const hal_point& point : points) {
       if (point.timeline != nullptr && !cast(point.timeline)->lost(point.value)) { open.push_back(point); }
@@ -270,6 +213,7 @@ extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t 
                                                           self.label(), now, value));
     }
     if (Observer* observer = self.instance().observer()) { observer->signalled(self, value); }
+    self.signalled_by_host(value);
     self.advance(value);
     return {};
   });

@@ -207,7 +207,10 @@ struct hal_driver_ops {
   /** A waiting thread lends itself: execute what can be executed now, up to `number`, and return. May do nothing. */
   void (*help)(hal_driver* self, hal_lane* lane, uint64_t number);
   /** Makes what is submitted to `lane` from now on wait on the device for `number` of `other`, a lane of the same device
-      whose command `number` is usually submitted already. Returns 0 if it cannot, and the core then defers. */
+      whose command `number` is usually submitted already. Returns 0 if it cannot, and the core then defers. Only order is
+      handed over: the core says that a command behind the wait is reached once `lane` has published it and `other`'s
+      number is known to be good, and fails it otherwise. If `other` fails or is cancelled before `number`, the driver
+      ends the wait: what is behind it may then execute or be skipped, and is published, or the lane fails. */
   uint32_t (*lane_wait)(hal_driver* self, hal_lane* lane, hal_lane* other, uint64_t number);
   /** Commands of this lane that have not begun are skipped from now on, but still published in order, so that the core
       learns when the device is done with their memory. Never blocks. */

@@ -548,6 +548,11 @@ HAL_NODISCARD HAL_API hal_error* hal_queue_flush(hal_queue* queue);
     be taken back from it, still comes to its end, though its point has failed. Idempotent. */
 HAL_API void hal_queue_cancel(hal_queue* queue);
 
+/** The last submissions of a queue, at most 64, oldest first, a line each: numbers, operation, label, arguments of the first
+    command, call site, and whether it is done, on the device or held back. Always recorded; errors show the end of it by
+    themselves. `out` is the caller's: hal_free_text(). Errors: OUT_OF_HOST_MEMORY. */
+HAL_NODISCARD HAL_API hal_error* hal_queue_history(hal_queue* queue, char** out);
+
 /* ----------------------------------------------------------------------------------------------------------- timeline */
 
 /** Makes a timeline that stands at `initial`. Errors: INVALID_ARGUMENT  initial is UINT64_MAX. */
@@ -570,6 +575,27 @@ typedef void (*hal_reached_function)(void* user, const hal_error* error);
 HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline, uint64_t value,
                                                          hal_reached_function function, void* user);
 
+/**
+ * A file descriptor that becomes readable once the point is reached or can no longer be, for poll(), epoll and event loops.
+ * It tells that, and not which: ask hal_wait() with a timeout of 0. It stays readable; there is nothing to read. The
+ * zero Point's is readable at once. An eventfd, close-on-exec, the caller's to close, at any time.
+ *
+ * Errors   UNAVAILABLE  the process or the system has no descriptor left
+ */
+HAL_NODISCARD HAL_API hal_error* hal_point_export_fd(hal_point point, int* out);
+
+/**
+ * Signals `value` when `fd` becomes readable: an eventfd, a pipe, a socket, a timer, a sync_file. Nothing is read from it.
+ * The core keeps a duplicate, so the caller may close its own at once. If the other side hangs up without a byte, or the
+ * descriptor reports an error, the timeline fails with UNAVAILABLE. When the timeline's last owner goes, or another
+ * signal is already higher, the descriptor is let go without effect. One descriptor may be imported many times.
+ *
+ * Errors   INVALID_ARGUMENT  value is not above the current one; a queue owns the timeline; fd is not open, or is of a
+ *                            kind that cannot be waited for (a plain file)
+ *          UNAVAILABLE       the process or the system has no descriptor left
+ */
+HAL_NODISCARD HAL_API hal_error* hal_timeline_import_fd(hal_timeline* timeline, uint64_t value, int fd);
+
 #define HAL_FOREVER UINT64_MAX
 typedef enum hal_wait_mode { HAL_WAIT_ALL = 0, HAL_WAIT_ANY = 1 } hal_wait_mode;
 
@@ -578,7 +604,9 @@ typedef enum hal_wait_mode { HAL_WAIT_ALL = 0, HAL_WAIT_ANY = 1 } hal_wait_mode;
  * the index of a reached point in ANY mode. No points: success for ALL, INVALID_ARGUMENT for ANY. A Point owns nothing:
  * the caller keeps the owners of the points' timelines until the call returns.
  *
- * Errors   DEADLINE_EXCEEDED  with the point that is missing, who was to signal it, and what that waits for itself
+ * Errors   DEADLINE_EXCEEDED  with every point that is missing, who was to signal it, what that waits for itself, and how it
+ *                             ends: a cycle, a signal never submitted or left to the host, a host function that has not
+ *                             returned, a full lane, or work on a device, with what that has completed during this wait
  *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER
  *          the failure of a point as soon as one of them has failed, for ANY only if none is reached
  */

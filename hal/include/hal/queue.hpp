@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "hal/buffer.hpp"
 #include "hal/commands.hpp"
@@ -183,6 +184,14 @@ class Queue : public Handle<hal_queue> {
   }
   Result<void> flush() { return check(hal_queue_flush(get())); }
   void cancel() { hal_queue_cancel(get()); }
+  // The last submissions with their arguments and call sites, oldest first, a line each.
+  Result<std::string> history() const {
+    char* text = nullptr;
+    HAL_CHECK(check(hal_queue_history(get(), &text)));
+    std::string out(text);
+    hal_free_text(text);
+    return out;
+  }
 
  private:
   Result<Point> one(const Command& command, const Sync& sync) { return submit({&command, 1}, sync); }

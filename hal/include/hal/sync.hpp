@@ -41,4 +41,12 @@ inline Result<std::uint32_t> wait_any(std::span<const Point> points, std::chrono
 
 inline Result<void> wait(Point point, std::chrono::nanoseconds timeout) { return wait_all({&point, 1}, timeout); }
 
+// A descriptor that becomes readable when the point is reached or lost; the caller's to close. See
+// hal_point_export_fd().
+inline Result<int> export_fd(Point point) {
+  int fd = -1;
+  HAL_CHECK(check(hal_point_export_fd(point, &fd)));
+  return fd;
+}
+
 }  // namespace hal

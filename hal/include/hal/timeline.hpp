@@ -27,6 +27,9 @@ class Timeline : public Handle<hal_timeline> {
   }
   // Errors: INVALID_ARGUMENT  not above the current value, or a queue owns the timeline.
   Result<void> signal(std::uint64_t value) { return check(hal_timeline_signal(get(), value)); }
+  // Signals `value` when `fd`, which the caller keeps and may close at once, becomes readable. See
+  // hal_timeline_import_fd().
+  Result<void> import_fd(std::uint64_t value, int fd) { return check(hal_timeline_import_fd(get(), value, fd)); }
   void fail(Error cause) { hal_timeline_fail(get(), std::move(cause).release()); }
 
   // Calls `then` once, on a thread of the core: with success when the value is reached, with the failure if it cannot

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/manual_driver.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace {
+
+struct Lane : hal_lane {
+  struct Wait {
+    std::uint64_t before;  // the first command behind it
+    Lane* other;
+    std::uint64_t number;
+  };
+  std::string label;
+  std::deque<hal_command> commands;  // completed + 1, completed + 2, ...
+  std::vector<Wait> waits;
+  std::uint64_t last = 0, capacity = UINT64_MAX, executed = 0;
+  bool failed = false, cancelled = false;
+};
+
+struct State {
+  std::mutex mutex;  // not held during calls into the core
+  std::map<std::string, Lane*> lanes;
+  bool grant = false;
+  std::uint64_t granted = 0;
+} g;
+
+const hal_host_api* g_host = nullptr;
+int g_device = 0;
+
+unsigned char* bytes(const hal_slice& slice) {
+  if (slice.buffer == nullptr) { return reinterpret_cast<unsigned char*>(static_cast<std::uintptr_t>(slice.offset)); }
+  return static_cast<unsigned char*>(slice.buffer->memory.host) + slice.offset;
+}
+
+void execute(const hal_command& command) {
+  if (command.op == HAL_OP_COPY) {
+    std::memmove(bytes(command.as.copy.to), bytes(command.as.copy.from), command.as.copy.to.length);
+  } else if (command.op == HAL_OP_FILL) {
+    const auto& fill = command.as.fill;
+    for (std::uint64_t i = 0; i < fill.to.length; i += fill.pattern_bytes) {
+      std::memcpy(bytes(fill.to) + i, &fill.pattern, fill.pattern_bytes);
+    }
+  }
+}
+
+// With the lock held: executes one command; false if there is none or its wait has not ended.
+bool step(Lane& lane) {
+  if (lane.failed || lane.commands.empty()) { return false; }
+  const std::uint64_t number = lane.last - lane.commands.size() + 1;
+  for (const Lane::Wait& wait : lane.waits) {
+    const bool over = hal_lane_completed(wait.other) >= wait.number || wait.other->failed || wait.other->cancelled;
+    if (wait.before <= number && !over) { return false; }
+  }
+  if (!lane.cancelled) {
+    execute(lane.commands.front());
+    ++lane.executed;
+  }
+  lane.commands.pop_front();
+  return true;
+}
+
+std::uint64_t complete(const char* label, std::uint64_t number) {
+  for (;;) {
+    Lane* lane = nullptr;
+    std::uint64_t done = 0;
+    {
+      const std::lock_guard lock(g.mutex);
+      lane = g.lanes.at(label);
+      done = lane->last - lane->commands.size();
+      if (done >= number || !step(*lane)) { return done; }
+    }
+    hal_lane_publish(lane, done + 1);
+  }
+}
+
+void fail(const char* label, std::uint64_t number, hal_code code, const char* what) {
+  complete(label, number - 1);
+  Lane* lane = nullptr;
+  {
+    const std::lock_guard lock(g.mutex);
+    lane = g.lanes.at(label);
+    lane->failed = true;
+  }
+  hal_error_info info{};
+  info.code = code;
+  info.what = what;
+  info.origin = "manual";
+  hal_lane_fail(lane, number, g_host->error_create(&info));
+}
+
+hal_driver_ops table() {
+  hal_driver_ops ops{};
+  ops.struct_size = sizeof ops;
+  ops.abi_major = HAL_DRIVER_ABI_MAJOR;
+  ops.name = "manual";
+  ops.destroy = [](hal_driver*) {};
+  ops.device_count = [](hal_driver*) -> std::uint32_t { return 1; };
+  ops.device_describe = [](hal_driver*, std::uint32_t, hal_device_info* out) {
+    out->name = "a device that a test moves by hand";
+    out->vendor = "Halyard";
+    out->usable = 1;
+  };
+  ops.device_open = [](hal_driver*, const hal_device_request*, hal_device_traits* out) -> hal_error* {
+    *out = {};
+    out->impl = &g_device;
+    out->ops = 1U << HAL_OP_BARRIER | 1U << HAL_OP_FILL | 1U << HAL_OP_COPY;
+    out->memory_bytes = 1U << 20U;
+    return nullptr;
+  };
+  ops.device_close = [](hal_driver*, void*) {};
+  ops.supports = [](hal_driver*, void*, const char*) {
+    return hal_verdict{HAL_NO, "a device for tests of order only"};
+  };
+  ops.memory_allocate = [](hal_driver*, void*, std::uint64_t size, hal_memory* out) -> hal_error* {
+    *out = {};
+    out->impl = out->host = std::calloc(1, size);
+    out->bytes = size;
+    return nullptr;
+  };
+  ops.memory_free = [](hal_driver*, void*, const hal_memory* memory) { std::free(memory->impl); };
+  ops.lane_create = [](hal_driver*, void*, const char* label, void* core, hal_lane** out) -> hal_error* {
+    auto* lane = new Lane;
+    lane->completed = 0;
+    lane->wake_at = UINT64_MAX;
+    lane->host = g_host;
+    lane->core = core;
+    lane->label = label;
+    const std::lock_guard lock(g.mutex);
+    g.lanes[label] = lane;
+    *out = lane;
+    return nullptr;
+  };
+  ops.lane_destroy = [](hal_driver*, void*, hal_lane* head) {
+    auto* lane = static_cast<Lane*>(head);
+    const std::lock_guard lock(g.mutex);
+    if (g.lanes[lane->label] == lane) { g.lanes.erase(lane->label); }
+    delete lane;
+  };
+  ops.submit = [](hal_driver*, hal_lane* head, std::uint64_t first, const hal_command* commands, std::uint32_t count) {
+    auto* lane = static_cast<Lane*>(head);
+    const std::lock_guard lock(g.mutex);
+    if (lane->failed) { return count; }
+    std::uint32_t taken = 0;
+    while (taken < count && lane->commands.size() < lane->capacity) { lane->commands.push_back(commands[taken++]); }
+    lane->last = first + taken - 1;
+    return taken;
+  };
+  ops.program_check = [](hal_driver*, void*, const hal_image*) { return hal_verdict{HAL_NO, "it runs no programs"}; };
+  ops.program_load = [](hal_driver*, void*, const hal_image*, const hal_signature*, std::uint32_t,
+                        void**) -> hal_error* {
+    hal_error_info info{};
+    info.code = HAL_UNSUPPORTED;
+    info.what = "it runs no programs";
+    return g_host->error_create(&info);
+  };
+  ops.program_unload = [](hal_driver*, void*, void*) {};
+  ops.lane_wait = [](hal_driver*, hal_lane* head, hal_lane* other, std::uint64_t number) -> std::uint32_t {
+    const std::lock_guard lock(g.mutex);
+    if (!g.grant) { return 0; }
+    auto* lane = static_cast<Lane*>(head);
+    lane->waits.push_back({lane->last + 1, static_cast<Lane*>(other), number});
+    ++g.granted;
+    return 1;
+  };
+  ops.lane_cancel = [](hal_driver*, hal_lane* head) {
+    const std::lock_guard lock(g.mutex);
+    static_cast<Lane*>(head)->cancelled = true;
+  };
+  return ops;
+}
+
+const hal_driver_ops g_ops = table();
+hal_driver g_driver{&g_ops};
+
+}  // namespace
+
+extern "C" HAL_API const hal::test::ManualControl manual_control;
+const hal::test::ManualControl manual_control{complete,
+                                              fail,
+                                              [](const char* label, std::uint64_t commands) {
+                                                const std::lock_guard lock(g.mutex);
+                                                g.lanes.at(label)->capacity = commands;
+                                              },
+                                              [](const char* label) {
+                                                const std::lock_guard lock(g.mutex);
+                                                return g.lanes.at(label)->last;
+                                              },
+                                              [](bool yes) {
+                                                const std::lock_guard lock(g.mutex);
+                                                g.grant = yes;
+                                                g.granted = 0;
+                                              },
+                                              [] {
+                                                const std::lock_guard lock(g.mutex);
+                                                return g.granted;
+                                              },
+                                              [](const char* label) {
+                                                const std::lock_guard lock(g.mutex);
+                                                return g.lanes.at(label)->executed;
+                                              }};
+
+extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
+  g_host = host;
+  g_driver.ops = &g_ops;
+  *out = &g_driver;
+  return nullptr;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// A driver for tests of the core: its lanes move only when the test says so. It executes fills and copies for real.
+#pragma once
+
+#include <cstdint>
+
+#include "hal/driver.h"
+
+namespace hal::test {
+
+// What the module exports as `manual_control`. Lanes are named by their queue's label.
+struct ManualControl {
+  // Executes and publishes commands up to `number`, as far as the lane has them and its device-side waits allow.
+  // Returns what it has completed.
+  std::uint64_t (*complete)(const char* lane, std::uint64_t number);
+  // Publishes what is before `number` and fails the lane there.
+  void (*fail)(const char* lane, std::uint64_t number, hal_code code, const char* what);
+  // The most commands in flight; the next submit() takes no more.
+  void (*set_capacity)(const char* lane, std::uint64_t commands);
+  // The last command that the lane was given.
+  std::uint64_t (*taken)(const char* lane);
+  // Whether lane_wait() grants what it is asked; how many it granted so far.
+  void (*grant_waits)(bool yes);
+  std::uint64_t (*granted)();
+  // How many of the lane's commands were executed, not skipped.
+  std::uint64_t (*executed)(const char* lane);
+};
+
+}  // namespace hal::test

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Order on a device that the test moves by hand: waits that the device does itself, failure and cancelling behind them,
+// lanes that fill up. Nothing here depends on time.
+#include <halyard_catch.hpp>
+
+#include "core/order_fixture.hpp"
+
+using namespace hal::test;
+
+namespace {
+
+bool reached(Point point) { return hal::wait(point, 0ns).has_value(); }
+
+}  // namespace
+
+TEST_CASE("order: a device-side wait keeps order, and its points are reached when the producer's are") {
+  Manual m(true);
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+  const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
+  const Point used = consumer.copy(m.at(0), m.at(1), {.waits = {made}}).value();
+  REQUIRE(m.control.granted() == 1);
+  CHECK(m.control.taken("consumer") == 1);  // handed down, not held back
+  CHECK(m.control.complete("consumer", 1) == 0);
+  CHECK_FALSE(reached(used));
+  CHECK(m.control.complete("producer", 1) == 1);
+  CHECK_FALSE(reached(used));
+  CHECK(m.control.complete("consumer", 1) == 1);
+  CHECK(reached(used));
+  CHECK(m.word(1) == 5);
+}
+
+TEST_CASE("order: a device-side wait for work that fails fails the dependant, which is never reached or executed") {
+  Manual m(true);
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value(),
+             third = m.device.queue("third").value(), bystander = m.device.queue("bystander").value();
+  hal::Timeline signal = m.instance.timeline(0, "signal").value();
+  const Point before = consumer.fill(m.at(9), std::uint32_t{1}).value();
+  const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
+  const Point used = consumer.fill(m.at(1), std::uint32_t{6}, {.waits = {made}, .signals = {signal.at(1)}}).value();
+  const Point last = third.fill(m.at(2), std::uint32_t{7}, {.waits = {used}}).value();
+  const Point apart = bystander.fill(m.at(3), std::uint32_t{8}).value();
+  REQUIRE(m.control.granted() == 2);
+  m.control.fail("producer", 1, HAL_EXECUTION_FAILED, "a wire broke");
+  for (const Point& point : {made, used, last, signal.at(1)}) {
+    const hal::Result<void> result = hal::wait(point, kSoon);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code() == HAL_EXECUTION_FAILED);
+    CHECK(contains(result.error().text(), "a wire broke"));
+  }
+  // What came before on the same lane, and other lanes, are as they were.
+  m.control.complete("consumer", 1);
+  m.control.complete("bystander", 1);
+  CHECK(reached(before));
+  CHECK(reached(apart));
+  // The device may go on with what it has; nobody is told that it was good.
+  m.control.complete("consumer", 2);
+  m.control.complete("third", 1);
+  CHECK_FALSE(reached(used));
+  CHECK_FALSE(reached(last));
+  CHECK(consumer.barrier().error().code() == HAL_EXECUTION_FAILED);
+}
+
+TEST_CASE("order: a device-side wait for work that is cancelled never shows the dependant as reached") {
+  // The cancelled lane still publishes what it skips, which lets the device's wait go: only the core can hold the
+  // point.
+  for (int round = 0; round < 200; ++round) {
+    Manual m(true);
+    hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+    const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
+    const Point used = consumer.copy(m.at(0), m.at(1), {.waits = {made}}).value();
+    REQUIRE(m.control.granted() == 1);
+    producer.cancel();
+    REQUIRE(m.control.complete("producer", 1) == 1);
+    REQUIRE(m.control.complete("consumer", 1) == 1);
+    const hal::Result<void> now = hal::wait(used, 0ns);
+    REQUIRE_FALSE(now);  // not yet known, or failed; never reached
+    const hal::Result<void> then = hal::wait(used, kSoon);
+    REQUIRE_FALSE(then);
+    REQUIRE(then.error().code() == HAL_CANCELLED);
+    REQUIRE(m.control.executed("producer") == 0);
+  }
+}
+
+TEST_CASE("order: a host function behind a device-side wait runs only when the producer's work is good") {
+  for (const bool good : {true, false}) {
+    Manual m(true);
+    hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+    const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
+    consumer.barrier({.waits = {made}}).value();
+    std::atomic<bool> ran{false};
+    const Point call = consumer
+                           .call([&]() -> hal::Result<void> {
+                             ran = true;
+                             return {};
+                           })
+                           .value();
+    if (!good) { producer.cancel(); }
+    m.control.complete("producer", 1);
+    m.control.complete("consumer", 1);
+    if (good) {
+      REQUIRE(eventually([&] { return m.control.taken("consumer") == 2; }));
+      m.control.complete("consumer", 2);
+      CHECK(hal::wait(call, kSoon));
+      CHECK(ran);
+    } else {
+      CHECK(hal::wait(call, kSoon).error().code() == HAL_CANCELLED);
+      CHECK_FALSE(ran);
+    }
+  }
+}
+
+TEST_CASE("order: a deadline follows a wait that the device does itself") {
+  Manual m(true);
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+  const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
+  const Point used = consumer.barrier({.waits = {made}}).value();
+  const hal::Result<void> late = hal::wait(used, 1ms);
+  REQUIRE_FALSE(late);
+  CHECK(contains(late.error().text(), "manual:0 has it, and waits by itself:"));
+  CHECK(contains(late.error().what(), "queue 'producer' on manual:0 has completed 0 of the 1"));
+  m.control.complete("producer", 1);
+  m.control.complete("consumer", 1);
+  CHECK(reached(used));
+}
+
+TEST_CASE("order: work that a full lane does not take is handed over in order as it drains, nothing lost or doubled") {
+  Manual m;
+  hal::Queue queue = m.device.queue("lane").value();
+  m.control.set_capacity("lane", 3);
+  std::vector<hal::Command> batch;
+  for (std::uint32_t i = 0; i < 10; ++i) { batch.push_back(hal::command::fill(m.at(i), i + 1)); }
+  queue.submit(batch).value();
+  const Point last = queue.copy(m.at(9), m.at(20)).value();
+  CHECK(m.control.taken("lane") == 3);
+  for (std::uint64_t i = 1; i <= 11; ++i) {
+    REQUIRE(eventually([&] { return m.control.taken("lane") >= i; }));
+    CHECK(m.control.taken("lane") <= i + 2);
+    REQUIRE(m.control.complete("lane", i) == i);
+  }
+  REQUIRE(hal::wait(last, kSoon));
+  CHECK(m.control.executed("lane") == 11);
+  for (std::uint32_t i = 0; i < 10; ++i) { CHECK(m.word(i) == i + 1); }
+  CHECK(m.word(20) == 10);
+}
+
+TEST_CASE("order: a lane that fails keeps what it published, fails the rest, and what it held back is told") {
+  Manual m;
+  hal::Queue queue = m.device.queue("lane").value(), other = m.device.queue("other").value();
+  hal::Timeline never = m.instance.timeline(0, "never").value();
+  const Point one = queue.fill(m.at(0), std::uint32_t{1}).value(), two = queue.fill(m.at(1), std::uint32_t{2}).value(),
+              three = queue.fill(m.at(2), std::uint32_t{3}).value();
+  std::atomic<int> told{0};
+  hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+  call.as.call = {[](void* user, const hal_error* failure) -> hal_error* {
+                    if (failure != nullptr) { ++*static_cast<std::atomic<int>*>(user); }
+                    return nullptr;
+                  },
+                  &told};
+  const Point held = queue.submit({&call, 1}, {.waits = {never.at(1)}}).value();
+  const Point dependant = other.barrier({.waits = {two}}).value();
+  m.control.fail("lane", 2, HAL_DEVICE_LOST, "fell off the bus");
+  CHECK(reached(one));
+  for (const Point& point : {two, three, held, dependant}) {
+    CHECK(hal::wait(point, kSoon).error().code() == HAL_DEVICE_LOST);
+  }
+  CHECK(eventually([&] { return told == 1; }));
+  CHECK(m.word(0) == 1);
+  CHECK(m.word(1) == 0);
+}
+
+TEST_CASE("order: cancel keeps a buffer until the device is done with it, though its point has failed") {
+  Manual m;
+  hal::Queue queue = m.device.queue("lane").value();
+  hal::Pool pool = m.device.pool().value();
+  const Point gone = [&] {
+    const hal::Buffer doomed = queue.alloc(pool, 64).value();
+    return queue.fill(doomed, std::uint32_t{3}).value();
+  }();
+  queue.cancel();
+  CHECK(hal::wait(gone, kSoon).error().code() == HAL_CANCELLED);
+  CHECK(pool.stats().used_bytes == 64);  // the device still has the command
+  m.control.complete("lane", 2);
+  CHECK(eventually([&] { return pool.stats().used_bytes == 0; }));
+}
