@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -49,12 +50,20 @@ const char* npy_type(DType type) {
 
 }  // namespace
 
-Result<std::vector<std::byte>> read_file(const std::string& path) {
+Result<std::vector<std::byte>> read_file(const std::string& path, std::size_t most) {
   const File file(std::fopen(path.c_str(), "rb"));
   if (!file) { return Error(HAL_NOT_FOUND, fmt::format("{} cannot be opened: {}", path, reason(errno))); }
+  // What is no plain file may have no end: a device or a pipe is given less room than a file that lies there whole.
+  std::error_code ignored;
+  const bool plain = std::filesystem::is_regular_file(path, ignored);
+  const std::size_t room = plain ? most : std::min(most, std::size_t{1} << 28U);
   std::vector<std::byte> bytes;
   std::size_t size = 0;
   do {
+    if (size > room) {
+      return Error(HAL_OUT_OF_RANGE, fmt::format("{} gives more than {} bytes{}", path, room,
+                                                 plain ? "" : " and is no plain file; copy what is meant into one"));
+    }
     bytes.resize(size + (std::size_t{1} << 20U));
     const std::size_t got = std::fread(bytes.data() + size, 1, bytes.size() - size, file.get());
     if (got == 0 && std::ferror(file.get()) != 0) {

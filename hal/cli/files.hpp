@@ -12,8 +12,9 @@
 
 namespace hal::cli {
 
-/// Errors  NOT_FOUND  with the system's reason
-Result<std::vector<std::byte>> read_file(const std::string& path);
+/// Errors  NOT_FOUND     with the system's reason
+///         OUT_OF_RANGE  the file has more than `most` bytes, or never ends
+Result<std::vector<std::byte>> read_file(const std::string& path, std::size_t most = std::size_t{1} << 32U);
 
 /// Replaces the file as a whole: a reader sees the old one or the new one. Errors: UNAVAILABLE  with the system's
 /// reason

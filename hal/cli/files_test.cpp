@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 #include <halyard_catch.hpp>
 
 #include "cli/table.hpp"
@@ -34,6 +35,38 @@ TEST_CASE("files: reasons name the file", "[cli]") {
   CHECK(std::string(read_file("no/such/file").error().what()).find("no/such/file") == 0);
   CHECK(read_file("/").error().code() == HAL_NOT_FOUND);  // a folder opens and cannot be read
   CHECK(write_file("no/such/file", {}).error().code() == HAL_UNAVAILABLE);
+}
+
+TEST_CASE("files: what does not end is refused, and npy asks for no more than its header says", "[cli]") {
+  const auto endless = read_file("/dev/zero");
+  REQUIRE_FALSE(endless);
+  CHECK(endless.error().code() == HAL_OUT_OF_RANGE);
+  CHECK(std::string(endless.error().what()).find("/dev/zero gives more than 268435456 bytes") == 0);
+  CHECK(read_file("/dev/null").value().empty());
+  CHECK(digits::load_npy("/dev/zero").error().code() == HAL_INVALID_IMAGE);
+  CHECK(digits::load_npy("/dev/null").error().code() == HAL_INVALID_IMAGE);
+
+  const std::string path = "files_test.npy";
+  const digits::Array array{hal::DType::i32, {5}, std::vector<std::byte>(20, std::byte{7})};
+  auto bytes = to_npy(array).value();
+  const auto load = [&](std::size_t size) {
+    bytes.resize(size);
+    REQUIRE(write_file(path, bytes));
+    return digits::load_npy(path);
+  };
+  const std::size_t whole = bytes.size();
+  CHECK(load(whole).value().bytes == array.bytes);
+  CHECK(std::string(load(whole + 1).error().what()).find("more than 20 bytes follow") != std::string::npos);
+  CHECK(std::string(load(whole - 1).error().what()).find("19 bytes follow") != std::string::npos);
+  CHECK(load(whole - 30).error().code() == HAL_INVALID_IMAGE);
+  CHECK(load(11).error().code() == HAL_INVALID_IMAGE);
+  // An array of 2^58 bytes, of which none comes.
+  const std::string text =
+      "\x93NUMPY\x01\x01\x50\x01{'descr': '<f8', 'fortran_order': False, 'shape': (36028797018963968,), }";
+  bytes.assign(10 + 0x150, std::byte{' '});
+  std::memcpy(bytes.data(), text.data(), text.size());
+  CHECK(std::string(load(bytes.size()).error().what()).find("0 bytes follow the header") != std::string::npos);
+  (void)unlink(path.c_str());
 }
 
 TEST_CASE("files: a device stays what it is when it is written to", "[cli]") {

@@ -3,13 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <string_view>
 
+#include "graph/rules.hpp"
 #include "graph/shape.hpp"
 
 namespace digits {
@@ -47,6 +48,13 @@ std::optional<std::string_view> value_of(std::string_view header, std::string_vi
   return header.substr(at, end - at);
 }
 
+// For messages: a stranger's text, cut and without what a terminal would obey.
+std::string excerpt(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 60)) { out += c >= 0x20 && c <= 0x7E ? c : '?'; }
+  return text.size() > 60 ? out + "..." : out;
+}
+
 // "1797, 8, 8" or "10," or "" as sizes.
 std::optional<hal::graph::Shape> shape_of(std::string_view text) {
   hal::graph::Shape shape;
@@ -63,62 +71,132 @@ std::optional<hal::graph::Shape> shape_of(std::string_view text) {
   }
 }
 
-}  // namespace
+constexpr std::size_t kFirst = 12;                          // magic, version and the longest length of the header
+constexpr std::size_t kMostHeader = std::size_t{1} << 20U;  // numpy itself writes some hundred bytes
 
-hal::Result<Array> parse_npy(std::span<const std::byte> bytes, const std::string& name) {
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  const auto fail = [&](hal_code code, std::size_t at, const std::string& what) {
-    return hal::Error(code, fmt::format("{}, byte {}: {}", name, at, what));
-  };
-  if (!text.starts_with(kMagic)) { return fail(HAL_INVALID_IMAGE, 0, "magic is not \\x93NUMPY: no .npy file"); }
-  const auto byte = [&](std::size_t i) { return std::to_integer<std::size_t>(bytes[i]); };
+struct Header {
+  std::size_t start = 0, end = 0;  // of the dictionary
+  hal::DType dtype{};
+  hal::graph::Shape shape;
+  std::size_t data_bytes = 0;
+};
+
+hal::Error fail(const std::string& name, hal_code code, std::size_t at, const std::string& what) {
+  return hal::Error(code, fmt::format("{}, byte {}: {}", name, at, what));
+}
+
+// Where the dictionary lies, from the first kFirst bytes (or the whole, if it is shorter).
+hal::Result<Header> locate(std::string_view text, const std::string& name) {
+  if (!text.starts_with(kMagic)) { return fail(name, HAL_INVALID_IMAGE, 0, "magic is not \\x93NUMPY: no .npy file"); }
+  const auto byte = [&](std::size_t i) { return std::size_t{static_cast<unsigned char>(text[i])}; };
   const std::size_t major = text.size() > 6 ? byte(6) : 0;
   if (major < 1 || major > 3) {
-    return fail(HAL_INVALID_IMAGE, 6, fmt::format("version is {}, expected 1 to 3", major));
+    return fail(name, HAL_INVALID_IMAGE, 6, fmt::format("version is {}, expected 1 to 3", major));
   }
   const std::size_t length_bytes = major == 1 ? 2 : 4;
-  const std::size_t start = 8 + length_bytes;
-  if (text.size() < start) { return fail(HAL_INVALID_IMAGE, text.size(), "the file ends inside its first fields"); }
+  Header header;
+  header.start = 8 + length_bytes;
+  if (text.size() < header.start) {
+    return fail(name, HAL_INVALID_IMAGE, text.size(), "the file ends inside its first fields");
+  }
   std::size_t length = 0;
   for (std::size_t i = 0; i < length_bytes; ++i) { length |= byte(8 + i) << (8 * i); }
-  if (length > text.size() - start) {
-    return fail(HAL_INVALID_IMAGE, 8, fmt::format("header has {} bytes, {} are left", length, text.size() - start));
+  if (length > kMostHeader) {
+    return fail(name, HAL_INVALID_IMAGE, 8, fmt::format("header has {} bytes, the most is {}", length, kMostHeader));
   }
-  const std::string_view header = text.substr(start, length);
+  header.end = header.start + length;
+  return header;
+}
+
+// Reads the dictionary, which `text` must hold whole.
+hal::Result<Header> read_header(std::string_view text, const std::string& name) {
+  HAL_TRY(Header out, locate(text, name));
+  const std::size_t start = out.start;
+  if (out.end > text.size()) {
+    return fail(name, HAL_INVALID_IMAGE, 8,
+                fmt::format("header has {} bytes, {} are left", out.end - start, text.size() - start));
+  }
+  const std::string_view header = text.substr(start, out.end - start);
   const auto descr = value_of(header, "'descr'", ",}");
   const auto order = value_of(header, "'fortran_order'", ",}");
   const auto sizes = value_of(header, "'shape'", ")");
   if (!descr || !order || !sizes || !sizes->starts_with('(') || descr->size() < 2 || descr->front() != '\'' ||
       descr->back() != '\'') {
-    return fail(HAL_INVALID_IMAGE, start, "header has no 'descr', 'fortran_order' and 'shape' as numpy writes them");
+    return fail(name, HAL_INVALID_IMAGE, start,
+                "header has no 'descr', 'fortran_order' and 'shape' as numpy writes them");
   }
   if (*order != "False") {
-    return fail(HAL_UNSUPPORTED, start, fmt::format("fortran_order is {}, expected False", *order));
+    return fail(name, HAL_UNSUPPORTED, start, fmt::format("fortran_order is {}, expected False", excerpt(*order)));
   }
   const std::optional<hal::DType> type = dtype_of(descr->substr(1, descr->size() - 2));
-  if (!type) { return fail(HAL_UNSUPPORTED, start, fmt::format("descr is {}, which Halyard has no type for", *descr)); }
+  if (!type) {
+    return fail(name, HAL_UNSUPPORTED, start,
+                fmt::format("descr is {}, which Halyard has no type for", excerpt(*descr)));
+  }
   std::optional<hal::graph::Shape> shape = shape_of(sizes->substr(1));
-  if (!shape) { return fail(HAL_INVALID_IMAGE, start, fmt::format("shape is {}), expected whole numbers", *sizes)); }
+  if (!shape) {
+    return fail(name, HAL_INVALID_IMAGE, start, fmt::format("shape is {}), expected whole numbers", excerpt(*sizes)));
+  }
   if (shape->size() > hal::graph::kMaxRank) {
-    return fail(HAL_UNSUPPORTED, start, fmt::format("shape is {}), the most is 8 dimensions", *sizes));
+    return fail(name, HAL_UNSUPPORTED, start,
+                fmt::format("shape is {}), the most is {} dimensions", excerpt(*sizes), hal::graph::kMaxRank));
   }
-  const std::optional<std::int64_t> expected = hal::graph::byte_count(*type, *shape);
-  const std::size_t found = text.size() - start - length;
-  if (!expected || static_cast<std::uint64_t>(*expected) != found) {
-    return fail(HAL_INVALID_IMAGE, start + length,
-                fmt::format("{} bytes follow the header, {} of shape {}) has {}", found, *descr, *sizes,
-                            expected ? fmt::format("{}", *expected) : "no valid size"));
+  const std::optional<std::int64_t> bytes = hal::graph::byte_count(*type, *shape);
+  if (!bytes) {
+    return fail(name, HAL_INVALID_IMAGE, start,
+                fmt::format("shape is {}), sizes begin at 1 and their product fits 63 bits", excerpt(*sizes)));
   }
-  const std::span<const std::byte> data = bytes.subspan(start + length);
-  return Array{*type, *std::move(shape), {data.begin(), data.end()}};
+  out.dtype = *type;
+  out.shape = *std::move(shape);
+  out.data_bytes = static_cast<std::size_t>(*bytes);
+  return out;
+}
+
+hal::Error wrong_length(const Header& header, const std::string& name, const std::string& found) {
+  return fail(name, HAL_INVALID_IMAGE, header.end,
+              fmt::format("{} bytes follow the header, {} {} has {}", found, hal::dtype_name(header.dtype),
+                          hal::graph::print_shape(header.shape), header.data_bytes));
+}
+
+}  // namespace
+
+hal::Result<Array> parse_npy(std::span<const std::byte> bytes, const std::string& name) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  HAL_TRY(Header header, read_header(text, name));
+  const std::span<const std::byte> data = bytes.subspan(header.end);
+  if (data.size() != header.data_bytes) { return wrong_length(header, name, fmt::format("{}", data.size())); }
+  return Array{header.dtype, std::move(header.shape), {data.begin(), data.end()}};
 }
 
 hal::Result<Array> load_npy(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) { return hal::Error(HAL_NOT_FOUND, fmt::format("{}: cannot be opened for reading", path)); }
-  const std::string content{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) { return hal::Error(HAL_NOT_FOUND, fmt::format("{}: reading failed", path)); }
-  return parse_npy(std::as_bytes(std::span(content)), path);
+  // Only what the fields read so far announce is read, and memory grows with what has come: neither an endless device
+  // nor a header that lies takes more than the file has.
+  std::string text;
+  const auto read_to = [&](std::size_t size) {
+    constexpr std::size_t kPiece = std::size_t{1} << 20U;
+    while (text.size() < size && in) {
+      const std::size_t have = text.size();
+      text.resize(have + std::min(size - have, kPiece));
+      in.read(text.data() + have, static_cast<std::streamsize>(text.size() - have));
+      text.resize(have + static_cast<std::size_t>(in.gcount()));
+    }
+    return !in.bad();
+  };
+  const auto failed = [&] { return hal::Error(HAL_NOT_FOUND, fmt::format("{}: reading failed", path)); };
+  if (!read_to(kFirst)) { return failed(); }
+  HAL_TRY(Header header, locate(text, path));
+  if (!read_to(header.end)) { return failed(); }
+  HAL_TRY(header, read_header(text, path));
+  const std::size_t end = header.end + header.data_bytes;  // at most 2^63 / 8 and some: no overflow
+  if (!read_to(end)) { return failed(); }
+  if (text.size() < end) { return wrong_length(header, path, fmt::format("{}", text.size() - header.end)); }
+  if (text.size() > end || in.peek() != std::ifstream::traits_type::eof()) {
+    return wrong_length(header, path, fmt::format("more than {}", header.data_bytes));
+  }
+  const auto data = std::as_bytes(std::span(text)).subspan(header.end);
+  return Array{header.dtype, std::move(header.shape), {data.begin(), data.end()}};
 }
 
 }  // namespace digits
