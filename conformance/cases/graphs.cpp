@@ -141,6 +141,13 @@ void compare(const char* name, const GraphBytes& bytes, const Tensors& inputs, c
     for (std::int64_t i = 0; i < tensor.elements; ++i) {
       const double want = graph::load_element(tensor.dtype, expected[output].data(), i);
       const double have = graph::load_element(tensor.dtype, found[output].data(), i);
+      if (!is_floating(tensor.dtype) &&
+          graph::load_integer(tensor.dtype, expected[output].data(), i) !=
+              graph::load_integer(tensor.dtype, found[output].data(), i) &&
+          want == have) {
+        fail_case(HAL_HERE, std::string(name) + ": element " + std::to_string(i) + " of '" + std::string(tensor.name) +
+                                "' differs in bits that a double does not show");
+      }
       const double room = bound ? bound(want, graph::load_element(tensor.dtype, condition[output].data(), i)) : 0;
       const bool same = std::isnan(want) ? std::isnan(have) : want == have || std::fabs(want - have) <= room;
       if (!same) {

@@ -42,6 +42,7 @@ hal_verdict supports(hal_driver* self, void* device, const char* feature) {
   Shim& shim = shim_of(self);
   const hal_verdict verdict = shim.ops.supports(shim.inner, device, feature);
   if (shim.is("SF-027") && std::string_view(feature) == "timestamp") { return {HAL_NO, "seeded fault"}; }
+  if (shim.is("SF-242") && std::string_view(feature).starts_with("dtype.")) { return {HAL_YES, "seeded fault"}; }
   if (shim.is("SF-029") && std::string_view(feature) == "timestamp") {
     const std::lock_guard lock(shim.mutex);
     if (shim.made_a_lane) { return {verdict.support == HAL_NO ? HAL_YES : HAL_NO, "seeded fault"}; }
@@ -101,10 +102,13 @@ hal_verdict program_check(hal_driver* self, void* device, const hal_image* image
 hal_error* program_load(hal_driver* self, void* device, const hal_image* image, const hal_signature* signatures,
                         std::uint32_t count, void** out) {
   Shim& shim = shim_of(self);
-  if (shim.is("SF-217") && std::string_view(image->format) == "hal.graph") {
+  const bool changes = shim.is("SF-217") || shim.is("SF-241") || shim.is("SF-243");
+  if (changes && std::string_view(image->format) == "hal.graph") {
     const auto* bytes = static_cast<const std::byte*>(image->bytes);
     std::vector<std::byte> changed(bytes, bytes + image->size);
-    round_down(changed);
+    if (shim.is("SF-217")) { round_down(changed); }
+    if (shim.is("SF-241")) { drop_signs(changed); }
+    if (shim.is("SF-243")) { copy_views(changed); }
     hal_image other = *image;
     other.bytes = changed.data();
     return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
@@ -175,33 +179,94 @@ struct Forward<Entry> {
 
 }  // namespace
 
-void round_down(std::vector<std::byte>& graph) {
-  using namespace hal::graph;
-  // Damaged graphs come here too: every range is checked, and what does not fit is left for the driver to refuse.
-  const auto at = [&]<class T>(std::uint64_t offset, T& out) {
-    if (offset > graph.size() || graph.size() - offset < sizeof(T)) { return false; }
-    std::memcpy(&out, graph.data() + offset, sizeof(T));
-    return true;
-  };
-  format::Header header{};
-  if (!at(0, header)) { return; }
-  bool changed = false;
-  const auto& nodes = header.sections[static_cast<std::size_t>(format::SectionKind::nodes)];
-  const auto& attributes = header.sections[static_cast<std::size_t>(format::SectionKind::attributes)];
-  for (std::uint64_t i = 0; i < nodes.bytes / sizeof(format::NodeRecord); ++i) {
-    format::NodeRecord node{};
-    if (!at(nodes.offset + i * sizeof node, node)) { return; }
-    if (node.op != static_cast<std::uint8_t>(Op::map)) { continue; }
-    for (std::uint64_t k = 0; k < node.attributes_bytes / sizeof(format::InstructionRecord); ++k) {
-      format::InstructionRecord instruction{};
-      const std::uint64_t offset = attributes.offset + node.attributes_offset + k * sizeof instruction;
-      if (!at(offset, instruction)) { return; }
-      if (instruction.opcode != static_cast<std::uint8_t>(Opcode::round)) { continue; }
-      graph[offset] = static_cast<std::byte>(Opcode::floor);
-      changed = true;
+namespace {
+
+// Damaged graphs come here too: every range is checked, and what does not fit is left for the driver to refuse.
+class GraphBytes {
+ public:
+  explicit GraphBytes(std::vector<std::byte>& bytes) : bytes_(bytes) { sound_ = get(0, header_); }
+  ~GraphBytes() {
+    namespace format = hal::graph::format;
+    if (changed_) { std::memset(bytes_.data() + offsetof(format::Header, checksum), 0, sizeof header_.checksum); }
+  }
+
+  // Calls body(offset, record) for every whole record of a section.
+  template <class Record, class Body>
+  void each(hal::graph::format::SectionKind kind, Body&& body) {
+    if (!sound_) { return; }
+    const auto& section = header_.sections[static_cast<std::size_t>(kind)];
+    for (std::uint64_t i = 0; i < section.bytes / sizeof(Record); ++i) {
+      Record record{};
+      if (!get(section.offset + i * sizeof record, record)) { return; }
+      body(section.offset + i * sizeof record, record);
     }
   }
-  if (changed) { std::memset(graph.data() + offsetof(format::Header, checksum), 0, sizeof header.checksum); }
+  std::uint64_t attributes(std::uint64_t offset) const {
+    return header_.sections[static_cast<std::size_t>(hal::graph::format::SectionKind::attributes)].offset + offset;
+  }
+  template <class T>
+  bool get(std::uint64_t offset, T& out) const {
+    if (offset > bytes_.size() || bytes_.size() - offset < sizeof(T)) { return false; }
+    std::memcpy(&out, bytes_.data() + offset, sizeof(T));
+    return true;
+  }
+  template <class T>
+  void set(std::uint64_t offset, const T& value) {
+    std::memcpy(bytes_.data() + offset, &value, sizeof(T));
+    changed_ = true;
+  }
+
+ private:
+  std::vector<std::byte>& bytes_;
+  hal::graph::format::Header header_{};
+  bool sound_ = false, changed_ = false;
+};
+
+}  // namespace
+
+void round_down(std::vector<std::byte>& graph) {
+  using namespace hal::graph;
+  GraphBytes bytes(graph);
+  bytes.each<format::NodeRecord>(format::SectionKind::nodes, [&](std::uint64_t, const format::NodeRecord& node) {
+    if (node.op != static_cast<std::uint8_t>(Op::map)) { return; }
+    for (std::uint64_t k = 0; k < node.attributes_bytes / sizeof(format::InstructionRecord); ++k) {
+      format::InstructionRecord instruction{};
+      const std::uint64_t offset = bytes.attributes(node.attributes_offset) + k * sizeof instruction;
+      if (!bytes.get(offset, instruction)) { return; }
+      if (instruction.opcode == static_cast<std::uint8_t>(Opcode::round)) {
+        bytes.set(offset, static_cast<std::uint8_t>(Opcode::floor));
+      }
+    }
+  });
+}
+
+void drop_signs(std::vector<std::byte>& graph) {
+  using namespace hal::graph;
+  GraphBytes bytes(graph);
+  bytes.each<format::TensorRecord>(format::SectionKind::tensors, [&](std::uint64_t at, format::TensorRecord record) {
+    if (record.dtype != static_cast<std::uint8_t>(hal::DType::i8)) { return; }
+    record.dtype = static_cast<std::uint8_t>(hal::DType::u8);
+    bytes.set(at, record);
+  });
+}
+
+void copy_views(std::vector<std::byte>& graph) {
+  using namespace hal::graph;
+  GraphBytes bytes(graph);
+  std::vector<format::TensorRecord> tensors;
+  bytes.each<format::TensorRecord>(
+      format::SectionKind::tensors,
+      [&](std::uint64_t, const format::TensorRecord& record) { tensors.push_back(record); });
+  bytes.each<format::NodeRecord>(format::SectionKind::nodes, [&](std::uint64_t at, format::NodeRecord node) {
+    std::uint32_t input = 0;
+    const bool known = node.op == static_cast<std::uint8_t>(Op::view) &&
+                       bytes.get(bytes.attributes(node.inputs_offset), input) && input < tensors.size() &&
+                       node.output < tensors.size() && tensors[input].dims == tensors[node.output].dims;
+    if (!known) { return; }
+    node.op = static_cast<std::uint8_t>(Op::convert);
+    node.attributes_bytes = 0;
+    bytes.set(at, node);
+  });
 }
 
 void fill_device_table(const Shim& shim, hal_driver_ops& table) {

@@ -74,6 +74,10 @@ void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
 
 // Changes every `round` of a verified hal.graph to `floor`.
 void round_down(std::vector<std::byte>& graph);
+// i8 becomes u8.
+void drop_signs(std::vector<std::byte>& graph);
+// Views between equal shapes become copies.
+void copy_views(std::vector<std::byte>& graph);
 
 // The parts of the table, by file.
 void fill_lane_table(const Shim& shim, hal_driver_ops& table);
