@@ -95,9 +95,9 @@ struct ScaleSignature {
   hal_param params[3] = {};
   hal_signature signature{};
   ScaleSignature() {
-    params[0] = {"data", HAL_PARAM_BUFFER, HAL_INOUT, HAL_F32, 0, {}, 0};
-    params[1] = {"count", HAL_PARAM_SCALAR, HAL_IN, HAL_U32, 0, {}, 4};
-    params[2] = {"factor", HAL_PARAM_SCALAR, HAL_IN, HAL_F32, 0, {}, 4};
+    params[0] = {"data", HAL_PARAM_BUFFER, HAL_INOUT, HAL_F32, 0, {}, 0, {}};
+    params[1] = {"count", HAL_PARAM_SCALAR, HAL_IN, HAL_U32, 0, {}, 4, {}};
+    params[2] = {"factor", HAL_PARAM_SCALAR, HAL_IN, HAL_F32, 0, {}, 4, {}};
     signature.name = "scale";
     signature.kind = HAL_KERNEL;
     signature.param_count = 3;

@@ -109,6 +109,39 @@ TEST_CASE("signature: inputs, then outputs, as the C API describes them") {
   CHECK(c.params[3].dtype == HAL_I32);
 }
 
+TEST_CASE("signature: symbols come first, then the sizes that outputs make of them") {
+  GraphBuilder b("entry");
+  const std::int64_t n = b.symbol("n");
+  const std::int64_t m = b.symbol("m");
+  const auto x = b.input("x", DType::f32, {m, 3});
+  const auto y = b.input("y", DType::f32, {n, m});
+  b.output("both", b.concat({x, x}, 0));
+  b.output("sum", b.contract("nm,mk->nk", y, x));
+  const auto bytes = b.finish().value();
+  const View view = View::verify_dynamic(bytes).value();
+  const Signature signature(view);
+  const hal_signature& c = signature.describe();
+  REQUIRE(c.symbol_count == 3);
+  CHECK(std::string(c.symbols[0]) == "n");
+  CHECK(std::string(c.symbols[1]) == "m");
+  CHECK(std::string(c.symbols[2]) == "(m + m)");
+  CHECK(c.params[0].dims[0] == -1);
+  CHECK(c.params[0].symbols[0] == 1);
+  CHECK(c.params[0].dims[1] == 3);
+  CHECK(c.params[0].bytes == 0);
+  CHECK(c.params[1].symbols[0] == 0);
+  CHECK(c.params[1].symbols[1] == 1);
+  CHECK(c.params[2].symbols[0] == 2);
+  CHECK(c.params[3].symbols[0] == 0);
+
+  using Extents64 = std::vector<std::int64_t>;
+  CHECK(bind_signature(view, Extents64{2, 5, 10}).value().tensor(2).dims[0] == 10);
+  CHECK_THAT(testing::refusal(bind_signature(view, Extents64{2, 5, 9}), HAL_INVALID_ARGUMENT),
+             Catch::Matchers::Contains("(m + m) is 10, an argument's shape says 9"));
+  CHECK_THAT(testing::refusal(bind_signature(view, Extents64{2, 5}), HAL_INVALID_ARGUMENT),
+             Catch::Matchers::Contains("takes 3 extents, 2 were given"));
+}
+
 TEST_CASE("dtype: values are those of the C API") {
   CHECK(static_cast<int>(DType::f64) == HAL_F64);
   CHECK(static_cast<int>(DType::f32) == HAL_F32);

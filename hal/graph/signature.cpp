@@ -11,6 +11,16 @@ Signature::Signature(const View& view) : name_(view.name()) {
   const std::size_t count = view.parameter_count();
   names_.reserve(count);  // params_ point into these strings
   params_.reserve(count);
+  const std::vector<std::int64_t> sizes = signature_sizes(view);
+  for (const std::int64_t size : sizes) {
+    std::string name = print_size(size, view.sizes());
+    // Long expressions are cut, and a symbol may be named like one.
+    if (std::ranges::find(symbol_names_, name) != symbol_names_.end()) {
+      name += fmt::format(" #{}", size_entry(size));
+    }
+    symbol_names_.push_back(std::move(name));
+  }
+  for (const std::string& name : symbol_names_) { symbols_.push_back(name.c_str()); }
   for (std::size_t i = 0; i < count; ++i) {
     const Tensor& tensor = view.tensor(i);
     hal_param param{};
@@ -20,6 +30,11 @@ Signature::Signature(const View& view) : name_(view.name()) {
     param.dtype = static_cast<hal_dtype>(tensor.dtype);
     param.rank = tensor.rank;
     std::ranges::transform(tensor.shape(), param.dims, [](std::int64_t size) { return is_symbolic(size) ? -1 : size; });
+    for (std::size_t d = 0; d < tensor.rank; ++d) {
+      const auto symbol = std::ranges::find(sizes, tensor.dims[d]);
+      // More than fit the field are refused by whoever counts them.
+      if (symbol != sizes.end()) { param.symbols[d] = static_cast<std::uint8_t>(symbol - sizes.begin()); }
+    }
     param.bytes = tensor.bytes;
     params_.push_back(param);
   }
@@ -27,6 +42,8 @@ Signature::Signature(const View& view) : name_(view.name()) {
   signature_.kind = HAL_GRAPH;
   signature_.param_count = static_cast<std::uint32_t>(count);
   signature_.params = params_.data();
+  signature_.symbols = symbols_.data();
+  signature_.symbol_count = static_cast<std::uint32_t>(symbols_.size());
 }
 
 std::vector<std::int64_t> signature_sizes(const View& view) {

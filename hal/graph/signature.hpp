@@ -26,6 +26,8 @@ class Signature {
  private:
   std::string name_;
   std::vector<std::string> names_;
+  std::vector<std::string> symbol_names_;
+  std::vector<const char*> symbols_;
   std::vector<hal_param> params_;
   hal_signature signature_{};
 };
