@@ -25,7 +25,7 @@ install(EXPORT halyardTargets NAMESPACE halyard:: DESTINATION ${CMAKE_INSTALL_LI
 configure_package_config_file(cmake/halyardConfig.cmake.in halyardConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/halyard)
 write_basic_package_version_file(halyardConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES "${PROJECT_BINARY_DIR}/halyardConfig.cmake" "${PROJECT_BINARY_DIR}/halyardConfigVersion.cmake"
+install(FILES "${PROJECT_SOURCE_DIR}/cmake/HalyardHostKernels.cmake" "${PROJECT_BINARY_DIR}/halyardConfig.cmake" "${PROJECT_BINARY_DIR}/halyardConfigVersion.cmake"
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/halyard)
 
 # A stranger's project, built against an installed tree.

@@ -98,7 +98,7 @@ void device_close(hal_driver*, void* device) {
 hal_verdict supports(hal_driver*, void* device, const char* feature) {
   const std::string_view name = feature;
   const bool minimal = device_of(device).mode == Mode::minimal;
-  if (name == "kernel") { return kit::yes("functions of the image format host.functions"); }
+  if (name == "kernel") { return kit::yes("functions of the image formats host.functions and host.so"); }
   if (name == "graph") { return kit::yes("tensor graphs in every element type of the format"); }
   if (name == "constants") { return kit::yes("kernels find them in their group"); }
   if (name == "fabric") { return kit::no("the host is no fabric port; open a photonic device"); }
@@ -126,10 +126,10 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
     }
   }
   if (name.starts_with("image.")) {
-    for (const std::string_view known : {"host.functions", "hal.graph"}) {
+    for (const std::string_view known : {"host.functions", "host.so", "hal.graph"}) {
       if (name.substr(6) == known) { return kit::yes("loads here"); }
     }
-    return kit::no("the host loads host.functions and hal.graph");
+    return kit::no("the host loads host.functions, host.so and hal.graph");
   }
   return kit::unknown_feature();
 }

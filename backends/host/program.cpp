@@ -22,7 +22,7 @@ bool is(const hal_image& image, const char* format) { return std::strcmp(image.f
 Error unknown_format(const hal_image& image) {
   return kit::error(kOrigin, HAL_UNSUPPORTED,
                     std::string("the host does not load images of format '") + image.format +
-                        "'; it loads host.functions and hal.graph");
+                        "'; it loads host.functions, host.so and hal.graph");
 }
 
 }  // namespace
@@ -45,6 +45,7 @@ hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
   Device& self = device_of(device);
   hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
     if (is(*image, "host.functions")) { return check_functions(bytes_of(*image)); }
+    if (is(*image, "host.so")) { return check_object(bytes_of(*image)); }
     if (is(*image, "hal.graph")) { return check_graph(bytes_of(*image)); }
     return unknown_format(*image);
   });
@@ -60,6 +61,9 @@ hal_error* program_load(hal_driver*, void*, const hal_image* image, const hal_si
     if (is(*image, "host.functions")) {
       HAL_TRY(program, load_functions(bytes_of(*image), {signatures, signature_count},
                                       {image->constants, image->constant_count}));
+    } else if (is(*image, "host.so")) {
+      HAL_TRY(program,
+              load_object(bytes_of(*image), {signatures, signature_count}, {image->constants, image->constant_count}));
     } else if (is(*image, "hal.graph")) {
       HAL_TRY(program, load_graph(bytes_of(*image)));
       if (signature_count == 1) {

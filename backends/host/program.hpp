@@ -22,6 +22,8 @@ class Scratch {
   // 64-byte aligned, contents undefined, valid until the next get(). Throws std::bad_alloc.
   std::byte* get(std::size_t bytes);
 
+  kit::LanePool* pool = nullptr;  // whose idle threads may take part in a run
+
  private:
   struct Free {
     void operator()(std::byte* bytes) const;
@@ -51,6 +53,12 @@ Result<void> check_functions(std::span<const std::byte> image);
 Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
                                                 std::span<const hal_signature> signatures,
                                                 std::span<const hal_constant> constants);
+
+// object_program.cpp: "host.so". Errors: INVALID_IMAGE, INCOMPATIBLE, UNAVAILABLE.
+Result<void> check_object(std::span<const std::byte> image);
+Result<std::unique_ptr<Program>> load_object(std::span<const std::byte> image,
+                                             std::span<const hal_signature> signatures,
+                                             std::span<const hal_constant> constants);
 
 // graph/graph_program.cpp: "hal.graph". Errors: INVALID_IMAGE, INCOMPATIBLE, UNSUPPORTED naming the node.
 Result<void> check_graph(std::span<const std::byte> image);

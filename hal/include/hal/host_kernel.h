@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * Kernels as C functions: the image format "host.functions" of the host device.
+ * Kernels as C functions: the image formats "host.functions" and "host.so" of the host device.
  *
  * The image's bytes are one hal_host_functions, its size is sizeof(hal_host_functions), and its manifest gives the
  * signature of every entry. The host device calls the function once for each work group; the function loops over the
@@ -66,6 +66,71 @@ typedef struct hal_host_functions {
 } hal_host_functions;
 
 #define HAL_HOST_FUNCTIONS(entries, count) {HAL_HOST_FUNCTIONS_MAGIC, HAL_HOST_FUNCTIONS_VERSION, (count), (entries)}
+
+/*
+ * The format "host.so": the bytes of an ELF shared object, compiled by your compiler for this machine. A program of
+ * another language or process can make it, and it loads wherever the file gets to.
+ *
+ *   HAL_HOST_IMAGE()                       // once in the image
+ *   HAL_HOST_KERNEL(axpy) {                // an exported function (group, args), "entry axpy" of the manifest
+ *     const float a = *(const float*)args[1];
+ *     const float* x = (const float*)args[2];
+ *     float* y = (float*)args[3];
+ *     hal_for_each_item(i, group, *(const uint32_t*)args[0]) { y[i] += a * x[i]; }
+ *   }
+ *
+ *   hal_host_kernels(axpy axpy.c)          # CMake, after find_package(halyard); or
+ *   cc -O3 -shared -fPIC -I... axpy.c -o axpy.so
+ *
+ * Exported names, machine and version are read from the bytes before any of the image's code runs; damaged bytes are
+ * errors. Then the system's loader runs its constructors, in this process and with its rights: one that exits, throws
+ * or crashes takes the process with it. Each load is a copy of its own, with its own globals. Its destructors run when
+ * the program is released.
+ */
+#define HAL_HOST_IMAGE_ABI 1U
+
+#if defined(__cplusplus)
+#define HAL_HOST_EXTERN extern "C"
+#define HAL_HOST_DECLARED
+#else
+#define HAL_HOST_EXTERN
+#define HAL_HOST_DECLARED extern
+#endif
+
+#define HAL_HOST_IMAGE()                                                                                      \
+  HAL_HOST_EXTERN __attribute__((visibility("default"))) HAL_HOST_DECLARED const uint32_t hal_host_image_abi; \
+  const uint32_t hal_host_image_abi = HAL_HOST_IMAGE_ABI;
+
+#define HAL_HOST_KERNEL(name)                                                                                    \
+  HAL_HOST_EXTERN                                                                                                \
+  __attribute__((visibility("default"))) void hal_kernel_##name(const hal_host_group* group, void* const* args); \
+  void hal_kernel_##name(const hal_host_group* group, void* const* args)
+
+/** Said of a loop whose iterations do not need each other's results: compilers may then make vector code of it. */
+#if defined(__clang__)
+#define HAL_HOST_INDEPENDENT_ITEMS _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define HAL_HOST_INDEPENDENT_ITEMS _Pragma("GCC ivdep")
+#else
+#define HAL_HOST_INDEPENDENT_ITEMS
+#endif
+
+/**
+ * Loops over the items of this group along axis 0, numbered over the whole grid, as far as they are below `limit`. The
+ * body must not depend on the order of its items: the loop becomes vector code. A barrier of the group is the end of
+ * one such loop and the beginning of the next.
+ */
+#define hal_for_each_item(i, group_, limit_) \
+  HAL_HOST_INDEPENDENT_ITEMS                 \
+  for (uint64_t i = hal_first_item(group_), i##_end = hal_end_item(group_, limit_); i < i##_end; ++i)
+
+static inline uint64_t hal_first_item(const hal_host_group* group) {
+  return (uint64_t)group->group[0] * group->group_size[0];
+}
+static inline uint64_t hal_end_item(const hal_host_group* group, uint64_t limit) {
+  const uint64_t end = hal_first_item(group) + group->group_size[0];
+  return end < limit ? end : limit;
+}
 
 #if defined(__cplusplus)
 }
