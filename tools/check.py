@@ -53,8 +53,35 @@ def problems(path):
             yield f'includes a vendor\'s header "{included}"'
 
 
+def ordering():
+    """Each sentence of docs/ordering.md names tests that exist, and each mutation of the core a sentence that does."""
+    cases = set()
+    for path in (ROOT / "hal/core").glob("*_test.cpp"):
+        # A long name may stand on several lines, as literals that join.
+        for literals in re.findall(r'TEST_CASE\(\s*((?:"[^"\n]*"\s*)+)', path.read_text(encoding="utf-8")):
+            cases.add("".join(re.findall(r'"([^"\n]*)"', literals)))
+    for path in (ROOT / "conformance/requirements").glob("*.toml"):
+        cases.update(re.findall(r'^id = "([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE))
+    parts = re.split(r"^\*\*(ORD-\d+)\*\* ", (ROOT / "docs/ordering.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sentences = dict(zip(parts[1::2], parts[2::2]))
+    for sentence, text in sentences.items():
+        tests = text.partition("Tests:")[2].partition("\n\n")[0]
+        named = re.findall(r"`([^`]+)`", tests)
+        if not named:
+            yield f"docs/ordering.md: {sentence} names no test"
+        for name in named:
+            if name not in cases:
+                yield f"docs/ordering.md: {sentence} names '{name}', which is no test case and no requirement"
+    mutated = set(re.findall(r'^sentence = "([^"]+)"', (ROOT / "hal/core/mutations.toml").read_text(encoding="utf-8"), re.MULTILINE))
+    for unknown in sorted(mutated - set(sentences)):
+        yield f"hal/core/mutations.toml: no sentence {unknown} in docs/ordering.md"
+    for spared in sorted(set(sentences) - mutated):
+        yield f"hal/core/mutations.toml: no mutation breaks {spared}"
+
+
 def main():
     bad = [f"{path.relative_to(ROOT)}: {what}" for path in sources() for what in problems(path)]
+    bad += ordering()
     if "--format" in sys.argv[1:]:
         files = [str(path) for path in sources() if path.suffix != ".cu"]
         run = subprocess.run(["clang-format-19", "--dry-run", "--Werror", *files], capture_output=True, text=True, check=False)

@@ -68,7 +68,9 @@ Result<Ref<Buffer>> Buffer::import(Device& device, void* address, std::uint64_t 
 void Buffer::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Buffer*>(object);
   // Commands that are held back or that a lane has taken point to this object, also when FREE has returned its memory.
-  self->device->instance().when_idle([self] { self->end(); });
+  // Memory that the host sees may be part of another device's copies; other memory is its own device's alone.
+  const Device* only = self->memory.host == nullptr ? self->device.get() : nullptr;
+  self->device->instance().when_idle([self] { self->end(); }, only);
 }
 
 void Buffer::end() {

@@ -241,7 +241,7 @@ std::vector<Ref<Timeline>> Instance::lanes_of(const Device& device) {
   return out;
 }
 
-void Instance::when_idle(Task then) {
+void Instance::when_idle(Task then, const Device* only) {
   struct Join {
     Instance& instance;
     Task then;
@@ -254,6 +254,7 @@ void Instance::when_idle(Task then) {
   {
     const std::lock_guard lock(lanes_mutex_);
     for (const Ref<Timeline>& lane : lanes_) {
+      if (only != nullptr && lane->device() != only) { continue; }
       if (hal_lane_completed(lane->lane()) < lane->assigned.load(std::memory_order_acquire)) { busy.push_back(lane); }
     }
   }

@@ -54,7 +54,8 @@ class Instance : public hal_instance {
   std::vector<Ref<Timeline>> lanes_of(const Device& device);
   // Runs `then` on the engine (or here, if nothing is in flight) once no lane can still touch what was released before
   // this call: when each lane has completed what it had been assigned by now. No count per bound buffer is needed.
-  void when_idle(Task then);
+  // `only`: what was released can be touched by that device's lanes alone, so others are not waited for.
+  void when_idle(Task then, const Device* only = nullptr);
 
  private:
   struct Listed {

@@ -43,6 +43,8 @@ struct Fixture {
   hal::Queue queue = device.queue("q").value();
   hal::Buffer buffer = device.buffer(4096).value();
 
+  Fixture() { std::memset(buffer.host().data(), 0, 4096); }
+
   std::uint32_t word(std::uint64_t at) const {
     std::uint32_t out = 0;
     std::memcpy(&out, buffer.host().data() + at * 4, 4);

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Breaks the ordering code in one place at a time and sees whether its tests notice.
+
+hal/core/mutations.toml lists the mutations: file, exact text, replacement, the sentence of docs/ordering.md that it breaks. Each is
+applied in a scratch worktree of HEAD, the core is rebuilt, and the order tests run with a time limit. Killed by a failing
+test, a crash or a hang is killed; anything else survived, and needs a new test or an argument in the list ("equivalent").
+
+  tools/mutate.py [--only GLOB] [--scratch DIR] [--write] [--no-update]
+
+--write puts the table of results into docs/ordering.md. The scratch folder is kept, so that the next run builds little.
+"""
+import argparse
+import fnmatch
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LIST = "hal/core/mutations.toml"
+DOCUMENT = ROOT / "docs/ordering.md"
+BEGIN, END = "<!-- mutations: begin -->", "<!-- mutations: end -->"
+TEST_LIMIT_S = 150  # the tests take seconds; a mutant that hangs costs this much
+
+
+def run(*command, **more):
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **more)
+
+
+def scratch_tree(folder, update):
+    """A worktree of HEAD with a build folder of its own. Returns both paths."""
+    tree, build = folder / "tree", folder / "build"
+    if not tree.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        made = run("git", "-C", ROOT, "worktree", "add", "--detach", tree, "HEAD")
+        if made.returncode != 0:
+            sys.exit(f"mutate: no scratch worktree at {tree}: {made.stderr.strip()}")
+    elif update:
+        head = run("git", "-C", ROOT, "rev-parse", "HEAD").stdout.strip()
+        run("git", "-C", tree, "checkout", "--force", "--detach", head)
+    run("git", "-C", tree, "checkout", "--force", ".")
+    if not (build / "build.ninja").exists():
+        made = run("cmake", "--preset", "dev", "-B", build, cwd=tree)
+        if made.returncode != 0:
+            sys.exit(f"mutate: the scratch tree cannot be configured:\n{made.stdout[-2000:]}{made.stderr[-2000:]}")
+    return tree, build
+
+
+def compile_target(build, target):
+    return run("ninja", "-j1", "-C", build, target)
+
+
+def run_tests(build, limit=TEST_LIMIT_S):
+    """The name of what failed, or None."""
+    try:
+        done = run(build / "bin/core_test", "order:*", "-a", timeout=limit)
+    except subprocess.TimeoutExpired:
+        return "hang: the tests did not end"
+    if done.returncode == 0:
+        return None
+    # A failing section prints a line of dashes, the test's name, and a line of dashes.
+    found = re.search(r"^-{20,}\n(order: .+(?:\n  .+)*)\n-{20,}$", done.stdout, re.MULTILINE)
+    name = " ".join(found.group(1).split()) if found else "?"
+    return name if done.returncode > 0 else f"crash in: {name}"
+
+
+def mutated(text, mutation):
+    count = text.count(mutation["text"])
+    if count != 1:
+        return None, f"its text occurs {count} times, not once"
+    return text.replace(mutation["text"], mutation["with"]), None
+
+
+def try_one(mutation, tree, build):
+    path = tree / mutation["file"]
+    original = path.read_text(encoding="utf-8")
+    changed, problem = mutated(original, mutation)
+    if problem:
+        return "stale", problem
+    path.write_text(changed, encoding="utf-8")
+    try:
+        made = compile_target(build, "hal")
+        if made.returncode != 0:
+            error = re.search(r"error: .*", made.stdout)
+            return "does not build", error.group(0) if error else "?"
+        killer = run_tests(build)
+        return ("killed", killer) if killer else ("survived", mutation.get("equivalent", ""))
+    finally:
+        path.write_text(original, encoding="utf-8")
+
+
+def table(rows):
+    yield "| mutation | breaks | outcome | by |"
+    yield "|---|---|---|---|"
+    for mutation, outcome, by in rows:
+        yield f"| {mutation['what']} | {mutation['sentence']} | {outcome} | {by.replace('|', '/')} |"
+
+
+def write(rows):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    killed = sum(outcome == "killed" for _, outcome, _ in rows)
+    lines = [BEGIN, "", f"{killed} of {len(rows)} killed.", "", *table(rows), "", END]
+    DOCUMENT.write_text(head + "\n".join(lines) + tail, encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--only", default="*", help="mutations whose 'what', file or sentence matches")
+    parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / "build/mutants")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--no-update", action="store_true", help="leave the scratch tree at the commit that it has")
+    options = parser.parse_args()
+    with open(ROOT / LIST, "rb") as file:
+        mutations = tomllib.load(file)["mutation"]
+    chosen = [m for m in mutations if any(fnmatch.fnmatch(m[key], options.only) for key in ("what", "file", "sentence"))]
+    tree, build = scratch_tree(options.scratch.resolve(), not options.no_update)
+    made = compile_target(build, "core_test")
+    if made.returncode != 0:
+        sys.exit(f"mutate: the unchanged tree does not build:\n{made.stdout[-2000:]}")
+    if killer := run_tests(build, 2 * TEST_LIMIT_S):
+        sys.exit(f"mutate: the unchanged tree fails: {killer}")
+    rows = []
+    for mutation in chosen:
+        start = time.monotonic()
+        outcome, by = try_one(mutation, tree, build)
+        rows.append((mutation, outcome, by))
+        print(f"{outcome:14} {mutation['sentence']:8} {mutation['what']}: {by} ({time.monotonic() - start:.0f} s)", flush=True)
+    if options.write:
+        write(rows)
+    bad = [row for row in rows if row[1] != "killed" and not (row[1] == "survived" and row[2])]
+    print(f"{len(rows)} mutations, {sum(row[1] == 'killed' for row in rows)} killed, {len(bad)} to look at")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
