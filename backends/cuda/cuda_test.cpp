@@ -321,7 +321,13 @@ TEST_CASE("cuda: graphs agree with the reference") {
     lane.finish();
     const auto expected = hal::graph::expected_outputs(test).value();
     for (std::size_t i = 0; i < expected.size(); ++i) {
-      const auto comparison = hal::graph::compare(view.outputs()[i].dtype, results[i], expected[i]);
+      const hal::DType type = view.outputs()[i].dtype;
+      hal::graph::Tolerance tolerance = hal::graph::default_tolerance(type);
+      // Rounded after each update, which docs/graph.md allows: a unit each, of values up to 12.
+      if (hal::dtype_bits(type) == 8 && test.name.find("scatter.add") != std::string::npos) {
+        tolerance.absolute = hal::is_floating(type) ? 3 : 0;
+      }
+      const auto comparison = hal::graph::compare(type, results[i], expected[i], tolerance);
       INFO(comparison.text());
       CHECK(static_cast<bool>(comparison));
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 
@@ -124,8 +125,8 @@ hal_verdict supports(hal_driver*, void* device_pointer, const char* feature) {
   if (name == "graph" || name == "image.hal.graph") { return has("graphs run as PTX kernels of this driver"); }
   if (name == "constants") { return has("module variables of a ptx image, each load with its own"); }
   if (name == "timestamp") { return has("%globaltimer"); }
-  if (name == "dtype.f32" || name == "dtype.bf16" || name == "dtype.i32" || name == "dtype.i8" || name == "dtype.u8" ||
-      name == "dtype.bool") {
+  constexpr std::array kTypes{"f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i32", "i8", "u8", "bool"};
+  if (name.starts_with("dtype.") && std::ranges::find(kTypes, name.substr(6)) != kTypes.end()) {
     return has("in graphs");
   }
   if (name == "host-visible") { return kit::no("device memory is not mapped into the host; use copies"); }

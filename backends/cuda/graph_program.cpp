@@ -39,6 +39,12 @@ unsigned kernel_type(DType type) {
       return k::kF32;
     case DType::bf16:
       return k::kBf16;
+    case DType::f16:
+      return k::kF16;
+    case DType::f8e4m3:
+      return k::kF8E4M3;
+    case DType::f8e5m2:
+      return k::kF8E5M2;
     case DType::i32:
       return k::kI32;
     case DType::i8:
@@ -61,7 +67,8 @@ Result<void> check_tensors(const graph::View& view) {
     if (kernel_type(t.dtype) == 0) {
       return kit::error(
           kOrigin, HAL_UNSUPPORTED,
-          fmt::format("{} has type {}; graphs on CUDA have f32, bf16, i32, i8, u8 and bool", who, dtype_name(t.dtype)));
+          fmt::format("{} has type {}; graphs on CUDA have f32, f16, bf16, f8e4m3, f8e5m2, i32, i8, u8 and bool", who,
+                      dtype_name(t.dtype)));
     }
     if (t.elements > kMostElements) {
       return kit::error(

@@ -15,9 +15,48 @@ __device__ unsigned short float_to_bf16(float x) {
   return static_cast<unsigned short>((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
 }
 
+// Formats of 8 and 16 bits with E bits of exponent and M of mantissa, without instructions that only some GPUs have.
+// kLargest is the code of the largest finite value; what is larger becomes infinity, or stays there (f8: OFP8's saturating
+// mode).
+template <unsigned E, unsigned M, unsigned kLargest, bool kHasInfinity, bool kSaturates, unsigned kNan>
+struct Small {
+  static constexpr unsigned kBias = (1u << (E - 1)) - 1, kShift = 23 - M, kSign = 1u << (E + M);
+  __device__ static float decode(unsigned code) {
+    const unsigned magnitude = code & (kSign - 1);
+    // Both powers of two are in the normal range, and so is each product: no device flushes it.
+    float value = static_cast<float>(static_cast<int>(magnitude & ((1u << M) - 1)));
+    const unsigned exponent = magnitude >> M;
+    if (exponent != 0) value += static_cast<float>(1u << M);
+    value *= __uint_as_float((127 + 1 - kBias - M) << 23) * __uint_as_float((127 + (exponent != 0 ? exponent - 1 : 0)) << 23);
+    if (magnitude > kLargest) value = __uint_as_float(kHasInfinity && magnitude == kLargest + 1 ? 0x7f800000u : 0x7fc00000u);
+    return (code & kSign) != 0 ? -value : value;
+  }
+  __device__ static unsigned encode(float value) {
+    const unsigned all = __float_as_uint(value), bits = all & 0x7fffffffu, sign = (all >> 31) << (E + M);
+    if (bits > 0x7f800000u) return sign | kNan;
+    unsigned code;
+    if (bits < ((128 - kBias) << 23)) {
+      // Adding a number whose last place is the smallest subnormal leaves the rounded count in the low bits.
+      const unsigned magic = (127 + 1 - kBias - M + 23) << 23;
+      code = __float_as_uint(__fadd_rn(__uint_as_float(bits), __uint_as_float(magic))) - magic;
+    } else {
+      const unsigned rebased = bits - ((127 - kBias) << 23);
+      code = (rebased + (1u << (kShift - 1)) - 1 + ((rebased >> kShift) & 1u)) >> kShift;
+    }
+    if (code > kLargest) code = kSaturates ? kLargest : kLargest + 1;
+    return sign | code;
+  }
+};
+using F16 = Small<5, 10, 0x7bff, true, false, 0x7e00>;
+using F8E5M2 = Small<5, 2, 0x7b, true, true, 0x7e>;
+using F8E4M3 = Small<4, 3, 0x7e, false, true, 0x7f>;
+
 __device__ float load_float(const void* p, unsigned type, unsigned i) {
   if (type == kF32) return static_cast<const float*>(p)[i];
   if (type == kBf16) return bf16_to_float(static_cast<const unsigned short*>(p)[i]);
+  if (type == kF16) return F16::decode(static_cast<const unsigned short*>(p)[i]);
+  if (type == kF8E4M3) return F8E4M3::decode(static_cast<const unsigned char*>(p)[i]);
+  if (type == kF8E5M2) return F8E5M2::decode(static_cast<const unsigned char*>(p)[i]);
   if (type == kI32) return static_cast<float>(static_cast<const int*>(p)[i]);
   if (type == kI8) return static_cast<float>(static_cast<const signed char*>(p)[i]);
   return static_cast<float>(static_cast<const unsigned char*>(p)[i]);
@@ -33,6 +72,12 @@ __device__ void store_float(void* p, unsigned type, unsigned i, float v) {
     static_cast<float*>(p)[i] = v;
   } else if (type == kBf16) {
     static_cast<unsigned short*>(p)[i] = float_to_bf16(v);
+  } else if (type == kF16) {
+    static_cast<unsigned short*>(p)[i] = static_cast<unsigned short>(F16::encode(v));
+  } else if (type == kF8E4M3) {
+    static_cast<unsigned char*>(p)[i] = static_cast<unsigned char>(F8E4M3::encode(v));
+  } else if (type == kF8E5M2) {
+    static_cast<unsigned char*>(p)[i] = static_cast<unsigned char>(F8E5M2::encode(v));
   } else if (type == kI32) {
     static_cast<int*>(p)[i] = __float2int_rz(v);
   } else if (type == kBool) {
@@ -59,12 +104,12 @@ __device__ void store_int(void* p, unsigned type, unsigned i, int v) {
 __device__ void store_converted(void* p, unsigned type, unsigned i, int v) {
   if (type == kF32) {
     static_cast<float*>(p)[i] = __int2float_rn(v);
-  } else if (type == kBf16) {
+  } else if (type < kI32) {
     // Toward zero, and odd if that dropped something: the second rounding then does as one would have done.
     const float down = __int2float_rz(v);
     const unsigned bits = __float_as_uint(down);
     const bool exact = __float2int_rz(down) == v;
-    static_cast<unsigned short*>(p)[i] = float_to_bf16(__uint_as_float(exact ? bits : bits | 1u));
+    store_float(p, type, i, __uint_as_float(exact ? bits : bits | 1u));
   } else if (type == kI8) {
     store_int(p, type, i, v < -128 ? -128 : v > 127 ? 127 : v);
   } else if (type == kU8) {
@@ -158,6 +203,10 @@ extern "C" __global__ void hal_contract(Contract c) {
       const unsigned short* p = static_cast<const unsigned short*>(c.left) + x;
       const unsigned short* q = static_cast<const unsigned short*>(c.right) + y;
       for (unsigned s = 0; s < steps; ++s, p += da, q += db) sum = fmaf(bf16_to_float(*p), bf16_to_float(*q), sum);
+    } else if (c.type < kI32) {
+      for (unsigned s = 0; s < steps; ++s, x += da, y += db) {
+        sum = fmaf(load_float(c.left, c.type, x), load_float(c.right, c.type, y), sum);
+      }
     } else {
       for (unsigned s = 0; s < steps; ++s, x += da, y += db) {
         isum += static_cast<unsigned>(load_int(c.left, c.type, x)) * static_cast<unsigned>(load_int(c.right, c.type, y));

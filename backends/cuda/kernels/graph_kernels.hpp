@@ -5,7 +5,7 @@
 
 namespace hal::cuda::kernels {
 
-constexpr unsigned kF32 = 1, kBf16 = 2, kI32 = 3, kI8 = 4, kU8 = 5, kBool = 6;
+constexpr unsigned kF32 = 1, kBf16 = 2, kF16 = 3, kF8E4M3 = 4, kF8E5M2 = 5, kI32 = 6, kI8 = 7, kU8 = 8, kBool = 9;
 constexpr unsigned kSum = 1, kMax = 2, kMin = 3, kProduct = 4;
 constexpr int kRank = 8, kMapInputs = 8, kMapStack = 32, kMapCode = 192, kContractLoops = 16;
 
