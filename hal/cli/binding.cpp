@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <map>
@@ -21,6 +23,34 @@ using Named = std::map<std::string, std::string, std::less<>>;
 DType dtype_of(const hal_param& param) { return static_cast<DType>(param.dtype); }
 
 graph::Shape shape_of(const hal_param& param) { return {param.dims, param.dims + param.rank}; }
+
+// "[n, 4]": a dimension that is known when the entry runs by its symbol's name.
+std::string shape_text(const Signature& signature, const hal_param& param) {
+  std::string text = "[";
+  for (std::uint32_t axis = 0; axis < param.rank; ++axis) {
+    text += axis == 0 ? "" : ", ";
+    text += param.dims[axis] >= 0 ? fmt::format("{}", param.dims[axis]) : signature.symbols[param.symbols[axis]];
+  }
+  return text + "]";
+}
+
+// What the files and shapes so far say of the entry's symbols; 0 is nothing.
+using Extents = std::array<std::int64_t, 256>;
+
+// Is this a shape for the parameter? Then its symbols are known from here on.
+bool fits(const hal_param& param, const graph::Shape& shape, Extents& extents) {
+  if (shape.size() != param.rank) { return false; }
+  for (std::uint32_t axis = 0; axis < param.rank; ++axis) {
+    std::int64_t expected = param.dims[axis];
+    if (expected < 0) {
+      std::int64_t& known = extents[param.symbols[axis]];
+      if (known == 0) { known = shape[axis]; }
+      expected = known;
+    }
+    if (shape[axis] != expected) { return false; }
+  }
+  return true;
+}
 
 Error wrong(const Signature& signature, const std::string& what) {
   return Error(HAL_INVALID_ARGUMENT, fmt::format("{}; the entry is {}", what, signature_text(signature)));
@@ -112,7 +142,8 @@ digits::Array converted(const digits::Array& from, DType type) {
   return to;
 }
 
-Result<digits::Array> read_input(const Signature& signature, const hal_param& param, const std::string& path) {
+Result<digits::Array> read_input(const Signature& signature, const hal_param& param, const std::string& path,
+                                 Extents& extents) {
   HAL_TRY(digits::Array array, digits::load_npy(path));
   const DType type = dtype_of(param);
   if (type == DType::bf16 && array.dtype == DType::f32) { array = converted(array, DType::bf16); }
@@ -120,8 +151,9 @@ Result<digits::Array> read_input(const Signature& signature, const hal_param& pa
     return wrong(signature, fmt::format("--in {}={}: the file holds {}, the parameter is {}", param.name, path,
                                         dtype_name(array.dtype), dtype_name(type)));
   }
-  const bool fits = param.kind == HAL_PARAM_TENSOR ? array.shape == shape_of(param) : array.bytes.size() >= param.bytes;
-  if (!fits) {
+  const bool good =
+      param.kind == HAL_PARAM_TENSOR ? fits(param, array.shape, extents) : array.bytes.size() >= param.bytes;
+  if (!good) {
     return wrong(signature,
                  fmt::format("--in {}={}: the file's shape is {}", param.name, path, graph::print_shape(array.shape)));
   }
@@ -130,8 +162,16 @@ Result<digits::Array> read_input(const Signature& signature, const hal_param& pa
 
 // What a parameter that is only written gets: the signature's shape, or the command line's.
 Result<digits::Array> make_output(const Signature& signature, const hal_param& param,
-                                  const std::optional<std::string>& text) {
+                                  const std::optional<std::string>& text, Extents& extents) {
   digits::Array array{dtype_of(param), shape_of(param), {}};
+  for (std::uint32_t axis = 0; axis < param.rank && !text; ++axis) {
+    if (param.dims[axis] >= 0) { continue; }
+    array.shape[axis] = extents[param.symbols[axis]];
+    if (array.shape[axis] == 0) {
+      return wrong(signature, fmt::format("nothing says what '{0}' of '{1}' is: give --shape {1}=SIZES",
+                                          signature.symbols[param.symbols[axis]], param.name));
+    }
+  }
   if (text) {
     array.shape.clear();
     const char* at = text->data();
@@ -154,7 +194,7 @@ Result<digits::Array> make_output(const Signature& signature, const hal_param& p
   }
   const std::optional<std::int64_t> bytes = graph::byte_count(array.dtype, array.shape);
   if (!bytes || array.shape.size() > graph::kMaxRank || static_cast<std::uint64_t>(*bytes) < param.bytes ||
-      (param.kind == HAL_PARAM_TENSOR && array.shape != shape_of(param))) {
+      (param.kind == HAL_PARAM_TENSOR && !fits(param, array.shape, extents))) {
     return wrong(signature, fmt::format("--shape {}={} does not fit", param.name, graph::print_shape(array.shape)));
   }
   array.bytes.resize(static_cast<std::size_t>(*bytes));
@@ -176,7 +216,7 @@ std::string signature_text(const Signature& signature) {
       out += fmt::format("scalar {} {}", param.name, dtype_name(dtype_of(param)));
     } else {
       out += fmt::format("{} {} {}{}", direction_text(param.direction), param.name, dtype_name(dtype_of(param)),
-                         param.rank != 0 ? graph::print_shape(shape_of(param)) : "[]");
+                         shape_text(signature, param));
     }
   }
   return out + ")";
@@ -188,6 +228,7 @@ Result<Binding> Binding::make(const Device& device, const Signature& signature, 
   HAL_TRY(Named scalars, split(signature, options.scalars, "--set"));
   HAL_TRY(Named shapes, split(signature, options.shapes, "--shape"));
   Binding binding;
+  Extents extents{};
   for (std::uint32_t i = 0; i < signature.param_count; ++i) {
     const hal_param& param = signature.params[i];
     if (param.kind == HAL_PARAM_SCALAR) {
@@ -203,9 +244,9 @@ Result<Binding> Binding::make(const Device& device, const Signature& signature, 
     if (slot.read) {
       const std::optional<std::string> path = take(inputs, param.name);
       if (!path) { return wrong(signature, fmt::format("'{0}' is missing: give --in {0}=FILE.npy", param.name)); }
-      HAL_TRY(slot.array, read_input(signature, param, *path));
+      HAL_TRY(slot.array, read_input(signature, param, *path, extents));
     } else {
-      HAL_TRY(slot.array, make_output(signature, param, take(shapes, param.name)));
+      HAL_TRY(slot.array, make_output(signature, param, take(shapes, param.name), extents));
     }
     if (param.direction != HAL_IN) { slot.out_path = take(outputs, param.name).value_or(""); }
     HAL_TRY(slot.buffer, device.buffer(slot.array.bytes.size()));

@@ -37,6 +37,15 @@ set_tests_properties(cli_export PROPERTIES FIXTURES_SETUP digits_files)
 hal_cli_test(graph EXIT 0 MATCH "= contract" ARGS graph ${work}/digits.graph)
 hal_cli_test(run EXIT 0 MATCH "label i32\\[9\\] -> " ARGS run --device host:0 ${digits} ${pixels}
   --out label=${work}/label.npy --out probabilities=${work}/probabilities.npy)
+set(symbolic run --graph "${PROJECT_SOURCE_DIR}/hal/graph/fuzz_corpus/dynamic.layer.graph")
+set(npys "${PROJECT_SOURCE_DIR}/samples/digits/npy_corpus")
+hal_cli_test(run_symbolic EXIT 0 MATCH "y f32\\[3, 3\\]" ARGS ${symbolic} --device host:0 --in x=${npys}/rows
+  --out y=/dev/null)
+hal_cli_test(run_symbolic_misfit EXIT 1 MATCH "shape is \\[2, 3\\]; the entry is graph dynamic.layer\\(in x f32\\[n, 4\\]"
+  ARGS ${symbolic} --device host:0 --in x=${npys}/matrix)
+hal_cli_test(run_symbolic_refused EXIT 1 MATCH "known when it runs \\(n\\)" ARGS ${symbolic} --device rngd:0 --in x=${npys}/rows)
+hal_cli_test(run_endless_npy EXIT 1 MATCH "byte 0: magic" ARGS ${symbolic} --device host:0 --in x=/dev/zero)
+hal_cli_test(graph_endless EXIT 1 MATCH "/dev/zero" ARGS graph /dev/zero)
 hal_cli_test(run_missing_input EXIT 1 MATCH "'pixels' is missing: give --in pixels=FILE.npy; the entry is graph digits"
   ARGS run --device host:0 ${digits})
 hal_cli_test(run_wrong_name EXIT 1 MATCH "there is no parameter 'x'" ARGS run --device host:0 ${digits} --in x=y.npy)
