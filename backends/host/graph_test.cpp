@@ -17,6 +17,7 @@
 #include "graph/signature.hpp"
 #include "graph/view.hpp"
 #include "hal/graph.hpp"
+#include "hal/nn.hpp"
 
 using hal::DType;
 using hal::GraphBuilder;
@@ -49,8 +50,10 @@ struct Run {
   std::string text;
 };
 
-// Loads and runs a graph, also with every argument one byte off its alignment.
-Run run_bytes(std::span<const std::byte> bytes, const std::vector<Bytes>& inputs, bool misaligned, const char* mode) {
+// Loads and runs a graph, also with every argument one byte off its alignment, or with its only output written over its
+// first input.
+Run run_bytes(std::span<const std::byte> bytes, const std::vector<Bytes>& inputs, bool misaligned, const char* mode,
+              bool over_input = false) {
   const auto view = hal::graph::View::verify(bytes).value();
   Run out;
   if (auto expected =
@@ -70,6 +73,7 @@ Run run_bytes(std::span<const std::byte> bytes, const std::vector<Bytes>& inputs
     hal_arg& arg = args.emplace_back();
     arg.kind = HAL_ARG_BUFFER;
     arg.value.slice = {device->allocate(size + shift), shift, size};
+    if (over_input && t == inputs.size()) { arg.value.slice = args[0].value.slice; }
     if (t < inputs.size()) {
       hal_command copy{};
       copy.op = HAL_OP_COPY;
@@ -99,7 +103,7 @@ Run run_bytes(std::span<const std::byte> bytes, const std::vector<Bytes>& inputs
 
 // Builds a graph and runs it on random inputs.
 Run run(const std::function<void(GraphBuilder&)>& build, double low, double high, bool misaligned = false,
-        const char* mode = "") {
+        const char* mode = "", bool over_input = false) {
   GraphBuilder builder("test");
   build(builder);
   const auto bytes = builder.finish().value();
@@ -112,7 +116,7 @@ Run run(const std::function<void(GraphBuilder&)>& build, double low, double high
       hal::graph::store_element(tensor.dtype, input.data(), i, random.real(low, high));
     }
   }
-  return run_bytes(bytes, inputs, misaligned, mode);
+  return run_bytes(bytes, inputs, misaligned, mode, over_input);
 }
 
 // The largest |ours - expected| / (1 + |expected|) over all outputs; infinity where only one is NaN.
@@ -268,6 +272,48 @@ TEST_CASE("host graph: contractions of every shape agree with the reference") {
         CHECK(worst(result, type) < (type == DType::f32 ? 1e-4 : kBf16));
       }
     }
+  }
+}
+
+TEST_CASE("host graph: maps and reductions that follow each other may run a few rows at a time") {
+  namespace nn = hal::nn;
+  const auto softmax = [](DType type, const Shape& shape) {
+    return [=](GraphBuilder& b) { b.output("y", nn::softmax(b, b.input("x", type, shape))); };
+  };
+  for (const char* mode : {"threads=1", "threads=4", "mode=weak&seed=5"}) {
+    INFO(mode);
+    // Rows that no strip divides; leading dimensions that are one and several; one row as long as a strip.
+    for (const Shape& shape : {Shape{401, 97}, Shape{1, 3, 70, 300}, Shape{2, 40000}, Shape{100000, 2}}) {
+      CHECK(worst(run(softmax(DType::f32, shape), -3, 3, false, mode), DType::f32) < kF32);
+      CHECK(worst(run(softmax(DType::bf16, shape), -3, 3, false, mode), DType::bf16) < kBf16);
+    }
+    CHECK(worst(run(softmax(DType::f32, {401, 97}), -3, 3, true, mode), DType::f32) < kF32);
+    CHECK(worst(run(softmax(DType::f32, {401, 97}), -3, 3, false, mode, true), DType::f32) < kF32);
+    // Something between the rows' steps is an output too, something else is the same for all rows.
+    const auto shared = [](GraphBuilder& b) {
+      const auto x = b.input("x", DType::f32, {300, 200}), bias = b.input("bias", DType::f32, {200});
+      const auto moved = b.map({x, bias}, hal::graph::arg(0) + hal::graph::arg(1));
+      const auto sum = b.reduce(moved, hal::graph::ReduceOp::sum, {1}, hal::graph::KeepDims::yes);
+      b.output("moved", moved);
+      b.output("sum", sum);
+      b.output("share", b.map({moved, sum}, hal::graph::arg(0) / hal::graph::arg(1)));
+    };
+    CHECK(worst(run(shared, 1, 2, false, mode), DType::f32) < kF32 * 4);
+    // A reduction over the rows themselves ends the run; a reversed reading of them cannot be part of it.
+    const auto crossed = [](GraphBuilder& b) {
+      const auto x = b.input("x", DType::i32, {250, 120});
+      const auto twice = b.map({x}, hal::graph::arg(0) + hal::graph::arg(0));
+      const auto columns = b.reduce(twice, hal::graph::ReduceOp::max, {0}, hal::graph::KeepDims::yes);
+      b.output("y", b.map({twice, columns, x}, hal::graph::arg(0) * hal::graph::arg(1) - hal::graph::arg(2)));
+    };
+    expect_exact(run(crossed, -1e6, 1e6, false, mode));
+    // Products before and after, whose sums the plan may lay over the rows.
+    const auto attention = [](GraphBuilder& b) {
+      const auto q = b.input("q", DType::f32, {4, 96, 32}), k = b.input("k", DType::f32, {4, 96, 32});
+      const auto weights = nn::softmax(b, b.contract("bqd,bkd->bqk", q, k));
+      b.output("y", b.contract("bqk,bkd->bqd", weights, b.input("v", DType::f32, {4, 96, 32})));
+    };
+    CHECK(worst(run(attention, -1, 1, false, mode), DType::f32) < 1e-5);
   }
 }
 

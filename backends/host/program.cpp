@@ -54,7 +54,7 @@ hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
   return self.verdicts.no(std::string(owned.what()));
 }
 
-hal_error* program_load(hal_driver*, void*, const hal_image* image, const hal_signature* signatures,
+hal_error* program_load(hal_driver*, void* device, const hal_image* image, const hal_signature* signatures,
                         std::uint32_t signature_count, void** out) {
   return kit::guarded(kOrigin, [&]() -> Result<void> {
     std::unique_ptr<Program> program;
@@ -65,7 +65,7 @@ hal_error* program_load(hal_driver*, void*, const hal_image* image, const hal_si
       HAL_TRY(program,
               load_object(bytes_of(*image), {signatures, signature_count}, {image->constants, image->constant_count}));
     } else if (is(*image, "hal.graph")) {
-      HAL_TRY(program, load_graph(bytes_of(*image)));
+      HAL_TRY(program, load_graph(bytes_of(*image), device_of(device).pool.get()));
       if (signature_count == 1) {
         for (std::uint32_t i = 0; i < signatures->param_count; ++i) {
           program->directions.push_back(signatures->params[i].direction);

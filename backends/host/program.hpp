@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "driver_kit/lane_pool.hpp"
 #include "driver_kit/software_lane.hpp"
 #include "hal/driver.h"
 #include "hal/result.hpp"
@@ -62,6 +63,7 @@ Result<std::unique_ptr<Program>> load_object(std::span<const std::byte> image,
 
 // graph/graph_program.cpp: "hal.graph". Errors: INVALID_IMAGE, INCOMPATIBLE, UNSUPPORTED naming the node.
 Result<void> check_graph(std::span<const std::byte> image);
-Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image);
+// `pool` lends idle threads to large steps; may be null.
+Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image, kit::LanePool* pool);
 
 }  // namespace hal::host

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "graph/elementary.hpp"
 #include "graph/simd.hpp"
 
 // Element i depends on element i alone, also where out is an operand.
@@ -24,33 +25,6 @@ using graph::Opcode;
 template <class Real>
 [[gnu::always_inline]] inline Real truth(bool value) {
   return value ? Real{1} : Real{0};
-}
-
-// e^x without a branch, so that loops over it become vector code; within 2 units in the last place of the exact value
-// for normal results (the test measures it). x = n ln 2 + r with |r| <= ln 2 / 2, e^r by its series to r^7, and 2^n in
-// two factors, so that results below the normal range are rounded once more and not flushed.
-[[gnu::always_inline]] inline float exponential(float x) {
-  constexpr float kLog2E = 1.44269504088896341F;
-  constexpr float kLn2High = 0.693359375F, kLn2Low = -2.12194440e-4F;  // 9 bits and the rest: n * high is exact
-  constexpr float kRound = 12582912.0F;                                // 1.5 * 2^23: adding it rounds to an integer
-  const float low = x < -104.0F ? -104.0F : x;                         // NaN passes both
-  const float clamped = low > 89.0F ? 89.0F : low;
-  const float shifted = clamped * kLog2E + kRound;
-  const float n = shifted - kRound;
-  const float r = (clamped - n * kLn2High) - n * kLn2Low;
-  float p = 1.0F / 5040;
-  p = p * r + 1.0F / 720;
-  p = p * r + 1.0F / 120;
-  p = p * r + 1.0F / 24;
-  p = p * r + 1.0F / 6;
-  p = p * r + 0.5F;
-  p = p * r + 1.0F;
-  p = p * r + 1.0F;
-  const std::int32_t e =
-      static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(kRound));
-  const std::int32_t half = e >> 1;
-  const auto power = [](std::int32_t k) { return std::bit_cast<float>(static_cast<std::uint32_t>(k + 127) << 23U); };
-  return p * power(half) * power(e - half);
 }
 
 [[gnu::always_inline]] inline float square_root(float x) { return __builtin_sqrtf(x); }
@@ -144,10 +118,19 @@ template <class Real>
       for (std::size_t i = 0; i < count; ++i) { out[i] = a[i] != 0 ? b[i] : c[i]; }
       return;
     case Opcode::log:
+      if constexpr (std::is_same_v<Real, float>) {
+        return each(a, out, count, [](Real x) { return logarithm(x); });
+      }
       return each_call(a, out, count, [](Real x) { return std::log(x); });
     case Opcode::tanh:
+      if constexpr (std::is_same_v<Real, float>) {
+        return each(a, out, count, [](Real x) { return hyperbolic_tangent(x); });
+      }
       return each_call(a, out, count, [](Real x) { return std::tanh(x); });
     case Opcode::erf:
+      if constexpr (std::is_same_v<Real, float>) {
+        return each(a, out, count, [](Real x) { return error_function(x); });
+      }
       return each_call(a, out, count, [](Real x) { return std::erf(x); });
     case Opcode::sin:
       return each_call(a, out, count, [](Real x) { return std::sin(x); });

@@ -13,6 +13,7 @@
 #include "graph/fuse.hpp"
 #include "graph/lines.hpp"
 #include "graph/plan.hpp"
+#include "graph/rows.hpp"
 #include "graph/signature.hpp"
 #include "graph/step.hpp"
 #include "graph/view.hpp"
@@ -62,9 +63,10 @@ using Bytes = std::unique_ptr<std::byte, FreeAligned>;
 // A graph whose sizes are all known: immutable once made, run by several lanes at once.
 class BoundGraph {
  public:
-  static Result<std::shared_ptr<const BoundGraph>> make(graph::View view) {
+  static Result<std::shared_ptr<const BoundGraph>> make(graph::View view, kit::LanePool* pool) {
     auto made = std::make_shared<BoundGraph>(std::move(view));
     HAL_CHECK(made->make_steps());
+    HAL_CHECK(made->make_rows(pool));
     return std::shared_ptr<const BoundGraph>(std::move(made));
   }
 
@@ -103,13 +105,23 @@ class BoundGraph {
     }
     // Sums lie where their expression's result goes, if they are of its type. An argument that others overlap must not
     // be written early.
-    const bool apart = !sums_.empty() && arguments_overlap(args);
+    const bool apart = !(sums_.empty() && rows_.empty()) && arguments_overlap(args);
     for (const Sums& s : sums_) {
       const bool argument = s.output < args.size();
       tensors[s.tensor] = s.fits && !(argument && apart) ? tensors[s.output] : sums;
     }
     const RunContext context{tensors, arena + arena_bytes};
-    for (const auto& step : steps_) { HAL_CHECK(step->run(context)); }
+    // Rows that are done early would be seen through an argument that overlaps theirs.
+    auto next_rows = apart ? rows_.end() : rows_.begin();
+    for (std::size_t i = 0; i < steps_.size();) {
+      if (next_rows != rows_.end() && next_rows->first == i) {
+        HAL_CHECK(next_rows->step->run(context));
+        i += next_rows->count;
+        ++next_rows;
+      } else {
+        HAL_CHECK(steps_[i++]->run(context));
+      }
+    }
     for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
       std::byte* given = address_of(args[t].value.slice);
       if (tensors[t] != given) { std::memcpy(given, tensors[t], view_.tensor(t).bytes); }
@@ -169,19 +181,46 @@ class BoundGraph {
     return {};
   }
 
+  // Steps that run a few rows at a time, and threads share, in place of those that follow each other.
+  struct RowSteps {
+    std::size_t first, count;  // of steps_
+    std::unique_ptr<Step> step;
+  };
+
+  Result<void> make_rows(kit::LanePool* pool) {
+    std::size_t position = 0;  // in steps_: a contraction with an expression has two
+    for (std::size_t i = 0; i < fused_.size();) {
+      const Rows rows = find_rows(view_, fused_, plan_, i);
+      if (rows.steps == 0) {
+        position += fused_[i].op == Op::contract && !fused_[i].code.empty() ? 2U : 1U;
+        ++i;
+        continue;
+      }
+      HAL_TRY(auto step, hal::host::make_rows(view_, fused_, i, rows, pool));
+      for (std::size_t k = 0; k < rows.steps; ++k) { cost_ns_ -= steps_[position + k]->cost_ns(); }
+      cost_ns_ += step->cost_ns();
+      step_bytes_ = std::max(step_bytes_, step->scratch_bytes());
+      rows_.push_back({position, rows.steps, std::move(step)});
+      position += rows.steps;
+      i += rows.steps;
+    }
+    return {};
+  }
+
   graph::View view_;
   std::vector<graph::FusedStep> fused_;  // what steps_ were made of, and refer to
   graph::Plan plan_;
   std::vector<Sums> sums_;
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<RowSteps> rows_;
   std::uint64_t step_bytes_ = 0, sum_bytes_ = 0, copy_bytes_ = 0;
   double cost_ns_ = 0;
 };
 
 class GraphProgram final : public Program {
  public:
-  GraphProgram(Bytes bytes, graph::View view, std::shared_ptr<const BoundGraph> fixed)
-      : bytes_(std::move(bytes)), view_(std::move(view)), fixed_(std::move(fixed)) {}
+  GraphProgram(Bytes bytes, graph::View view, std::shared_ptr<const BoundGraph> fixed, kit::LanePool* pool)
+      : bytes_(std::move(bytes)), view_(std::move(view)), fixed_(std::move(fixed)), pool_(pool) {}
 
   Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
     const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
@@ -216,7 +255,7 @@ class GraphProgram final : public Program {
     auto found = std::ranges::find(kept_, extents, &Kept::extents);
     if (found == kept_.end()) {
       HAL_TRY(graph::View view, graph::bind_signature(view_, extents));
-      HAL_TRY(auto bound, BoundGraph::make(std::move(view)));
+      HAL_TRY(auto bound, BoundGraph::make(std::move(view), pool_));
       if (kept_.size() == kMostKept) { kept_.pop_back(); }
       found = kept_.insert(kept_.end(), {std::move(extents), std::move(bound)});
     }
@@ -227,6 +266,7 @@ class GraphProgram final : public Program {
   Bytes bytes_;  // views read constants in place
   graph::View view_;
   std::shared_ptr<const BoundGraph> fixed_;  // null if sizes are symbolic
+  kit::LanePool* pool_;
   std::mutex mutex_;
   std::vector<Kept> kept_;
 };
@@ -238,14 +278,15 @@ Result<void> check_graph(std::span<const std::byte> image) {
   return {};
 }
 
-Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image) {
+Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image, kit::LanePool* pool) {
   // A copy first, and the copy is what is verified: the caller's bytes may change under our hands.
   Bytes bytes(new (std::align_val_t{64}) std::byte[image.size()]);
   std::memcpy(bytes.get(), image.data(), image.size());
   HAL_TRY(graph::View view, graph::View::verify_dynamic({bytes.get(), image.size()}));
   std::shared_ptr<const BoundGraph> fixed;
-  if (!view.is_dynamic()) { HAL_TRY(fixed, BoundGraph::make(view)); }
-  return std::unique_ptr<Program>(std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(fixed)));
+  if (!view.is_dynamic()) { HAL_TRY(fixed, BoundGraph::make(view, pool)); }
+  return std::unique_ptr<Program>(
+      std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(fixed), pool));
 }
 
 }  // namespace hal::host

@@ -21,6 +21,38 @@ class MapStep final : public Step {
   double cost_ns() const override { return static_cast<double>(loops_.total()) * code_.cost_ns(); }
 
   Result<void> run(const RunContext& context) const override {
+    if (loops_.inner() >= kLongLine) {
+      run_lines(context);
+    } else {
+      run_blocks(context);
+    }
+    return {};
+  }
+
+ private:
+  static constexpr std::int64_t kLongLine = 128;
+
+  // Line by line, elements where they lie.
+  void run_lines(const RunContext& context) const {
+    T* blocks = reinterpret_cast<T*>(context.scratch);
+    std::int64_t stored = 0;
+    const DType type = view_.tensor(step_.output).dtype;
+    std::byte* const out = context.tensors[step_.output];
+    loops_.each_line([&](const auto& at) {
+      code_.each_block(loops_, at, context.tensors, blocks, [&](const auto& operands, std::int64_t, std::size_t count) {
+        if (sums_) { load_line(step_.compute, context.tensors[*sums_], stored, 1, count, code_.block(blocks, 0)); }
+        if (type == Code<T>::kType) {
+          code_.evaluate(operands, blocks, count, reinterpret_cast<T*>(out) + stored);
+        } else {
+          store_line(type, out, stored, count, code_.evaluate(operands, blocks, count));
+        }
+        stored += static_cast<std::int64_t>(count);
+      });
+    });
+  }
+
+  // Short lines: as many as fill a block at once.
+  void run_blocks(const RunContext& context) const {
     T* blocks = reinterpret_cast<T*>(context.scratch);
     std::size_t filled = 0;
     std::int64_t stored = 0;
@@ -32,7 +64,6 @@ class MapStep final : public Step {
       filled = 0;
     };
     loops_.each_line([&](const auto& at) {
-      // A line may be longer than a block, and a block may hold many lines.
       for (std::int64_t done = 0; done < loops_.inner();) {
         const std::size_t count = std::min(Code<T>::kBlock - filled, static_cast<std::size_t>(loops_.inner() - done));
         for (std::size_t k = 0; k < step_.inputs.size(); ++k) {
@@ -44,10 +75,8 @@ class MapStep final : public Step {
       }
     });
     if (filled > 0) { finish(); }
-    return {};
   }
 
- private:
   const graph::View& view_;
   const graph::FusedStep& step_;
   std::optional<std::uint32_t> sums_;

@@ -61,10 +61,31 @@ template <class Held>
   }
 }
 
-// Eight chains side by side: one alone waits for each addition.
+// The same in the type of the elements: extremes need no wider one, and twice as many fit a register.
+template <ReduceOp op>
+[[gnu::always_inline]] inline float extreme(float a, float b) {
+  if constexpr (op == ReduceOp::max) { return !(a <= b) && b == b ? a : b; }
+  return !(a >= b) && b == b ? a : b;
+}
+
+template <ReduceOp op>
+[[gnu::always_inline]] inline double fold_extreme(const float* line, std::size_t count) {
+  constexpr std::size_t kChains = 32;
+  float chains[kChains];
+  std::fill_n(chains, kChains, static_cast<float>(identity<double>(op)));
+  std::size_t i = 0;
+  for (; i + kChains <= count; i += kChains) {
+    for (std::size_t k = 0; k < kChains; ++k) { chains[k] = extreme<op>(chains[k], line[i + k]); }
+  }
+  for (; i < count; ++i) { chains[0] = extreme<op>(chains[0], line[i]); }
+  for (std::size_t k = 1; k < kChains; ++k) { chains[0] = extreme<op>(chains[0], chains[k]); }
+  return static_cast<double>(chains[0]);
+}
+
+// Chains side by side: one alone waits for each addition.
 template <ReduceOp op, class Held, class T>
 [[gnu::always_inline]] inline Held fold(const T* line, std::size_t count) {
-  constexpr std::size_t kChains = 8;
+  constexpr std::size_t kChains = 32;
   Held chains[kChains];
   std::fill_n(chains, kChains, identity<Held>(op));
   std::size_t i = 0;
@@ -113,6 +134,8 @@ template <class Held, class T>
 }  // namespace
 
 HAL_HOST_CLONES double fold_line(ReduceOp op, const float* line, std::size_t count) {
+  if (op == ReduceOp::max) { return fold_extreme<ReduceOp::max>(line, count); }
+  if (op == ReduceOp::min) { return fold_extreme<ReduceOp::min>(line, count); }
   return fold_any<double>(op, line, count);
 }
 HAL_HOST_CLONES double fold_line(ReduceOp op, const double* line, std::size_t count) {
@@ -140,11 +163,14 @@ HAL_HOST_CLONES void merge_line(ReduceOp op, const std::int64_t* line, std::size
 namespace {
 
 // Behind the inputs' operands comes the output as the domain's loops see it: stride 0 along reduced axes.
-Loops reduce_loops(const graph::FusedStep& step, const graph::ReduceAttributes& a) {
+graph::Shape kept_of(const graph::FusedStep& step, std::uint32_t axes) {
   graph::Shape kept = step.domain;
   for (std::size_t d = 0; d < kept.size(); ++d) {
-    if (((a.axes >> d) & 1U) != 0) { kept[d] = 1; }
+    if ((axes >> d & 1U) != 0) { kept[d] = 1; }
   }
+  return kept;
+}
+Loops reduce_loops(const graph::FusedStep& step, const graph::Shape& kept) {
   const graph::Extents out[] = {*graph::broadcast_strides(kept, step.domain)};
   return loops_of(step, out);
 }
@@ -152,50 +178,46 @@ Loops reduce_loops(const graph::FusedStep& step, const graph::ReduceAttributes& 
 template <class T, class Held>
 class ReduceStep final : public Step {
  public:
-  ReduceStep(const graph::View& view, const graph::FusedStep& step)
+  ReduceStep(const graph::View& view, const graph::FusedStep& step, std::uint32_t axes)
       : out_(view.tensor(step.output)),
+        outputs_(static_cast<std::size_t>(*graph::element_count(kept_of(step, axes)))),
         out_number_(step.output),
         inputs_(step.inputs.size()),
         op_(view.nodes()[step.node].as<graph::ReduceAttributes>().op),
         code_(view, step),
-        loops_(reduce_loops(step, view.nodes()[step.node].as<graph::ReduceAttributes>())) {}
+        loops_(reduce_loops(step, kept_of(step, axes))) {}
 
   std::uint64_t scratch_bytes() const override {
-    return static_cast<std::uint64_t>(out_.elements) * sizeof(Held) + code_.scratch_elements() * sizeof(T) + alignof(T);
+    return outputs_ * sizeof(Held) + code_.scratch_elements() * sizeof(T) + alignof(T);
   }
   double cost_ns() const override { return static_cast<double>(loops_.total()) * (0.3 + code_.cost_ns()); }
 
   Result<void> run(const RunContext& context) const override {
     auto* held = reinterpret_cast<Held*>(context.scratch);
-    const auto outputs = static_cast<std::size_t>(out_.elements);
-    const std::size_t held_bytes = (outputs * sizeof(Held) + alignof(T) - 1) / alignof(T) * alignof(T);
+    const std::size_t held_bytes = (outputs_ * sizeof(Held) + alignof(T) - 1) / alignof(T) * alignof(T);
     T* blocks = reinterpret_cast<T*>(context.scratch + held_bytes);
-    std::fill_n(held, outputs, identity<Held>(op_));
+    std::fill_n(held, outputs_, identity<Held>(op_));
     const std::int64_t out_stride = loops_.inner_stride(inputs_);
     loops_.each_line([&](const auto& at) {
-      for (std::int64_t done = 0; done < loops_.inner();) {
-        const auto count = std::min(static_cast<std::int64_t>(Code<T>::kBlock), loops_.inner() - done);
-        const auto n = static_cast<std::size_t>(count);
-        for (std::size_t k = 0; k < inputs_; ++k) {
-          code_.load(k, context.tensors, at[k], loops_.inner_stride(k), done, 0, n, blocks);
-        }
-        const T* line = code_.evaluate(blocks, n);
-        // The output is dense and row-major in the order of the loops: its innermost stride is 0 or 1.
-        Held* target = held + at[inputs_] + done * out_stride;
-        if (out_stride == 0) {
-          *target = combine(op_, *target, fold_line(op_, line, n));
-        } else {
-          merge_line(op_, line, n, target);
-        }
-        done += count;
-      }
+      code_.each_block(loops_, at, context.tensors, blocks,
+                       [&](const auto& operands, std::int64_t done, std::size_t count) {
+                         const T* line = code_.evaluate(operands, blocks, count);
+                         // The output is dense and row-major in the order of the loops: its innermost stride is 0 or 1.
+                         Held* target = held + at[inputs_] + done * out_stride;
+                         if (out_stride == 0) {
+                           *target = combine(op_, *target, fold_line(op_, line, count));
+                         } else {
+                           merge_line(op_, line, count, target);
+                         }
+                       });
     });
-    store_line(out_.dtype, context.tensors[out_number_], 0, outputs, reinterpret_cast<const SignedOf<Held>*>(held));
+    store_line(out_.dtype, context.tensors[out_number_], 0, outputs_, reinterpret_cast<const SignedOf<Held>*>(held));
     return {};
   }
 
  private:
   const graph::Tensor& out_;
+  std::size_t outputs_;
   std::uint32_t out_number_;
   std::size_t inputs_;
   ReduceOp op_;
@@ -205,13 +227,22 @@ class ReduceStep final : public Step {
 
 }  // namespace
 
-StepResult make_reduce(const graph::View& view, const graph::FusedStep& step) {
+StepResult make_reduce(const graph::View& view, const graph::FusedStep& step, std::optional<std::uint32_t> axes) {
+  const auto& attributes = view.nodes()[step.node].as<graph::ReduceAttributes>();
+  const std::uint32_t folded = axes.value_or(attributes.axes);
+  switch (step.compute) {
+    case DType::f64:
+      return StepResult(std::make_unique<ReduceStep<double, double>>(view, step, folded));
+    case DType::f32:
+      return StepResult(std::make_unique<ReduceStep<float, double>>(view, step, folded));
+    default:
+      break;
+  }
   // Integers narrower than what they are summed in are widened as they are read; such a step has no expression.
-  const bool widens = view.nodes()[step.node].as<graph::ReduceAttributes>().accumulate == DType::i64;
-  if (step.compute == DType::f64) { return StepResult(std::make_unique<ReduceStep<double, double>>(view, step)); }
-  if (step.compute == DType::f32) { return StepResult(std::make_unique<ReduceStep<float, double>>(view, step)); }
-  if (widens) { return StepResult(std::make_unique<ReduceStep<std::int64_t, WrappingLong>>(view, step)); }
-  return StepResult(std::make_unique<ReduceStep<std::int32_t, Wrapping>>(view, step));
+  if (attributes.accumulate == DType::i64) {
+    return StepResult(std::make_unique<ReduceStep<std::int64_t, WrappingLong>>(view, step, folded));
+  }
+  return StepResult(std::make_unique<ReduceStep<std::int32_t, Wrapping>>(view, step, folded));
 }
 
 }  // namespace hal::host

@@ -38,8 +38,10 @@ using StepResult = Result<std::unique_ptr<Step>>;
 
 // Each takes a step of a verified view; both outlive what is made.
 StepResult make_contract(const graph::View& view, const graph::FusedStep& step);  // contract.cpp
-StepResult make_reduce(const graph::View& view, const graph::FusedStep& step);    // reduce.cpp
-StepResult make_view(const graph::View& view, const graph::FusedStep& step);      // move.cpp
+// `axes`: a bit for each dimension of the step's domain that is folded; those of the node if left out.
+StepResult make_reduce(const graph::View& view, const graph::FusedStep& step,
+                       std::optional<std::uint32_t> axes = {});               // reduce.cpp
+StepResult make_view(const graph::View& view, const graph::FusedStep& step);  // move.cpp
 // With `sums`, the step is a contraction's expression, and that tensor holds the sums (type step.compute). It may be
 // the output itself.
 StepResult make_map(const graph::View& view, const graph::FusedStep& step,
