@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "graph/expression.hpp"
 
+#include <array>
 #include <cmath>
 #include <halyard_catch.hpp>
 #include <limits>
@@ -111,4 +112,23 @@ TEST_CASE("expression: depth and text") {
   CHECK(depth == 2);
   CHECK(print_expression(expr.code()) == "max((x0 + x1), 0)");
   CHECK(print_expression(select(arg(0), arg(1), -arg(2)).code()) == "select(x0, x1, neg(x2))");
+}
+
+TEST_CASE("expression: division of integers in both widths") {
+  const auto divide = [](auto a, auto b) {
+    const std::array values{a, b};
+    const auto span = std::span<const decltype(a)>(values);
+    return std::pair{evaluate_expression((arg(0) / arg(1)).code(), span),
+                     evaluate_expression(mod(arg(0), arg(1)).code(), span)};
+  };
+  const auto both = [&]<class T>(T least) {
+    CHECK(divide(T{7}, T{-1}) == std::pair{T{-7}, T{0}});
+    CHECK(divide(T{7}, T{-2}) == std::pair{T{-3}, T{1}});
+    CHECK(divide(T{-7}, T{2}) == std::pair{T{-3}, T{-1}});
+    CHECK(divide(T{7}, T{0}) == std::pair{T{0}, T{0}});
+    CHECK(divide(least, T{-1}) == std::pair{least, T{0}});
+    CHECK(divide(least, T{1}) == std::pair{least, T{0}});
+  };
+  both(std::numeric_limits<std::int32_t>::min());
+  both(std::numeric_limits<std::int64_t>::min());
 }
