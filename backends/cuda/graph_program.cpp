@@ -12,6 +12,7 @@
 #include "driver_kit/slices.hpp"
 #include "graph/contraction.hpp"
 #include "graph/element.hpp"
+#include "graph/fuse.hpp"
 #include "graph/plan.hpp"
 #include "graph/view.hpp"
 #include "graph_kernels_loader.hpp"
@@ -58,6 +59,17 @@ unsigned kernel_type(DType type) {
   }
 }
 
+// What the kernels take: any strides, unsigned in maps; reductions and contractions without expressions.
+graph::FuseOptions fuse_options() {
+  graph::FuseOptions options;
+  options.negative_strides = false;
+  options.reduce_prologue = false;
+  options.contract_epilogue = false;
+  options.max_inputs = k::kMapInputs;
+  options.max_code = k::kMapCode;
+  return options;
+}
+
 Error unsupported(const graph::View& view, std::size_t node, const std::string& why) {
   return kit::error(kOrigin, HAL_UNSUPPORTED, fmt::format("{}: {}", view.node_label(node), why));
 }
@@ -102,6 +114,7 @@ struct Step {
   struct Slot {
     std::uint32_t offset;
     std::uint32_t tensor;
+    std::int64_t add;  // bytes
   };
   std::vector<Slot> slots;
   std::uint32_t fault_offset = 0, command_offset = 0;  // of gather and scatter; else 0
@@ -109,12 +122,13 @@ struct Step {
 
 class Builder {
  public:
-  explicit Builder(const graph::View& view) : view_(view) {}
+  Builder(const graph::View& view, std::span<const graph::FusedStep> fused) : view_(view), fused_(fused) {}
 
   Result<std::vector<Step>> run() {
-    for (std::size_t n = 0; n < view_.nodes().size(); ++n) {
-      node_ = &view_.nodes()[n];
-      HAL_CHECK(node(n));
+    for (const graph::FusedStep& fused : fused_) {
+      step_ = &fused;
+      node_ = &view_.nodes()[fused.node];
+      HAL_CHECK(node(fused.node));
     }
     return std::move(steps_);
   }
@@ -122,7 +136,7 @@ class Builder {
 
  private:
   const graph::Tensor& input(std::size_t i) const { return view_.tensor(node_->inputs[i]); }
-  const graph::Tensor& output() const { return view_.tensor(node_->output); }
+  const graph::Tensor& output() const { return view_.tensor(step_->output); }
 
   template <class P>
   Step& add(KernelId kernel, const P& parameters, std::uint64_t threads) {
@@ -135,7 +149,12 @@ class Builder {
     return s;
   }
   static void slot(Step& s, std::size_t offset, std::uint32_t tensor) {
-    s.slots.push_back({static_cast<std::uint32_t>(offset), tensor});
+    s.slots.push_back({static_cast<std::uint32_t>(offset), tensor, 0});
+  }
+  // An operand that begins inside its tensor.
+  void slot(Step& s, std::size_t offset, const graph::Access& access) const {
+    const auto bytes = static_cast<std::int64_t>(size_of(view_.tensor(access.tensor).dtype));
+    s.slots.push_back({static_cast<std::uint32_t>(offset), access.tensor, access.offset * bytes});
   }
   static KernelId copy_kernel(DType type) {
     const std::uint64_t size = size_of(type);
@@ -143,7 +162,7 @@ class Builder {
   }
 
   Result<void> node(std::size_t n) {
-    switch (node_->op) {
+    switch (step_->op) {
       case Op::contract:
         return contract(n);
       case Op::map:
@@ -195,14 +214,12 @@ class Builder {
   }
 
   Result<void> view() {
-    const auto& a = node_->as<graph::ViewAttributes>();
+    const graph::Access& a = step_->inputs[0];
     int to[graph::kMaxRank] = {}, from[graph::kMaxRank] = {};
     row_major(output(), to);
-    // Verified: every index lies inside the input, so strides that matter fit in 32 bits.
-    for (std::size_t d = 0; d < output().rank; ++d) {
-      from[d] = output().dims[d] == 1 ? 0 : static_cast<int>(a.strides[d]);
-    }
-    strided(node_->output, node_->inputs[0], output(), to, 0, from, static_cast<int>(a.offset));
+    // Every index lies inside the input, so strides that matter fit in 32 bits.
+    for (std::size_t d = 0; d < output().rank; ++d) { from[d] = static_cast<int>(a.strides[d]); }
+    strided(step_->output, a.tensor, output(), to, 0, from, static_cast<int>(a.offset));
     return {};
   }
 
@@ -250,7 +267,8 @@ class Builder {
   }
 
   Result<void> contract(std::size_t n) {
-    const graph::Contraction c = graph::classify_contraction(view_, *node_);
+    const graph::Access &left = step_->operands[0], &right = step_->operands[1];
+    const graph::Contraction c = graph::classify_contraction(view_, *node_, left.strides, right.strides);
     const auto product = c.matmul();
     const bool f32 = input(0).dtype == DType::f32 && input(1).dtype == DType::f32 && output().dtype == DType::f32;
     if (product && f32 && product->m.size >= 8 && product->n.size >= 4 && product->k.size >= 4 &&
@@ -273,8 +291,8 @@ class Builder {
       s.grid[1] = static_cast<std::uint32_t>((product->m.size + 15) / 16);
       s.grid[2] = static_cast<std::uint32_t>(product->batch.size);
       slot(s, offsetof(k::Matmul, out), node_->output);
-      slot(s, offsetof(k::Matmul, left), node_->inputs[0]);
-      slot(s, offsetof(k::Matmul, right), node_->inputs[1]);
+      slot(s, offsetof(k::Matmul, left), left);
+      slot(s, offsetof(k::Matmul, right), right);
       return {};
     }
     if (c.batch.size() + c.m.size() + c.n.size() + c.k.size() > k::kContractLoops) {
@@ -304,8 +322,8 @@ class Builder {
     for (std::size_t i = 0; i + 1 < c.k.size(); ++i) { p.k_outer *= static_cast<unsigned>(c.k[i].size); }
     Step& s = add(KernelId::contract, p, p.total);
     slot(s, offsetof(k::Contract, out), node_->output);
-    slot(s, offsetof(k::Contract, left), node_->inputs[0]);
-    slot(s, offsetof(k::Contract, right), node_->inputs[1]);
+    slot(s, offsetof(k::Contract, left), left);
+    slot(s, offsetof(k::Contract, right), right);
     return {};
   }
 
@@ -317,14 +335,13 @@ class Builder {
     p.to_type = kernel_type(output().dtype);
     p.op = static_cast<unsigned>(a.op);
     p.count = 1;
-    int strides[graph::kMaxRank] = {};
-    row_major(input(0), strides);
+    const graph::Access& from = step_->inputs[0];
     std::size_t at = 0;
     const auto put = [&](bool reduced) {
       for (std::size_t d = 0; d < input(0).rank; ++d) {
         if ((((a.axes >> d) & 1u) != 0) != reduced) { continue; }
         p.size[at] = static_cast<unsigned>(input(0).dims[d]);
-        p.stride[at] = strides[d];
+        p.stride[at] = static_cast<int>(from.strides[d]);
         if (reduced) { p.count *= p.size[at]; }
         ++at;
       }
@@ -335,7 +352,7 @@ class Builder {
     p.inner = static_cast<int>(at) - p.outer;
     Step& s = add(KernelId::reduce, p, p.total);
     slot(s, offsetof(k::Reduce, to), node_->output);
-    slot(s, offsetof(k::Reduce, from), node_->inputs[0]);
+    slot(s, offsetof(k::Reduce, from), from);
     return {};
   }
 
@@ -395,44 +412,41 @@ class Builder {
   }
 
   Result<void> map() {
-    const auto& a = node_->as<graph::MapAttributes>();
     k::Map p{};
     p.total = static_cast<unsigned>(output().elements);
     p.to_type = kernel_type(output().dtype);
-    p.integer = a.integer ? 1 : 0;
-    p.length = static_cast<unsigned>(a.code.size());
+    p.integer = step_->integer() ? 1 : 0;
+    p.length = static_cast<unsigned>(step_->code.size());
     p.rank = static_cast<int>(output().rank);
-    p.inputs = static_cast<int>(node_->inputs.size());
+    p.inputs = static_cast<int>(step_->inputs.size());
     for (std::size_t d = 0; d < output().rank; ++d) { p.size[d] = static_cast<unsigned>(output().dims[d]); }
-    for (std::size_t i = 0; i < node_->inputs.size(); ++i) {
-      const graph::Tensor& x = input(i);
-      p.type[i] = kernel_type(x.dtype);
-      int strides[graph::kMaxRank] = {};
-      row_major(x, strides);
-      const std::size_t missing = output().rank - x.rank;
-      for (std::size_t d = 0; d < x.rank; ++d) {
-        p.stride[i][d + missing] = x.dims[d] == 1 ? 0u : static_cast<unsigned>(strides[d]);
-      }
+    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
+      const graph::Access& x = step_->inputs[i];
+      p.type[i] = kernel_type(view_.tensor(x.tensor).dtype);
+      for (std::size_t d = 0; d < output().rank; ++d) { p.stride[i][d] = static_cast<unsigned>(x.strides[d]); }
     }
-    for (std::size_t i = 0; i < a.code.size(); ++i) {
-      p.code[i].opcode = static_cast<unsigned short>(a.code[i].opcode);
-      p.code[i].input = a.code[i].input;
-      if (a.integer) {
-        p.code[i].integer = static_cast<int>(a.code[i].constant);
+    for (std::size_t i = 0; i < step_->code.size(); ++i) {
+      const graph::Instruction& from = step_->code[i];
+      p.code[i].opcode = static_cast<unsigned short>(from.opcode);
+      p.code[i].input = from.input;
+      if (step_->integer()) {
+        p.code[i].integer = static_cast<int>(from.constant);
       } else {
-        p.code[i].real = static_cast<float>(a.code[i].constant);
+        p.code[i].real = static_cast<float>(from.constant);
       }
     }
     Step& s = add(KernelId::map, p, p.total);
-    slot(s, offsetof(k::Map, to), node_->output);
-    for (std::size_t i = 0; i < node_->inputs.size(); ++i) {
-      slot(s, offsetof(k::Map, from) + i * sizeof(void*), node_->inputs[i]);
+    slot(s, offsetof(k::Map, to), step_->output);
+    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
+      slot(s, offsetof(k::Map, from) + i * sizeof(void*), step_->inputs[i]);
     }
     return {};
   }
 
   const graph::View& view_;
-  const graph::Node* node_ = nullptr;
+  std::span<const graph::FusedStep> fused_;
+  const graph::FusedStep* step_ = nullptr;
+  const graph::Node* node_ = nullptr;  // of the step
   std::vector<Step> steps_;
   bool may_fail_ = false;
 };
@@ -448,8 +462,9 @@ class GraphProgram final : public Program {
 
   Result<void> load(const graph::View& view) {
     HAL_CHECK(check_tensors(view));
-    HAL_TRY(const graph::Plan plan, graph::plan_memory(view, kAlignment));
-    Builder builder(view);
+    const auto fused = graph::fuse(view, fuse_options());
+    HAL_TRY(const graph::Plan plan, graph::plan_memory(view, fused, {.alignment = kAlignment, .in_place = true}));
+    Builder builder(view, fused);
     HAL_TRY(steps_, builder.run());
     may_fail_ = builder.may_fail();
     arena_bytes_ = plan.arena_bytes;
@@ -495,7 +510,8 @@ class GraphProgram final : public Program {
       alignas(16) std::byte parameters[4096];
       std::memcpy(parameters, step.parameters.data(), step.parameters.size());
       for (const Step::Slot& s : step.slots) {
-        std::memcpy(parameters + s.offset, &addresses[s.tensor], sizeof(CUdeviceptr));
+        const CUdeviceptr at = addresses[s.tensor] + static_cast<CUdeviceptr>(s.add);
+        std::memcpy(parameters + s.offset, &at, sizeof(at));
       }
       if (step.command_offset != 0) {
         const CUdeviceptr fault = lane.fault_word();
@@ -564,7 +580,8 @@ class GraphProgram final : public Program {
 Result<void> check_graph(std::span<const std::byte> image) {
   HAL_TRY(const graph::View view, graph::View::verify(image));
   HAL_CHECK(check_tensors(view));
-  Builder builder(view);
+  const auto fused = graph::fuse(view, fuse_options());
+  Builder builder(view, fused);
   HAL_TRY(auto steps, builder.run());
   (void)steps;
   return {};
