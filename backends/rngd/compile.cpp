@@ -8,6 +8,7 @@
 
 #include "backend.hpp"
 #include "driver_kit/errors.hpp"
+#include "graph/fuse.hpp"
 #include "graph/plan.hpp"
 #include "image/builder.hpp"
 
@@ -44,7 +45,11 @@ class Compiler {
 
   Result<Compiled> run() {
     HAL_CHECK(check_types());
-    HAL_TRY(const graph::Plan plan, graph::plan_memory(view_, 64));
+    // The card's maps read their inputs as broadcasting does, and its other operations take whole tensors.
+    graph::FuseOptions fusion;
+    fusion.strided = fusion.reduce_prologue = fusion.contract_epilogue = false;
+    const std::vector<graph::FusedStep> steps = graph::fuse(view_, fusion);
+    HAL_TRY(const graph::Plan plan, graph::plan_memory(view_, steps, {.alignment = 64}));
     const bool on_chip = plan.arena_bytes <= options_.pe_count * image::kSramBytesPerPe;
     const auto arena = on_chip ? image::Location::sram : image::Location::scratch;
     for (std::size_t i = 0; i < ids_.size(); ++i) {
@@ -69,11 +74,9 @@ class Compiler {
       }
     }
     Compiled result;
-    for (std::size_t i = 0; i < view_.nodes().size(); ++i) {
-      const graph::Node& node = view_.nodes()[i];
-      if (node.op == graph::Op::constant) { continue; }  // its bytes lie in HBM already
-      emit(node);
-      result.labels.push_back(view_.node_label(i));
+    for (const graph::FusedStep& step : steps) {  // constants are none: their bytes lie in HBM already
+      emit(step);
+      result.labels.push_back(view_.node_label(step.node));
     }
     result.image = builder_.finish();
     return result;
@@ -106,15 +109,16 @@ class Compiler {
     return {};
   }
 
-  void emit(const graph::Node& node) {
+  void emit(const graph::FusedStep& step) {
+    const graph::Node& node = view_.nodes()[step.node];
     std::vector<std::uint32_t> in;
-    for (const std::uint32_t input : node.inputs) { in.push_back(ids_[input]); }
-    const std::uint32_t out = ids_[node.output];
-    switch (node.op) {
+    step.each_read([&](const graph::Access& access) { in.push_back(ids_[access.tensor]); });
+    const std::uint32_t out = ids_[step.output];
+    switch (step.op) {
       case graph::Op::contract:
         return contract(node, in, out);
       case graph::Op::map:
-        return map(node, in, out);
+        return map(step, in, out);
       case graph::Op::reduce: {
         const auto& a = node.as<graph::ReduceAttributes>();
         return builder_.reduce(in[0], out,
@@ -122,10 +126,9 @@ class Compiler {
                                 static_cast<std::uint8_t>(a.accumulate), 0});
       }
       case graph::Op::view: {
-        const auto& a = node.as<graph::ViewAttributes>();
         image::ViewAttributes view{};
-        view.offset = a.offset;
-        std::ranges::copy(a.strides, view.strides);
+        view.offset = step.inputs[0].offset;
+        std::ranges::copy(step.inputs[0].strides, view.strides);
         return builder_.view(in[0], out, view);
       }
       case graph::Op::gather:
@@ -169,14 +172,13 @@ class Compiler {
     builder_.contract(in[0], in[1], out, to);
   }
 
-  void map(const graph::Node& node, const std::vector<std::uint32_t>& in, std::uint32_t out) {
-    const auto& a = node.as<graph::MapAttributes>();
+  void map(const graph::FusedStep& step, const std::vector<std::uint32_t>& in, std::uint32_t out) {
     std::vector<image::Instruction> code;
-    code.reserve(a.code.size());
-    for (const graph::Instruction& step : a.code) {
-      code.push_back({static_cast<std::uint8_t>(step.opcode), step.input, 0, 0, step.constant});
+    code.reserve(step.code.size());
+    for (const graph::Instruction& at : step.code) {
+      code.push_back({static_cast<std::uint8_t>(at.opcode), at.input, 0, 0, at.constant});
     }
-    builder_.map(in, out, a.integer ? image::Dtype::i32 : image::Dtype::f32, code);
+    builder_.map(in, out, step.integer() ? image::Dtype::i32 : image::Dtype::f32, code);
   }
 
   const graph::View& view_;

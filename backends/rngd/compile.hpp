@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hal.graph to rngd.image: node by node, because the emulated card runs the same primitives.
+// hal.graph to rngd.image: step by step, because the emulated card runs the same primitives.
 #pragma once
 
 #include <cstddef>

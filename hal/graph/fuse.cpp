@@ -249,7 +249,11 @@ class Fuser {
     note_readers(i);
   }
 
-  bool strides_allowed(const Access& access) const {
+  bool strides_allowed(const Access& access, ShapeView domain) const {
+    if (!options_.strided) {
+      const ShapeView shape = tensor(access.tensor).shape();
+      return broadcast_strides(shape, domain) && broadcast_access(access.tensor, shape, domain) == access;
+    }
     return options_.negative_strides || std::ranges::all_of(access.strides, [](std::int64_t s) { return s >= 0; });
   }
 
@@ -267,11 +271,11 @@ class Fuser {
       const auto rewrite = [&](Access& access, ShapeView domain) {
         if (access.tensor != from.output) { return true; }
         const auto through = compose(access, domain, from.domain, source);
-        if (!through || (step.op != Op::view && !strides_allowed(*through))) { return false; }
+        if (!through || (step.op != Op::view && !strides_allowed(*through, domain))) { return false; }
         access = *through;
         return true;
       };
-      bool possible = true;
+      bool possible = options_.strided || step.op == Op::view;
       switch (step.op) {
         case Op::map:
         case Op::reduce:
@@ -325,7 +329,7 @@ class Fuser {
       std::vector<std::uint8_t> place;
       for (const Access& source : from.inputs) {
         const auto through = compose(access, into.domain, from.domain, source);
-        if (!through || !strides_allowed(*through)) { return std::nullopt; }
+        if (!through || !strides_allowed(*through, into.domain)) { return std::nullopt; }
         place.push_back(number(*through));
       }
       code[k] = from.code;
@@ -415,7 +419,7 @@ class Fuser {
       // Inputs of an earlier expression walk the same line of elements in another shape.
       const Access line{from.output, 0, row_major_strides(into.domain)};
       const auto through = compose(line, into.domain, from.domain, access);
-      if (!through) { return; }
+      if (!through || !strides_allowed(*through, into.domain)) { return; }
       access = *through;
     }
     std::vector<std::vector<Instruction>> code;

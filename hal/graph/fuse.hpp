@@ -23,7 +23,10 @@
 namespace hal::graph {
 
 struct FuseOptions {
-  bool views = true;             // folded into map, reduce, contract and view
+  bool views = true;  // folded into map, reduce, contract and view
+  /// Map, reduce and contract read with any strides. If not, views go into views alone, and every input of a map is
+  /// read as broadcasting would.
+  bool strided = true;
   bool negative_strides = true;  // of folded views (the view primitive itself has them)
   bool maps = true;              // into maps
   bool reduce_prologue = true;   // maps into reduce
@@ -32,7 +35,7 @@ struct FuseOptions {
   std::uint32_t max_code = kMaxInstructions;
 
   /// Every node a step of its own (constants have none).
-  static FuseOptions none() { return {false, true, false, false, false, kMaxMapInputs, kMaxInstructions}; }
+  static FuseOptions none() { return {false, true, true, false, false, false, kMaxMapInputs, kMaxInstructions}; }
 };
 
 /// How a step reads a tensor: element offset + sum of index_k * strides_k.

@@ -198,8 +198,9 @@ std::vector<FusedStep> steps_of(const GraphBuilder& b, const FuseOptions& option
 
 TEST_CASE("fuse: random graphs mean the same, in any arena, with any of the options") {
   const FuseOptions all{};
-  FuseOptions forward = all, few = all, maps = FuseOptions::none(), views = FuseOptions::none();
+  FuseOptions forward = all, few = all, plain = all, maps = FuseOptions::none(), views = FuseOptions::none();
   forward.negative_strides = false;
+  plain.strided = plain.reduce_prologue = plain.contract_epilogue = false;
   few.max_inputs = 3;
   few.max_code = 6;
   maps.maps = true;
@@ -211,7 +212,7 @@ TEST_CASE("fuse: random graphs mean the same, in any arena, with any of the opti
     const std::vector<std::span<const std::byte>> spans(graph.inputs.begin(), graph.inputs.end());
     const auto expected = evaluate_reference(view, spans).value();
     CAPTURE(seed);
-    for (const FuseOptions& options : {all, forward, few, maps, views, FuseOptions::none()}) {
+    for (const FuseOptions& options : {all, forward, few, plain, maps, views, FuseOptions::none()}) {
       const auto steps = fuse(view, options);
       const Plan plan = plan_memory(view, steps, {.alignment = 1, .in_place = true}).value();
       REQUIRE(Machine(view, steps, plan, graph.inputs).outputs == expected);
@@ -232,6 +233,13 @@ TEST_CASE("fuse: random graphs mean the same, in any arena, with any of the opti
     for (const FusedStep& step : fuse(view, forward)) {
       if (step.op == Op::view) { continue; }
       step.each_read([](const Access& access) { CHECK(*std::ranges::min_element(access.strides) >= 0); });
+    }
+    for (const FusedStep& step : fuse(view, plain)) {
+      if (step.op != Op::map) { continue; }
+      for (const Access& access : step.inputs) {
+        CHECK(access.offset == 0);
+        CHECK(broadcast_strides(view.tensor(access.tensor).shape(), step.domain));
+      }
     }
     for (const FusedStep& step : fuse(view, few)) {
       CHECK((step.code.size() <= 6 || step.nodes.size() == 1));
