@@ -35,6 +35,22 @@ set(pixels --in pixels=${work}/pixels.npy)
 hal_cli_test(export EXIT 0 MATCH "^halyard run" ARGS demo --batch 9 --export ${work})
 set_tests_properties(cli_export PROPERTIES FIXTURES_SETUP digits_files)
 hal_cli_test(graph EXIT 0 MATCH "= contract" ARGS graph ${work}/digits.graph)
+hal_cli_test(graph_steps EXIT 0 MATCH "as contract %[0-9]+ = .*then max" ARGS graph ${work}/digits.graph)
+hal_cli_test(graph_svg EXIT 0 MATCH "nodes in [0-9]+ steps -> " ARGS graph ${work}/digits.graph --svg ${work}/digits.svg)
+hal_cli_test(graph_svg_unwritable EXIT 1 MATCH "cannot be written" ARGS graph ${work}/digits.graph
+  --svg ${work}/no/such.svg)
+hal_cli_test(graph_same EXIT 0 MATCH "the graphs are the same" ARGS graph ${work}/digits.graph
+  --compare ${work}/digits.graph)
+hal_cli_test(graph_compare EXIT 0 MATCH "probabilities f32.*all 90 elements agree" ARGS graph ${work}/digits.graph
+  --compare reference,host:0,cuda:0,rngd:0 --in pixels=${work}/pixels.npy)
+hal_cli_test(graph_compare_one EXIT 1 MATCH "expected two devices or more" ARGS graph ${work}/digits.graph
+  --compare host:0)
+hal_cli_test(graph_compare_nowhere EXIT 1 MATCH "no driver 'nosuch'" ARGS graph ${work}/digits.graph
+  --compare reference,nosuch:0)
+hal_cli_test(graph_compare_no_input EXIT 1 MATCH "expected NAME=FILE.npy with an input of graph" ARGS graph
+  ${work}/digits.graph --compare reference,host:0 --in x=${work}/pixels.npy)
+hal_cli_test(graph_bad_size EXIT 1 MATCH "--size n=4: expected NAME=SIZE with a symbol" ARGS graph ${work}/digits.graph
+  --size n=4)
 hal_cli_test(run EXIT 0 MATCH "label i32\\[9\\] -> " ARGS run --device host:0 ${digits} ${pixels}
   --out label=${work}/label.npy --out probabilities=${work}/probabilities.npy)
 set(symbolic run --graph "${PROJECT_SOURCE_DIR}/hal/graph/fuzz_corpus/dynamic.layer.graph")
@@ -61,7 +77,8 @@ hal_cli_test(run_grid_for_graph EXIT 1 MATCH "INVALID_ARGUMENT" ARGS run --devic
 hal_cli_test(run_unwritable EXIT 1 MATCH "cannot be written: No such file" ARGS run --device host:0 ${digits} ${pixels}
   --out label=${work}/no/such/label.npy)
 hal_cli_test(run_on_a_port EXIT 1 MATCH "UNSUPPORTED" ARGS run --device photonic:0 ${digits} ${pixels})
-foreach(test graph run run_missing_input run_wrong_name run_twice run_wrong_shape run_malformed_npy run_missing_npy
+foreach(test graph graph_steps graph_svg graph_svg_unwritable graph_same graph_compare graph_compare_one
+        graph_compare_nowhere graph_compare_no_input graph_bad_size run run_missing_input run_wrong_name run_twice run_wrong_shape run_malformed_npy run_missing_npy
         run_wrong_entry run_grid_for_graph run_unwritable run_on_a_port)
   set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
 endforeach()

@@ -87,4 +87,86 @@ std::string print(const View& view) {
   return text;
 }
 
+std::string print_attributes(const View& view, const Node& node) {
+  const std::string text = std::visit(AttributePrinter{view, node}, node.attributes);
+  return text.empty() ? text : text.substr(1);
+}
+
+std::string print_type(const View& view, const Tensor& tensor) {
+  return fmt::format("{}{}", dtype_name(tensor.dtype), print_shape(tensor.shape(), view.sizes()));
+}
+
+namespace {
+
+std::string print_access(const View& view, const Access& access, ShapeView domain) {
+  std::string text = fmt::format("%{}", access.tensor);
+  const Tensor& tensor = view.tensor(access.tensor);
+  std::int64_t walked = 1;
+  for (const std::int64_t size : domain) { walked *= size; }
+  if (walked == tensor.elements && is_dense(access, domain)) { return text; }
+  if (access.offset != 0) { text += fmt::format(" from {}", access.offset); }
+  return text + fmt::format(" by {}", print_shape(first(access.strides, domain.size())));
+}
+
+// The name of input k of an expression is xk; behind a sum, which is input 0 itself, x0 is the first of the others.
+std::string print_code(const FusedStep& step) {
+  if (step.op != Op::contract) { return print_expression(step.code); }
+  std::string text = print_expression(step.code);
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool input = text[i] == 'x' && i + 1 < text.size() && text[i + 1] >= '0' && text[i + 1] <= '9' &&
+                       (i == 0 || text[i - 1] < 'a' || text[i - 1] > 'z');
+    if (!input) {
+      out += text[i];
+      continue;
+    }
+    const int number = text[++i] - '0';  // at most eight inputs
+    out += number == 0 ? std::string("sum") : fmt::format("x{}", number - 1);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string print_steps(const View& view, std::span<const FusedStep> steps, const Plan& plan) {
+  std::string text =
+      fmt::format("steps of a device that fuses all it may: {} of {} nodes\n", steps.size(), view.nodes().size());
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const FusedStep& step = steps[i];
+    text += fmt::format("  step {}: node{} {} as {} %{} = ", i, step.nodes.size() == 1 ? "" : "s",
+                        fmt::join(step.nodes, ", "), op_name(step.op), step.output);
+    std::vector<std::string> reads;
+    if (step.op == Op::contract) {
+      for (std::size_t k = 0; k < 2; ++k) {
+        const Tensor& own = view.tensor(view.nodes()[step.node].inputs[k]);
+        reads.push_back(print_access(view, step.operands[k], own.shape()));
+      }
+      text += fmt::format("{}", fmt::join(reads, ", "));
+    } else if (step.code.empty()) {
+      for (const Access& access : step.inputs) {
+        reads.push_back(step.op == Op::view ? print_access(view, access, step.domain)
+                                            : fmt::format("%{}", access.tensor));
+      }
+      text += fmt::format("{}", fmt::join(reads, ", "));
+    }
+    if (!step.code.empty()) {
+      text += fmt::format("{}{}{}", step.op == Op::contract ? "; then " : "", print_code(step),
+                          step.inputs.empty() ? "" : " with ");
+      std::vector<std::string> inputs;
+      for (std::size_t k = 0; k < step.inputs.size(); ++k) {
+        inputs.push_back(fmt::format("x{} = {}", k, print_access(view, step.inputs[k], step.domain)));
+      }
+      text += fmt::format("{}", fmt::join(inputs, ", "));
+    }
+    const std::uint64_t place = plan.offsets[step.output];
+    if (place != kNotInArena) { text += fmt::format("  [{} to {}]", place, place + view.tensor(step.output).bytes); }
+    text += '\n';
+  }
+  return text + fmt::format(
+                    "  intermediates: {} bytes in one arena, {} alive at most, {} without reuse; {} step{} over an "
+                    "operand\n",
+                    plan.arena_bytes, plan.live_bytes_peak, plan.total_bytes, plan.in_place,
+                    plan.in_place == 1 ? " writes" : "s write");
+}
+
 }  // namespace hal::graph
