@@ -34,6 +34,17 @@ inline std::optional<std::uint32_t> axis_of(GraphBuilder& b, Value x, Axis axis,
   return std::nullopt;
 }
 
+/// The dimensions of x from `first` on are numbers; a mistake if one is symbolic.
+inline bool has_numbers(GraphBuilder& b, Value x, std::size_t first, const char* what, Site site) {
+  const Shape& shape = b.shape(x);
+  for (std::size_t d = first; d < shape.size(); ++d) {
+    if (!graph::is_symbolic(shape[d])) { continue; }
+    b.fail(fmt::format("{}: the size of dimension {} is symbolic, and this layer needs its number", what, d), site);
+    return false;
+  }
+  return true;
+}
+
 /// A constant of any type with element access.
 inline Value constant(GraphBuilder& b, DType type, Shape shape, std::span<const double> values, Site site) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(graph::byte_count(type, shape).value_or(0)));

@@ -45,11 +45,18 @@ Value grouped_mask(GraphBuilder& b, Value mask, const Shape& scores, std::int64_
 Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& options, Site site) {
   const Shape qs = b.shape(q), ks = b.shape(k), vs = b.shape(v);
   if (qs.size() != 4 || ks.size() != 4 || vs.size() != 4 || ks[0] != qs[0] || vs[0] != qs[0] || ks[3] != qs[3] ||
-      vs[1] != ks[1] || vs[2] != ks[2] || qs[1] % ks[1] != 0) {
+      vs[1] != ks[1] || vs[2] != ks[2] || ks[1] == 0 || qs[1] % ks[1] != 0) {
     return b.fail(fmt::format("attention: q is {}, k {} and v {}; expected [b, heads, s, d], [b, kv_heads, t, d] and "
                               "[b, kv_heads, t, e] with kv_heads a divisor of heads",
                               print_shape(qs), print_shape(ks), print_shape(vs)),
                   site);
+  }
+  if (graph::is_symbolic(qs[1]) || graph::is_symbolic(ks[1]) || graph::is_symbolic(qs[3]) ||
+      (options.causal != Causal::no && (graph::is_symbolic(qs[2]) || graph::is_symbolic(ks[2])))) {
+    return b.fail(
+        "attention: heads, kv_heads and d must be numbers, and with a causal mask the lengths s and t too; one is "
+        "symbolic",
+        site);
   }
   const std::int64_t heads = qs[1], kv_heads = ks[1], s = qs[2], t = ks[2];
   const DType type = b.dtype(q);
@@ -81,6 +88,9 @@ Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& opt
 
 Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
   const Shape shape = b.shape(x);
+  if (!has_numbers(b, x, 1, "rotary", site) || (shape.size() == 2 && !has_numbers(b, x, 0, "rotary", site))) {
+    return {};
+  }
   if (shape.size() < 2) {
     return b.fail(fmt::format("rotary: x is {}, expected [..., s, d]", print_shape(shape)), site);
   }

@@ -82,6 +82,7 @@ Value pad_spatial(GraphBuilder& b, Value x, const Shape& low, const Shape& high,
 
 std::optional<std::size_t> spatial_of(GraphBuilder& b, Value x, std::size_t expected, const char* what, Site site) {
   const std::size_t rank = b.shape(x).size();
+  if (!has_numbers(b, x, 1, what, site)) { return std::nullopt; }
   if (expected == 0 ? rank >= 3 && rank <= 5 : rank == expected + 2) { return rank - 2; }
   b.fail(fmt::format("{}: x is {}, expected {}", what, print_shape(b.shape(x)),
                      expected == 0 ? "[n, w, c], [n, h, w, c] or [n, d, h, w, c]" : layout(expected)),
@@ -94,6 +95,7 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
                Site site) {
   const auto spatial = spatial_of(b, x, expected, what, site);
   if (!spatial) { return {}; }
+  if (!has_numbers(b, filters, 0, what, site)) { return {}; }
   const Shape taps = b.shape(filters);
   if (taps.size() != *spatial + 2) {
     return b.fail(fmt::format("{}: filters are {}, expected {} taps, c and o", what, print_shape(taps), *spatial),
@@ -258,6 +260,7 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
   constexpr const char* kWhat = "conv_transpose";
   const auto spatial = spatial_of(b, x, 0, kWhat, site);
   if (!spatial) { return {}; }
+  if (!has_numbers(b, filters, 0, kWhat, site)) { return {}; }
   const Shape taps = b.shape(filters);
   if (taps.size() != *spatial + 2) {
     return b.fail(fmt::format("{}: filters are {}, expected {} taps, c and o", kWhat, print_shape(taps), *spatial),

@@ -14,16 +14,20 @@ namespace {
 Value normalise(GraphBuilder& b, Value x, std::span<const std::uint32_t> axes, bool centre, const Affine& affine,
                 double epsilon, Site site) {
   const DType type = b.dtype(x);
-  double count = 1;
-  for (const std::uint32_t axis : axes) { count *= static_cast<double>(b.shape(x)[axis]); }
+  // A symbolic count is divided by; a number becomes a factor.
+  std::int64_t count = 1;
+  for (const std::uint32_t axis : axes) { count = b.size(graph::SizeOp::mul, count, b.shape(x)[axis], site); }
+  const auto mean = [&](const Expr& sum) {
+    return graph::is_symbolic(count) ? sum / graph::size_of(count) : sum * (1.0 / static_cast<double>(count));
+  };
   Value centred = x;
   if (centre) {
     const Value sum = b.reduce(x, ReduceOp::sum, axes, KeepDims::yes, wide(type), site);
-    centred = b.map({x, sum}, arg(0) - arg(1) * (1.0 / count), wide(type), site);
+    centred = b.map({x, sum}, arg(0) - mean(arg(1)), wide(type), site);
   }
   const Value squares = b.map({centred}, arg(0) * arg(0), wide(type), site);
   const Value power = b.reduce(squares, ReduceOp::sum, axes, KeepDims::yes, {}, site);
-  Scaled out{{centred, power}, arg(0) * rsqrt(arg(1) * (1.0 / count) + epsilon)};
+  Scaled out{{centred, power}, arg(0) * rsqrt(mean(arg(1)) + epsilon)};
   out.apply(affine.scale, affine.shift);
   return b.map(out.inputs, out.expr, type, site);
 }
@@ -60,6 +64,7 @@ Value batch_norm(GraphBuilder& b, Value x, Value mean, Value variance, const Aff
 }
 
 Value group_norm(GraphBuilder& b, Value x, std::int64_t groups, const Affine& affine, double epsilon, Site site) {
+  if (!has_numbers(b, x, 1, "group_norm", site)) { return {}; }
   const Shape shape = b.shape(x);
   if (shape.size() < 2 || groups < 1 || shape.back() % groups != 0) {
     return b.fail(fmt::format("group_norm: {} groups of the channels of {}, expected [n, ..., c] and a divisor of c",

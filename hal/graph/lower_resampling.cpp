@@ -32,7 +32,7 @@ bool check_sizes(GraphBuilder& b, Value x, const Shape& sizes, const char* what,
   const Shape& shape = b.shape(x);
   const auto sound = [](std::int64_t size) { return size >= 1 && size <= (std::int64_t{1} << 31U) - 1; };
   if (shape.size() >= 3 && shape.size() <= 5 && sizes.size() == shape.size() - 2 && std::ranges::all_of(sizes, sound) &&
-      std::ranges::all_of(shape, sound)) {
+      std::all_of(shape.begin() + 1, shape.end() - 1, sound)) {
     return true;
   }
   b.fail(fmt::format("{}: {} to sizes {}; expected [n, s..., c] with one to three s, and a size from 1 to 2^31 - 1 for "
@@ -117,6 +117,9 @@ Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode
   Value y = x;
   for (std::uint32_t d = 0; d < shape.size(); ++d) {
     if (low[d] == 0 && high[d] == 0) { continue; }
+    if (graph::is_symbolic(shape[d])) {
+      return b.fail(fmt::format("pad: the size of dimension {} is symbolic, and this mode needs its number", d), site);
+    }
     if (low[d] < 0 || high[d] < 0 || low[d] > kMost || high[d] > kMost || shape[d] > kMost - low[d] - high[d]) {
       return b.fail(fmt::format("pad: {} and {} around dimension {} of {}, expected 0 or more and at most 2^31 - 1 in "
                                 "all",

@@ -22,6 +22,12 @@ DType index_type(DType type) { return is_floating(type) ? DType::f32 : DType::i3
 // A NaN equals nothing, itself included, and makes every extreme NaN.
 Expr is_extreme() { return logical_or(equal(arg(0), arg(1)), not_equal(arg(0), arg(0))); }
 
+bool is_number(GraphBuilder& b, std::int64_t n, const char* what, Site site) {
+  if (!graph::is_symbolic(n)) { return true; }
+  b.fail(fmt::format("{}: the size of the axis is symbolic, and this layer needs its number", what), site);
+  return false;
+}
+
 bool too_many(GraphBuilder& b, std::int64_t n, const char* what, Site site) {
   if (n <= kMostIndices) { return false; }
   b.fail(fmt::format("{}: {} elements along the axis, the most is 2^24", what, n), site);
@@ -39,7 +45,7 @@ Value arg_extreme(GraphBuilder& b, Value x, Axis axis, ReduceOp op, const char* 
   if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const std::int64_t n = shape[*a];
-  if (too_many(b, n, what, site)) { return {}; }
+  if (!is_number(b, n, what, site) || too_many(b, n, what, site)) { return {}; }
   const DType index = index_type(b.dtype(x));
   const Value iota = places(b, index, along(shape.size(), *a, n), n, site);
   const Value extreme = b.reduce(x, op, {*a}, KeepDims::yes, {}, site);
@@ -100,7 +106,7 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
   if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const std::int64_t n = shape[*a];
-  if (too_many(b, n, "top_k", site)) { return {}; }
+  if (!is_number(b, n, "top_k", site) || too_many(b, n, "top_k", site)) { return {}; }
   if (k < 1 || k > std::min(n, kMostTaken)) {
     b.fail(fmt::format("top_k: k is {} for {}, expected 1 to {}", k, print_shape(shape), std::min(n, kMostTaken)),
            site);
@@ -132,7 +138,7 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
 
 Value cumulative_sum(GraphBuilder& b, Value x, Axis axis, const Cumulative& options, Site site) {
   const auto a = axis_of(b, x, axis, "cumulative_sum", site);
-  if (!a) { return {}; }
+  if (!a || !has_numbers(b, x, 0, "cumulative_sum", site)) { return {}; }
   const Shape shape = b.shape(x);
   const DType type = b.dtype(x);
   const DType sum = is_floating(type) ? wide(type) : dtype_bits(type) < 32 ? DType::i32 : type;

@@ -250,3 +250,58 @@ TEST_CASE("nn: dequantise takes off the zero point and scales") {
   CHECK_THAT(mistake(wrong.b, nn::quantise(wrong.b, y, {.scale = wrong.input(scale)}, DType::i32)),
              Contains("i8, u8 or i4"));
 }
+
+TEST_CASE("nn: layers on symbolic sizes work, or say that they need a number") {
+  GraphBuilder b("symbolic");
+  const std::int64_t n = b.symbol("n"), c = b.symbol("c");
+  const Value image = b.input("image", DType::f32, {n, 4, 4, 2});
+  const Value rows = b.input("rows", DType::f32, {n, c});
+  const Value filters = b.input("filters", DType::f32, {3, 3, 2, 3});
+  b.output("conv", nn::conv(b, image, filters, {.pad_low = {1, 1}, .pad_high = {1, 1}}));
+  b.output("pool", nn::max_pool(b, image, {.window = {2, 2}}));
+  b.output("soft", nn::softmax(b, rows));
+  b.output("norm", nn::layer_norm(b, rows));
+  const auto bytes = b.finish().value();
+  const View view = View::verify_dynamic(bytes).value();
+  for (const std::int64_t size : {1, 3}) {
+    const View bound = view.bind(std::vector<std::int64_t>{size, 5}).value();
+    const Grid x = random_grid({size, 4, 4, 2}, 1), y = random_grid({size, 5}, 2), f = random_grid({3, 3, 2, 3}, 3);
+    const std::vector<std::vector<std::byte>> inputs{x.bytes(DType::f32), y.bytes(DType::f32), f.bytes(DType::f32)};
+    const auto found =
+        evaluate_reference(bound, std::vector<std::span<const std::byte>>(inputs.begin(), inputs.end())).value();
+    const auto fixed = [&](const std::function<Value(GraphBuilder&, Value, Value, Value)>& layer) {
+      GraphBuilder own("fixed");
+      const Value i = own.input("image", DType::f32, x.shape);
+      const Value r = own.input("rows", DType::f32, y.shape);
+      own.output("y", layer(own, i, r, own.input("filters", DType::f32, f.shape)));
+      return testing::run(own, inputs)[0];
+    };
+    CHECK(found[0] == fixed([](GraphBuilder& g, Value i, Value, Value w) {
+            return nn::conv(g, i, w, {.pad_low = {1, 1}, .pad_high = {1, 1}});
+          }));
+    CHECK(found[1] ==
+          fixed([](GraphBuilder& g, Value i, Value, Value) { return nn::max_pool(g, i, {.window = {2, 2}}); }));
+    CHECK(found[2] == fixed([](GraphBuilder& g, Value, Value r, Value) { return nn::softmax(g, r); }));
+    const auto norm =
+        values_of<float>(fixed([](GraphBuilder& g, Value, Value r, Value) { return nn::layer_norm(g, r); }));
+    const auto ours = values_of<float>(found[3]);
+    CHECK(difference({ours.begin(), ours.end()}, {norm.begin(), norm.end()}) == "");
+  }
+  const auto refused = [](const std::function<Value(GraphBuilder&, Value)>& layer) {
+    GraphBuilder own("refused");
+    const std::int64_t s = own.symbol("s");
+    return mistake(own, layer(own, own.input("x", DType::f32, {2, s, s})));
+  };
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::argmax(g, x); }),
+             Contains("argmax: the size of the axis"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::top_k(g, x, 2).values; }), Contains("needs its number"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::cumulative_sum(g, x); }),
+             Contains("dimension 1 is sym"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::max_pool(g, x, {.window = {2}}); }),
+             Contains("max_pool"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::rotary(g, x); }), Contains("rotary: the size"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::group_norm(g, x, 1); }), Contains("group_norm"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::resize_linear(g, x, {4}); }), Contains("to sizes [4]"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::pad(g, x, {0, 1, 0}, {0, 0, 0}, nn::PadMode::edge); }),
+             Contains("pad: the size of dimension 1"));
+}
