@@ -24,6 +24,7 @@ void add_devices(CLI::App& app, Body& body);
 void add_doctor(CLI::App& app, Body& body);
 void add_graph(CLI::App& app, Body& body);
 void add_launch(CLI::App& app, Body& body);
+void add_replay(CLI::App& app, Body& body);
 void add_run(CLI::App& app, Body& body);
 void add_topology(CLI::App& app, Body& body);
 

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   add_doctor(app, body);
   add_demo(app, body);
   add_run(app, body);
+  add_replay(app, body);
   add_graph(app, body);
   add_launch(app, body);
   add_conformance(app, body);

@@ -103,6 +103,7 @@ struct Known {
 constexpr std::array kKnown{
     Known{"mask", "mask=FEATURE+FEATURE+... hides what a device can do", layers::make_mask, nullptr},
     Known{"oom", "oom=N, oom=each:N or oom=random:SEED:N fails allocations", layers::make_oom, nullptr},
+    Known{"record", "record=FILE writes a recording for 'halyard replay'", nullptr, layers::make_record},
     Known{"trace", "trace=FILE writes a Perfetto trace", nullptr, layers::make_trace},
     Known{"validation", "validation or validation=fatal reports misuse", nullptr, layers::make_validation},
 };

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording/format.hpp"
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <halyard_catch.hpp>
+#include <iterator>
+#include <numeric>
+#include <thread>
+
+#include "hal/graph.hpp"
+#include "hal/hal.hpp"
+#include "recording/replay.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace recording = hal::recording;
+
+std::string place(const std::string& name) {
+  return (std::filesystem::temp_directory_path() / ("halyard_recording_test_" + name)).string();
+}
+
+// The file is whole once the last object has gone, which a thread of the instance may see to.
+std::vector<std::byte> file_of(const std::string& path) {
+  for (int i = 0; i < 500; ++i) {
+    std::ifstream in(path, std::ios::binary);
+    const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
+    std::uint64_t size = 0;
+    if (bytes.size() > recording::kHeaderBytes) { std::memcpy(&size, bytes.data() + 16, 8); }
+    if (size != 0 && size + recording::kHeaderBytes == bytes.size()) {
+      const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
+      return {first, first + bytes.size()};
+    }
+    std::this_thread::sleep_for(10ms);
+  }
+  FAIL("no whole recording at " << path);
+  return {};
+}
+
+std::vector<std::byte> add_graph() {
+  hal::GraphBuilder b("add");
+  const auto x = b.input("x", hal::DType::f32, {64});
+  const auto y = b.input("y", hal::DType::f32, {64});
+  b.output("sum", b.map({x, y}, hal::graph::arg(0) + hal::graph::arg(1)));
+  return b.finish().value();
+}
+
+// Two queues, a graph, a recorded list with slots, a timeline, a host call that changes host memory, a refused
+// submission, and host memory that is used twice.
+std::vector<std::byte> record_program() {
+  const std::string path = place("program.halrec"), layers = "record=" + path;
+  {
+    hal_instance_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.drivers = "host";
+    desc.layers = layers.c_str();
+    const hal::Instance instance = hal::Instance::create(desc).value();
+    const hal::Device device = instance.open("host:0").value();
+    hal::Queue up = device.queue("up").value(), work = device.queue("work").value();
+    const std::vector<std::byte> bytes = add_graph();
+    hal::Program program = device.load({"hal.graph", bytes}).value();
+    const hal::Entry add = program.entry("add").value();
+    hal::Buffer x = device.buffer(256).value(), y = device.buffer(256).value(), sum = device.buffer(256).value();
+    hal::Timeline timeline = instance.timeline(0, "t").value();
+    std::vector<float> a(64), b(64), out(64), again(64);
+    std::iota(a.begin(), a.end(), 1.0F);
+    std::iota(b.begin(), b.end(), 100.0F);
+
+    CHECK(!up.fill(x.slice(250, 16), std::uint8_t{1}));  // refused: beyond the end
+    CHECK(up.copy(hal::host(a), x));
+    CHECK(up.copy(hal::host(b), y, {.signals = {timeline.at(2)}}));
+    const std::array<hal::Arg, 3> args{hal::Arg(x), hal::Arg(y), hal::Arg(sum)};
+    CHECK(work.run(add, args, {}, {.waits = {timeline.at(1)}}));
+    const hal::Point first = work.copy(sum, hal::host(out)).value();
+    CHECK(hal::wait(first, 5s));
+    CHECK(out[3] == 4.0F + 103.0F);
+
+    // A call in queue order changes what the next copy reads.
+    CHECK(work.call([&]() -> hal::Result<void> {
+      a[0] = 1000.0F;
+      return {};
+    }));
+    CHECK(hal::wait(work.barrier().value(), 5s));
+    CHECK(work.copy(hal::host(a), x));
+    hal_command fill{}, copy{};
+    fill.op = HAL_OP_FILL;
+    fill.as.fill = {hal_slot(0, 0, 128), 0, 4};
+    copy.op = HAL_OP_COPY;
+    copy.label = "second half";
+    copy.as.copy = {hal_slot(1, 0, 256), x.all()};
+    const std::array<hal_command, 2> listed{fill, copy};
+    hal::Commands list = device.record(listed).value();
+    const std::array<hal_slice, 2> slots{y.all(), sum.all()};
+    hal_command execute{};
+    execute.op = HAL_OP_EXECUTE;
+    execute.as.execute = {list.get(), slots.data(), slots.size()};
+    REQUIRE(hal_queue_submit(work.get(), &execute, 1, nullptr, nullptr) == nullptr);
+    CHECK(work.run(add, args));
+    const hal::Point last = work.copy(sum, hal::host(again)).value();
+    CHECK(hal::wait(last, 5s));
+    CHECK(again[0] == 1000.0F);
+    CHECK(again[40] == 41.0F + 140.0F);
+  }
+  return file_of(path);
+}
+
+hal::Result<recording::Outcome> replay_on(const std::vector<recording::Record>& records, const std::string& device) {
+  const std::string driver = device.substr(0, device.find(':'));
+  const hal::Instance instance = hal::Instance::create(driver).value();
+  return recording::replay(instance, records, {device, 20s});
+}
+
+std::vector<std::byte> file_from(const std::vector<recording::Record>& records) {
+  std::vector<std::byte> body;
+  for (const recording::Record& record : records) { recording::append(body, record); }
+  std::vector<std::byte> out = recording::header(body.size(), recording::checksum(body));
+  out.insert(out.end(), body.begin(), body.end());
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("recording: a program recorded on the host comes out the same there and on other devices") {
+  const auto records = recording::read(record_program()).value();
+  for (const char* device : {"host:0", "host:0?mode=weak&seed=7", "host:0?mode=minimal", "rngd:0", "cuda:0"}) {
+    INFO(device);
+    const auto outcome = replay_on(records, device);
+    if (!outcome) { FAIL(outcome.error().text()); }
+    CHECK(outcome->submissions == 11);
+    CHECK(outcome->compared >= 4);
+    for (const recording::Difference& one : outcome->differences) { FAIL_CHECK(one.where << " " << one.what); }
+  }
+}
+
+TEST_CASE("recording: the first difference is named with its buffer and the command that wrote it") {
+  auto records = recording::read(record_program()).value();
+  for (recording::Record& record : records) {
+    if (record.kind != recording::Kind::program) { continue; }
+    // The other device is one that subtracts.
+    hal::GraphBuilder b("add");
+    const auto x = b.input("x", hal::DType::f32, {64});
+    const auto y = b.input("y", hal::DType::f32, {64});
+    b.output("sum", b.map({x, y}, hal::graph::arg(0) - hal::graph::arg(1)));
+    record.bytes = b.finish().value();
+  }
+  const auto outcome = replay_on(records, "host:0").value();
+  REQUIRE(!outcome.differences.empty());
+  const recording::Difference& first = outcome.differences.front();
+  INFO(first.where << "; " << first.writer << "; " << first.what);
+  CHECK(first.writer.find("on queue 'work', submitted at ") != std::string::npos);
+  CHECK(first.writer.find("recording_test.cpp:") != std::string::npos);
+  CHECK(first.what.find(" and was 0x") != std::string::npos);
+}
+
+TEST_CASE("recording: damaged files are errors with the place, whatever byte is wrong") {
+  const std::vector<std::byte> good = record_program();
+  REQUIRE(recording::read(good));
+  CHECK(recording::read({}).error().code() == HAL_INVALID_IMAGE);
+  CHECK(recording::read(std::span(good).first(20)).error().code() == HAL_INVALID_IMAGE);
+  CHECK(recording::read(std::span(good).first(good.size() - 8)).error().code() == HAL_INVALID_IMAGE);
+  std::vector<std::byte> other = good;
+  other[8] = std::byte{9};
+  CHECK(recording::read(other).error().code() == HAL_INCOMPATIBLE);
+  other = good;
+  other[good.size() - 1] ^= std::byte{1};
+  CHECK(recording::read(other).error().what().find("checksum") != std::string_view::npos);
+  // With the checksum put right: refused with the place, or another recording that is well formed.
+  for (std::size_t at = recording::kHeaderBytes; at < good.size(); at += 3) {
+    other = good;
+    other[at] ^= std::byte{0xff};
+    const std::span<const std::byte> body = std::span(other).subspan(recording::kHeaderBytes);
+    const std::vector<std::byte> head = recording::header(body.size(), recording::checksum(body));
+    std::memcpy(other.data(), head.data(), head.size());
+    const auto read = recording::read(other);
+    if (!read && read.error().what().find("at byte ") == std::string_view::npos) { FAIL_CHECK(read.error().text()); }
+  }
+}
+
+TEST_CASE("recording: what a replay cannot do is named") {
+  recording::Record limit;
+  limit.kind = recording::Kind::limit;
+  limit.text = "virtual memory was used";
+  const auto records = recording::read(file_from({limit})).value();
+  const auto outcome = replay_on(records, "host:0");
+  REQUIRE(!outcome);
+  CHECK(outcome.error().code() == HAL_UNSUPPORTED);
+  CHECK(outcome.error().text().find("virtual memory") != std::string_view::npos);
+}
