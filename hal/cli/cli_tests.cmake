@@ -83,6 +83,17 @@ foreach(test graph graph_steps graph_svg graph_svg_unwritable graph_same graph_c
   set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
 endforeach()
 
+# -- replay, of a run on the host
+hal_cli_test(record EXIT 0 MATCH "label i32" ARGS run --device host:0 ${digits} ${pixels} --out label=${work}/recorded.npy
+  ENV HALYARD_LAYERS=record=${work}/run.halrec)
+set_tests_properties(cli_record PROPERTIES FIXTURES_REQUIRED digits_files FIXTURES_SETUP run_record)
+hal_cli_test(replay EXIT 0 MATCH "^PASS: everything that the host looked at" ARGS replay ${work}/run.halrec
+  --device "host:0?mode=weak&seed=7")
+hal_cli_test(replay_as_recorded EXIT 0 MATCH "^PASS: everything" ARGS replay ${work}/run.halrec)
+set_tests_properties(cli_replay cli_replay_as_recorded PROPERTIES FIXTURES_REQUIRED run_record)
+hal_cli_test(replay_no_recording EXIT 1 MATCH "this is no recording" ARGS replay ${data}/digits_labels.npy)
+hal_cli_test(replay_missing EXIT 1 MATCH "no-such.halrec cannot be opened" ARGS replay no-such.halrec)
+
 # -- demo
 hal_cli_test(demo EXIT 0 MATCH "^PASS: all [0-9]+ runs agree with the reference$" TIMEOUT 600 ARGS demo)
 hal_cli_test(demo_trace EXIT 0 MATCH "^trace: " TIMEOUT 600 ARGS demo ENV HALYARD_TRACE=${work}/demo.trace.json)

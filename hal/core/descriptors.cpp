@@ -42,7 +42,10 @@ Result<int> export_point(const hal_point& point) {
   // The caller may close its own at any time, and the number may then be somebody else's: we write to a duplicate.
   Descriptor ours(::fcntl(made.get(), F_DUPFD_CLOEXEC, 0));
   if (ours.get() < 0) { return no_descriptor("no descriptor to export a point with"); }
-  auto ring = [ours = std::move(ours)](const hal_error*) {
+  Timeline* from = point.timeline != nullptr ? cast(point.timeline) : nullptr;
+  Observer* observer = from != nullptr ? from->instance().observer() : nullptr;
+  auto ring = [ours = std::move(ours), from, observer, value = point.value](const hal_error*) {
+    if (observer != nullptr) { observer->observed(*from, value); }  // before anybody can act on it
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = ::write(ours.get(), &one, sizeof one);
   };
@@ -57,6 +60,7 @@ Result<int> export_point(const hal_point& point) {
 // What happened to a descriptor, as the timeline learns it.
 void arrived(Timeline& timeline, std::uint64_t value, std::uint32_t events) {
   if ((events & EPOLLIN) != 0) {
+    if (Observer* observer = timeline.instance().observer()) { observer->signalled(timeline, value); }
     timeline.advance(value);
     return;
   }

@@ -354,6 +354,11 @@ const std::byte* Recorder::host_of(const recording::Slice& where) const {
 
 // Writes down what the host put where a command is about to look.
 void Recorder::touch(const recording::Slice& where, bool write, std::uint32_t command) {
+  if (where.offset + where.length < where.offset) { return; }  // the core refuses it
+  if (where.in == In::buffer) {
+    const auto found = buffers_.find(where.id);
+    if (found == buffers_.end() || where.offset + where.length > found->second.bytes) { return; }
+  }
   const std::byte* host = host_of(where);
   if (!write && host != nullptr && !is_pending(where)) {
     Record record;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <type_traits>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace hal::recording {
 namespace {
@@ -186,6 +187,9 @@ bool shape_of(std::uint32_t op, Shape& out) {
 // Follows the objects of a recording, in order.
 class Verifier {
  public:
+  // A submission that was refused may hold anything: it is kept for its place in the order only.
+  void refuse(std::uint32_t id) { refused_.insert(id); }
+
   std::string check(const Record& record) {
     switch (record.kind) {
       case Kind::device:
@@ -208,6 +212,7 @@ class Verifier {
         if (std::string why = all(record.commands, true); !why.empty()) { return why; }
         return of_device(record, Kind::list);
       case Kind::submit:
+        if (refused_.contains(record.id)) { return add(record.id, Kind::submit); }
         if (std::string why = is(record.other, Kind::queue, "'queue'"); !why.empty()) { return why; }
         for (const std::vector<PointRecord>* points : {&record.waits, &record.signals}) {
           for (const PointRecord& point : *points) {
@@ -331,6 +336,7 @@ class Verifier {
   }
 
   std::unordered_map<std::uint32_t, Kind> objects_;
+  std::unordered_set<std::uint32_t> refused_;
   std::unordered_map<std::uint32_t, std::uint64_t> sizes_;
   std::size_t host_bytes_ = 0;
 };
@@ -401,7 +407,7 @@ Result<std::vector<Record>> read(std::span<const std::byte> file) {
   }
   if (checksum(body) != sum) { return damaged(24, "the checksum does not fit the contents"); }
   std::vector<Record> out;
-  Verifier verifier;
+  std::vector<std::uint64_t> places;
   for (std::size_t at = 0; at < body.size();) {
     std::uint32_t kind = 0, words = 0;
     if (body.size() - at < 8) { return damaged(kHeaderBytes + at, "a record is cut short"); }
@@ -420,8 +426,15 @@ Result<std::vector<Record>> read(std::span<const std::byte> file) {
     fields(io, record);
     if (!io.problem().empty()) { return Error(HAL_INVALID_IMAGE, "the recording is damaged " + io.problem()); }
     if (io.left() >= 8) { return damaged(kHeaderBytes + at, fmt::format("{} bytes behind the last field", io.left())); }
-    if (std::string why = verifier.check(record); !why.empty()) { return damaged(kHeaderBytes + at, why); }
+    places.push_back(kHeaderBytes + at);
     at += bytes;
+  }
+  Verifier verifier;
+  for (const Record& record : out) {
+    if (record.kind == Kind::refused) { verifier.refuse(record.id); }
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (std::string why = verifier.check(out[i]); !why.empty()) { return damaged(places[i], why); }
   }
   return out;
 }

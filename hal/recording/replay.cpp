@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <stdexcept>
 #include <unordered_map>
 
 namespace hal::recording {
@@ -89,6 +90,9 @@ class Replay {
   Replay& operator=(const Replay&) = delete;
 
   Result<Outcome> run() {
+    for (const Record& record : records_) {
+      if (record.kind == Kind::refused) { refused_.insert(record.id); }
+    }
     for (const Record& record : records_) { survey(record); }
     host_.build();
     for (std::size_t i = 0; i < records_.size(); ++i) {
@@ -103,12 +107,12 @@ class Replay {
  private:
   // Looks ahead: which memory is used, what was refused, where submissions ended.
   void survey(const Record& record) {
+    if (record.kind == Kind::submit && refused_.contains(record.id)) { return; }
     host_.want(record.where);
     for (const Command& command : record.commands) {
       for (const Slice& slice : command.slices) { host_.want(slice); }
       for (const Arg& arg : command.args) { host_.want(arg.slice); }
     }
-    if (record.kind == Kind::refused) { refused_.insert(record.id); }
     if (record.kind == Kind::placed) { placed_[record.id] = record.value; }
     if (record.kind == Kind::returned) { returns_.insert(record.id); }
   }
@@ -442,6 +446,11 @@ Result<Outcome> replay(const Instance& instance, const std::vector<Record>& reco
     return Replay(instance, records, options).run();
   } catch (const std::bad_alloc&) {
     return Error(HAL_OUT_OF_HOST_MEMORY, "the host has no memory for what the recording names");
+  } catch (const std::out_of_range&) {
+    return Error(
+        HAL_INVALID_IMAGE,
+        "the recording contradicts itself: it names an object that a refused submission was to make, or gives a "
+        "queue's own timeline a signal");
   }
 }
 

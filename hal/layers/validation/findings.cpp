@@ -256,6 +256,27 @@ std::string Validation::against(const hal_command& command) {
   }
 }
 
+// True if all that a usual command names is alive: the short way past against().
+bool Validation::is_sound(const hal_command& command) {
+  const auto alive = [&](const void* object) { return object == nullptr || find(object) != nullptr; };
+  switch (command.op) {
+    case HAL_OP_BARRIER:
+      return true;
+    case HAL_OP_FILL:
+      return alive(command.as.fill.to.buffer);
+    case HAL_OP_COPY:
+      return alive(command.as.copy.from.buffer) && alive(command.as.copy.to.buffer);
+    case HAL_OP_RUN:
+      for (std::uint32_t i = 0; command.as.run.args != nullptr && i < command.as.run.arg_count; ++i) {
+        const hal_arg& arg = command.as.run.args[i];
+        if (arg.kind == HAL_ARG_BUFFER && !alive(arg.value.slice.buffer)) { return false; }
+      }
+      return alive(command.as.run.program);
+    default:
+      return false;
+  }
+}
+
 hal_error* Validation::submitting(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) {
   const bool names_nothing = (sync.wait_count | sync.signal_count) == 0 &&
                              std::all_of(commands.begin(), commands.end(),
@@ -265,7 +286,7 @@ hal_error* Validation::submitting(core::Queue& queue, std::span<const hal_comman
   {
     const std::lock_guard guard(lock_);
     for (std::size_t i = 0; i < commands.size() && why.empty(); ++i) {
-      if (commands[i].op == HAL_OP_BARRIER) { continue; }
+      if (is_sound(commands[i])) { continue; }
       why = against(commands[i]);
       if (why.empty()) { continue; }
       const char* label = commands[i].label;

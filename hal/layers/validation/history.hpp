@@ -20,10 +20,14 @@ struct Access {
   const char* range = "";  // of the application
   std::uint32_t op = 0;    // hal_op
   bool write = false;
-  std::array<char, 23> label{};  // copied: a label need not outlive the work
+  std::array<char, 23> label;  // copied: a label need not outlive the work
+
+  Access() { label[0] = '\0'; }
 
   void name(const char* text) {
-    if (text != nullptr) { std::strncpy(label.data(), text, label.size() - 1); }
+    if (text == nullptr) { return; }
+    label.back() = '\0';
+    std::strncpy(label.data(), text, label.size() - 1);
   }
   bool covers(const Access& other) const { return begin <= other.begin && end >= other.end; }
   bool overlaps(const Access& other) const { return begin < other.end && other.begin < end; }
@@ -35,6 +39,11 @@ class History {
   // is written over, and that no point orders before it.
   template <class Found>
   void add(const Access& access, const VectorClock& clock, const VectorClock& host, Found found) {
+    if (entries_.size() == 1 && entries_[0].lane == access.lane && access.covers(entries_[0]) &&
+        (access.write || !entries_[0].write)) {
+      entries_[0] = access;  // one lane doing the same again: the usual case
+      return;
+    }
     std::size_t kept = 0;
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       const Access& entry = entries_[i];

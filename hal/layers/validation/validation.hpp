@@ -111,6 +111,7 @@ class Validation final : public core::Observer {
   // Why a handle must not be used; empty if nothing is known against it.
   std::string against(const void* object, core::Kind kind, const char* what);
   std::string against(const hal_command& command);
+  bool is_sound(const hal_command& command);
   void report(std::string key, std::string text);  // with the lock held
   void tell();                                     // without
 
