@@ -32,7 +32,8 @@ struct Layers {
 };
 
 // `list` is ','-separated "name" or "name=argument". Errors: INVALID_ARGUMENT  an unknown name or a bad argument, with
-// the names that exist or the arguments that it takes. `trace` (optional) is a file for the layer trace, as HALYARD_TRACE gives it.
+// the names that exist or the arguments that it takes. `trace` (optional) is a file for the layer trace, as
+// HALYARD_TRACE gives it.
 Result<Layers> make_layers(std::string_view list, const char* trace, Instance& instance);
 
 }  // namespace hal::core
