@@ -23,6 +23,24 @@ std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word);
 std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32U); }
 std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
+template <class T>
+std::uint64_t load(const char* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+// The first `length` bytes, at most 8, as one word. In registers: bytes that are stored one by one and then loaded as a
+// word stall for longer than a submission may take.
+std::uint64_t word_of(const char* text, std::size_t length) {
+  if (length >= 8) { return load<std::uint64_t>(text); }
+  if (length >= 4) { return load<std::uint32_t>(text) | load<std::uint32_t>(text + length - 4) << (8 * (length - 4)); }
+  if (length == 0) { return 0; }
+  const std::size_t middle = length / 2, last = length - 1;
+  return load<std::uint8_t>(text) | load<std::uint8_t>(text + middle) << (8 * middle) |
+         load<std::uint8_t>(text + last) << (8 * last);
+}
+
 std::string slice_text(std::uint64_t buffer, std::uint64_t offset, std::uint64_t length) {
   return buffer != 0 ? fmt::format("{} bytes at {} of buffer {:#x}", length, offset, buffer)
                      : fmt::format("{} bytes of host memory at {:#x}", length, offset);
@@ -59,9 +77,33 @@ const char* op_name(std::uint32_t op) {
 }
 
 void FlightRecorder::put_text(std::array<Word, 3>& to, const char* text) {
-  std::array<std::uint64_t, 3> words{};
-  std::memcpy(words.data(), text, ::strnlen(text, kTextBytes));
-  for (std::size_t i = 0; i < words.size(); ++i) { to[i].store(words[i], std::memory_order_release); }
+  const std::size_t length = ::strnlen(text, kTextBytes);
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    const std::size_t at = std::min(8 * i, length);
+    to[i].store(word_of(text + at, std::min<std::size_t>(length - at, 8)), std::memory_order_release);
+  }
+}
+
+void FlightRecorder::put_run(Entry& entry, const hal_command& command) {
+  const auto& run = command.as.run;
+  const auto put = [&](std::size_t at, std::uint64_t word) { entry.data[at].store(word, std::memory_order_release); };
+  const Signatures::ShortName& name = cast(run.program)->signatures.short_name(run.entry);
+  for (std::size_t i = 0; i < name.size(); ++i) { put(i, name[i]); }
+  if (command.op == HAL_OP_PREPARE) { return; }
+  put(kGroups, pack(run.grid.groups[0], run.grid.groups[1]));
+  put(kGroups + 1, pack(run.grid.groups[2], run.grid.group_size[0]));
+  put(kGroups + 2, pack(run.grid.group_size[1], run.grid.group_size[2]));
+  std::uint32_t kinds = run.has_grid != 0 ? 1U << 31U : 0;
+  const std::uint32_t shown = std::min(run.arg_count, kShownArgs);
+  for (std::uint32_t i = 0; i < shown; ++i) {
+    kinds |= (run.args[i].kind == HAL_ARG_SCALAR ? run.args[i].size : 0xffU) << (8 * i);
+    // A slice or a scalar, three words alike.
+    const char* value = reinterpret_cast<const char*>(&run.args[i].value);
+    for (std::size_t word = 0; word < 3; ++word) {
+      put(kArgs + 3 * std::size_t{i} + word, load<std::uint64_t>(value + 8 * word));
+    }
+  }
+  put(kCounts, pack(run.arg_count, kinds));
 }
 
 void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
@@ -83,34 +125,9 @@ void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
       slice(command.as.copy.from);
       break;
     case HAL_OP_RUN:
-    case HAL_OP_PREPARE: {
-      const auto& run = command.as.run;
-      std::array<std::uint64_t, 3> name{};
-      const char* text = cast(run.program)->signatures.views()[run.entry].name;
-      std::memcpy(name.data(), text, ::strnlen(text, kTextBytes));
-      for (const std::uint64_t word : name) { put(word); }
-      if (command.op == HAL_OP_PREPARE) { break; }
-      put(pack(run.grid.groups[0], run.grid.groups[1]));
-      put(pack(run.grid.groups[2], run.grid.group_size[0]));
-      put(pack(run.grid.group_size[1], run.grid.group_size[2]));
-      std::uint32_t kinds = run.has_grid != 0 ? 1U << 31U : 0;
-      for (std::uint32_t i = 0; i < std::min(run.arg_count, kShownArgs); ++i) {
-        kinds |= (run.args[i].kind == HAL_ARG_SCALAR ? run.args[i].size : 0xffU) << (8 * i);
-      }
-      put(pack(run.arg_count, kinds));
-      for (std::uint32_t i = 0; i < std::min(run.arg_count, kShownArgs); ++i) {
-        if (run.args[i].kind == HAL_ARG_SCALAR) {
-          std::array<std::uint64_t, 2> words{};
-          std::memcpy(words.data(), run.args[i].value.scalar, sizeof words);
-          put(words[0]);
-          put(words[1]);
-          ++at;
-        } else {
-          slice(run.args[i].value.slice);
-        }
-      }
+    case HAL_OP_PREPARE:
+      put_run(entry, command);
       break;
-    }
     case HAL_OP_PUT:
     case HAL_OP_GET:
       slice(command.as.transfer.local);

@@ -53,6 +53,7 @@ class FlightRecorder {
   struct Copy;  // of an entry, read as a whole
 
   static void put_text(std::array<Word, 3>& to, const char* text);
+  static void put_run(Entry& entry, const hal_command& command);
   static void put_arguments(Entry& entry, const hal_command& command);
   static bool read(const Entry& entry, Copy& out);
 

@@ -69,6 +69,18 @@ TEST_CASE("order: a device-side wait for work that is cancelled never shows the 
     const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
     const Point used = consumer.copy(m.at(0), m.at(1), {.waits = {made}}).value();
     REQUIRE(m.control.granted() == 1);
+    // A waiter of each kind: what waits for memory hears of the publish, what waits for the point must not.
+    { const hal::Buffer doomed = m.device.buffer(64).value(); }
+    struct Heard {
+      std::atomic<int> good{0}, bad{0};
+    } heard;
+    REQUIRE(hal_timeline_on_reached(
+                used.timeline, used.value,
+                [](void* user, const hal_error* error) {
+                  auto& counts = *static_cast<Heard*>(user);
+                  ++(error != nullptr ? counts.bad : counts.good);
+                },
+                &heard) == nullptr);
     producer.cancel();
     REQUIRE(m.control.complete("producer", 1) == 1);
     REQUIRE(m.control.complete("consumer", 1) == 1);
@@ -77,6 +89,8 @@ TEST_CASE("order: a device-side wait for work that is cancelled never shows the 
     const hal::Result<void> then = hal::wait(used, kSoon);
     REQUIRE_FALSE(then);
     REQUIRE(then.error().code() == HAL_CANCELLED);
+    REQUIRE(eventually([&] { return heard.good + heard.bad == 1; }));
+    REQUIRE(heard.good == 0);
     REQUIRE(m.control.executed("producer") == 0);
   }
 }
@@ -178,7 +192,25 @@ TEST_CASE("order: cancel keeps a buffer until the device is done with it, though
   }();
   queue.cancel();
   CHECK(hal::wait(gone, kSoon).error().code() == HAL_CANCELLED);
+  // Whatever the engine was given by now has been done when it opens a gate.
+  hal::Queue other = m.device.queue("other").value();
+  hal::Timeline gate = m.instance.timeline(0, "gate").value();
+  other.barrier({.waits = {gate.at(1)}}).value();
+  REQUIRE(gate.signal(1));
+  REQUIRE(eventually([&] { return m.control.taken("other") == 1; }));
   CHECK(pool.stats().used_bytes == 64);  // the device still has the command
+  m.control.complete("other", 1);
   m.control.complete("lane", 2);
   CHECK(eventually([&] { return pool.stats().used_bytes == 0; }));
+}
+
+TEST_CASE("order: who only looks is told the failure of what was to signal a timeline") {
+  Manual m;
+  hal::Queue queue = m.device.queue("lane").value();
+  hal::Timeline line = m.instance.timeline(0, "line").value();
+  queue.barrier({.signals = {line.at(3)}}).value();
+  CHECK(line.wait(3, 0ns).error().code() == HAL_DEADLINE_EXCEEDED);
+  m.control.fail("lane", 1, HAL_EXECUTION_FAILED, "a wire broke");
+  CHECK(line.wait(3, 0ns).error().code() == HAL_EXECUTION_FAILED);
+  CHECK(line.value().error().code() == HAL_EXECUTION_FAILED);
 }
