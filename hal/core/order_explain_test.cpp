@@ -129,8 +129,10 @@ TEST_CASE("order: a deadline tells work that the device's own limit holds back")
 TEST_CASE("order: a deadline follows every missing point of a fan-in, tells a diamond as none, and stays short") {
   Fixture f;
   hal::Timeline a = f.instance.timeline(0, "a").value(), b = f.instance.timeline(0, "b").value();
-  hal::Queue left = f.device.queue("left").value(), right = f.device.queue("right").value();
-  const Point l = left.barrier({.waits = {a.at(1), b.at(2)}}).value(), r = right.barrier({.waits = {a.at(1)}}).value();
+  hal::Queue left = f.device.queue("left").value(), right = f.device.queue("right").value(),
+             base = f.device.queue("base").value();
+  const Point ground = base.barrier({.waits = {a.at(1)}}).value();
+  const Point l = left.barrier({.waits = {ground, b.at(2)}}).value(), r = right.barrier({.waits = {ground}}).value();
   const Point end = f.queue.barrier({.waits = {l, r}}).value();
   const std::string text = late(hal::wait(end, 0ns));
   for (const char* part : {"timeline 'a' stands at 0, 1 was wanted", "timeline 'b' stands at 0, 2 was wanted",
