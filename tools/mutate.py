@@ -92,32 +92,30 @@ def try_one(mutation, tree, build):
         path.write_text(original, encoding="utf-8")
 
 
-def table(rows):
-    yield "| mutation | breaks | outcome | by |"
-    yield "|---|---|---|---|"
-    for mutation, outcome, by in rows:
-        yield f"| {mutation['what']} | {mutation['sentence']} | {outcome} | {by.replace('|', '/')} |"
-
-
-def write(rows):
+def write(rows, mutations):
+    """Puts the rows into the document's table; those of mutations that were not tried stay as they are."""
     text = DOCUMENT.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    killed = sum(outcome == "killed" for _, outcome, _ in rows)
-    lines = [BEGIN, "", f"{killed} of {len(rows)} killed.", "", *table(rows), "", END]
-    DOCUMENT.write_text(head + "\n".join(lines) + tail, encoding="utf-8")
+    old, tail = rest.split(END)
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines() if line.startswith("| ")}
+    for mutation, outcome, by in rows:
+        lines[mutation["what"]] = f"| {mutation['what']} | {mutation['sentence']} | {outcome} | {by.replace('|', '/')} |"
+    kept = [lines[mutation["what"]] for mutation in mutations if mutation["what"] in lines]
+    killed = sum(line.split(" | ")[2] == "killed" for line in kept)
+    made = [BEGIN, "", f"{killed} of {len(kept)} killed.", "", "| mutation | breaks | outcome | by |", "|---|---|---|---|", *kept, "", END]
+    DOCUMENT.write_text(head + "\n".join(made) + tail, encoding="utf-8")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", default="*", help="mutations whose 'what', file or sentence matches")
+    parser.add_argument("--only", default="*", help="mutations whose 'what', file or sentence matches; several with '|'")
     parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / "build/mutants")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--no-update", action="store_true", help="leave the scratch tree at the commit that it has")
     options = parser.parse_args()
     with open(ROOT / LIST, "rb") as file:
         mutations = tomllib.load(file)["mutation"]
-    chosen = [m for m in mutations if any(fnmatch.fnmatch(m[key], options.only) for key in ("what", "file", "sentence"))]
+    chosen = [m for m in mutations if any(fnmatch.fnmatch(m[key], glob) for glob in options.only.split("|") for key in ("what", "file", "sentence"))]
     tree, build = scratch_tree(options.scratch.resolve(), not options.no_update)
     made = compile_target(build, "core_test")
     if made.returncode != 0:
@@ -131,7 +129,7 @@ def main():
         rows.append((mutation, outcome, by))
         print(f"{outcome:14} {mutation['sentence']:8} {mutation['what']}: {by} ({time.monotonic() - start:.0f} s)", flush=True)
         if options.write:
-            write(rows)
+            write(rows, mutations)
     bad = [row for row in rows if row[1] != "killed" and not (row[1] == "survived" and row[2])]
     print(f"{len(rows)} mutations, {sum(row[1] == 'killed' for row in rows)} killed, {len(bad)} to look at")
     return 1 if bad else 0
