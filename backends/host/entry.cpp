@@ -61,6 +61,7 @@ hal_driver_ops make_ops() {
   ops.help = help;
   ops.lane_cancel = lane_cancel;
   ops.report = report;
+  ops.program_serialize = program_serialize;
   return ops;
 }
 

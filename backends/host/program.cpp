@@ -19,6 +19,9 @@ std::span<const std::byte> bytes_of(const hal_image& image) {
 
 bool is(const hal_image& image, const char* format) { return std::strcmp(image.format, format) == 0; }
 
+// "host.cache" is the graph as it was loaded: what the host makes of it is made again as fast as it could be read.
+bool is_graph(const hal_image& image) { return is(image, "hal.graph") || is(image, "host.cache"); }
+
 Error unknown_format(const hal_image& image) {
   return kit::error(kOrigin, HAL_UNSUPPORTED,
                     std::string("the host does not load images of format '") + image.format +
@@ -46,7 +49,7 @@ hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
   hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
     if (is(*image, "host.functions")) { return check_functions(bytes_of(*image)); }
     if (is(*image, "host.so")) { return check_object(bytes_of(*image)); }
-    if (is(*image, "hal.graph")) { return check_graph(bytes_of(*image)); }
+    if (is_graph(*image)) { return check_graph(bytes_of(*image)); }
     return unknown_format(*image);
   });
   if (error == nullptr) { return kit::yes("loads here"); }
@@ -64,7 +67,7 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
     } else if (is(*image, "host.so")) {
       HAL_TRY(program,
               load_object(bytes_of(*image), {signatures, signature_count}, {image->constants, image->constant_count}));
-    } else if (is(*image, "hal.graph")) {
+    } else if (is_graph(*image)) {
       HAL_TRY(program, load_graph(bytes_of(*image), device_of(device).pool.get()));
       if (signature_count == 1) {
         for (std::uint32_t i = 0; i < signatures->param_count; ++i) {
@@ -75,6 +78,21 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
       return unknown_format(*image);
     }
     *out = program.release();
+    return {};
+  });
+}
+
+hal_error* program_serialize(hal_driver*, void*, void* program, void** out_bytes, std::uint64_t* out_size) {
+  return kit::guarded(kOrigin, [&]() -> Result<void> {
+    const auto bytes = static_cast<const Program*>(program)->portable();
+    if (bytes.empty()) {
+      return kit::error(kOrigin, HAL_UNSUPPORTED, "host functions are addresses of this process and cannot be written");
+    }
+    void* made = std::malloc(bytes.size());
+    if (made == nullptr) { throw std::bad_alloc(); }
+    std::memcpy(made, bytes.data(), bytes.size());
+    *out_bytes = made;
+    *out_size = bytes.size();
     return {};
   });
 }

@@ -46,6 +46,8 @@ class Program {
   // `command` is a RUN or PREPARE of this program, checked by the core. Called from several lanes at once.
   virtual Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) = 0;
   virtual Result<void> prepare(const hal_command& command) = 0;
+  // What program_serialize() writes and load_graph() reads; empty if the program lives in this process alone.
+  virtual std::span<const std::byte> portable() const { return {}; }
   virtual kit::CommandCost cost(const hal_command& command) const = 0;
 };
 

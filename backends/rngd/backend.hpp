@@ -38,6 +38,7 @@ struct Program {
   rngd_program_info info{};
   rngd_address scratch{};           // one for all lanes: a partition runs one program at a time
   std::vector<std::string> labels;  // of each operation, for errors; empty for an rngd.image
+  std::vector<std::byte> image;     // as compiled, for program_serialize()
 };
 
 struct Device {
@@ -47,7 +48,7 @@ struct Device {
   rngd_partition* partition = nullptr;
   std::uint32_t first_pe = 0, pe_count = 0;
   bool round_f32 = false;  // f32 contractions on the tensor unit, operands rounded to bf16
-  std::string uri, name;
+  std::string uri, name, key;
   kit::Verdicts verdicts;
   std::mutex mutex;
   std::vector<const Program*> programs;
@@ -84,5 +85,7 @@ hal_verdict program_check(hal_driver* self, void* device, const hal_image* image
 hal_error* program_load(hal_driver* self, void* device, const hal_image* image, const hal_signature* signatures,
                         std::uint32_t signature_count, void** out);
 void program_unload(hal_driver* self, void* device, void* program);
+hal_error* program_serialize(hal_driver* self, void* device, void* program, void** out_bytes, std::uint64_t* out_size);
+const char* program_key(hal_driver* self, void* device);
 
 }  // namespace hal::rngd_backend

@@ -127,6 +127,8 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     device->round_f32 = f32 == 1;
     device->uri = fmt::format("rngd:{}{}{}", request->index, *request->part != 0 ? "/" : "", request->part);
     device->name = fmt::format("{}, {} PE{}", kName, part->count, part->count == 1 ? "" : "s");
+    device->key = fmt::format("compiled for {} PEs, f32 contractions {}", device->pe_count,
+                              device->round_f32 ? "in bf16" : "exact");
     const std::lock_guard lock(driver.mutex);
     HAL_TRY(device->device, use_card(driver, request->index));
     rngd_error error{};

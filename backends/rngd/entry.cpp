@@ -16,6 +16,8 @@ const hal_driver_ops kOps = [] {
   ops.help = help;
   ops.lane_cancel = lane_cancel;
   ops.report = report;
+  ops.program_serialize = program_serialize;
+  ops.program_key = program_key;
   return ops;
 }();
 

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <span>
 
 #include "backend.hpp"
@@ -27,11 +29,69 @@ Error unknown_format(const hal_image& image) {
                                 image.format));
 }
 
+// "rngd.cache": the compiled image and the labels of its operations. A head, the labels each with a length in front,
+// then the image at the next multiple of 64.
+struct CacheHead {
+  char magic[8] = {'R', 'N', 'G', 'D', 'C', 'M', 'P', '1'};
+  std::uint64_t labels = 0;
+  std::uint64_t image_bytes = 0;
+};
+constexpr std::size_t kCacheAlignment = 64, kMostLabels = 1U << 20U, kLongestLabel = 4096;
+
+std::vector<std::byte> write_cache(const Program& program) {
+  CacheHead head;
+  head.labels = program.labels.size();
+  head.image_bytes = program.image.size();
+  std::vector<std::byte> out;
+  const auto add = [&](const void* bytes, std::size_t size) {
+    const auto* first = static_cast<const std::byte*>(bytes);
+    out.insert(out.end(), first, first + size);
+  };
+  add(&head, sizeof head);
+  for (const std::string& label : program.labels) {
+    const auto size = static_cast<std::uint32_t>(std::min(label.size(), kLongestLabel));
+    add(&size, sizeof size);
+    add(label.data(), size);
+  }
+  out.resize((out.size() + kCacheAlignment - 1) / kCacheAlignment * kCacheAlignment);
+  add(program.image.data(), program.image.size());
+  return out;
+}
+
+Result<Compiled> read_cache(std::span<const std::byte> bytes) {
+  const auto damaged = [](std::size_t offset, const char* what) {
+    return kit::error(kOrigin, HAL_INVALID_IMAGE, fmt::format("rngd.cache: offset {}: {}", offset, what));
+  };
+  CacheHead head, expected;
+  if (bytes.size() < sizeof head) { return damaged(0, "the head is cut short"); }
+  std::memcpy(&head, bytes.data(), sizeof head);
+  if (std::memcmp(head.magic, expected.magic, sizeof head.magic) != 0) {
+    return damaged(0, "the magic is not RNGDCMP1");
+  }
+  if (head.labels > kMostLabels) { return damaged(8, "there are too many labels"); }
+  Compiled out;
+  std::size_t at = sizeof head;
+  for (std::uint64_t i = 0; i < head.labels; ++i) {
+    std::uint32_t size = 0;
+    if (bytes.size() - at < sizeof size) { return damaged(at, "the labels are cut short"); }
+    std::memcpy(&size, bytes.data() + at, sizeof size);
+    at += sizeof size;
+    if (size > kLongestLabel || bytes.size() - at < size) { return damaged(at, "a label ends behind the file"); }
+    out.labels.emplace_back(reinterpret_cast<const char*>(bytes.data() + at), size);
+    at += size;
+  }
+  at = (at + kCacheAlignment - 1) / kCacheAlignment * kCacheAlignment;
+  if (at > bytes.size() || bytes.size() - at != head.image_bytes) { return damaged(16, "the image is not the rest"); }
+  out.image.assign(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.end());
+  return out;
+}
+
 Result<Compiled> image_of(const Device& device, const hal_image& image) {
   if (is(image, "hal.graph")) {
     HAL_TRY(const graph::View view, graph::View::verify(bytes_of(image)));
     return compile(view, {device.pe_count, device.round_f32});
   }
+  if (is(image, "rngd.cache")) { return read_cache(bytes_of(image)); }
   if (!is(image, "rngd.image")) { return unknown_format(image); }
   const auto bytes = bytes_of(image);
   return Compiled{{bytes.begin(), bytes.end()}, {}};
@@ -92,12 +152,13 @@ Result<void> load(Device& device, const hal_image& image, std::span<const hal_si
       RNGD_OK) {
     return Error::adopt(make_error(error, error.text));
   }
-  if (is(image, "rngd.image")) { HAL_CHECK(check_signature(out, signatures)); }
+  if (!is(image, "hal.graph")) { HAL_CHECK(check_signature(out, signatures)); }
   if (out.info.scratch_bytes != 0 &&
       rngd_memory_alloc(device.partition, out.info.scratch_bytes, &out.scratch, &error) != RNGD_OK) {
     return Error::adopt(make_error(error, fmt::format("intermediates that do not fit on chip: {}", error.text)));
   }
   out.labels = std::move(compiled.labels);
+  out.image = std::move(compiled.image);
   const std::lock_guard lock(device.mutex);
   device.programs.push_back(&out);
   return {};
@@ -135,6 +196,20 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
     return {};
   });
 }
+
+hal_error* program_serialize(hal_driver*, void*, void* program, void** out_bytes, std::uint64_t* out_size) {
+  return kit::guarded(kOrigin, [&]() -> Result<void> {
+    const std::vector<std::byte> bytes = write_cache(*static_cast<const Program*>(program));
+    void* made = std::malloc(bytes.size());
+    if (made == nullptr) { throw std::bad_alloc(); }
+    std::memcpy(made, bytes.data(), bytes.size());
+    *out_bytes = made;
+    *out_size = bytes.size();
+    return {};
+  });
+}
+
+const char* program_key(hal_driver*, void* device) { return static_cast<const Device*>(device)->key.c_str(); }
 
 void program_unload(hal_driver*, void* device, void* program) {
   const std::unique_ptr<Program> self(static_cast<Program*>(program));

@@ -298,6 +298,8 @@ void fill_device_table(const Shim& shim, hal_driver_ops& table) {
   Forward<&hal_driver_ops::physical_free>::fill(shim, table);
   Forward<&hal_driver_ops::physical_export_fd>::fill(shim, table);
   Forward<&hal_driver_ops::physical_import_fd>::fill(shim, table);
+  Forward<&hal_driver_ops::program_serialize>::fill(shim, table);
+  Forward<&hal_driver_ops::program_key>::fill(shim, table);
 }
 
 }  // namespace hal::fault

@@ -4,11 +4,9 @@
 #include <fmt/format.h>
 
 #include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
-#include "core/api.hpp"
 #include "graph/checksum.hpp"
 
 namespace hal::core {
@@ -168,20 +166,3 @@ Result<std::vector<hal_image>> read_bundle(std::span<const std::byte> bytes) {
 }
 
 }  // namespace hal::core
-
-using namespace hal::core;
-
-extern "C" hal_error* hal_bundle_create(const hal_image* images, std::uint32_t count, void** out_bytes,
-                                        std::uint64_t* out_size) {
-  return guarded("hal_bundle_create", {images, out_bytes, out_size}, [&]() -> hal::Result<void> {
-    HAL_TRY(const std::vector<std::byte> bytes, write_bundle({images, count}));
-    void* made = std::malloc(bytes.size());
-    if (made == nullptr) { throw std::bad_alloc(); }
-    std::memcpy(made, bytes.data(), bytes.size());
-    *out_bytes = made;
-    *out_size = bytes.size();
-    return {};
-  });
-}
-
-extern "C" void hal_free_bytes(void* bytes) { std::free(bytes); }

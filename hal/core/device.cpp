@@ -7,9 +7,13 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <fstream>
+#include <span>
+#include <string_view>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
+#include "core/cache.hpp"
 #include "core/pool.hpp"
 
 namespace hal::core {
@@ -62,6 +66,23 @@ hal_verdict Device::supports(const char* feature) const {
   return {verdict.support, verdict.why != nullptr ? verdict.why : ""};
 }
 
+const std::string& Device::identity() const {
+  std::call_once(identity_once_, [this] {
+    std::string file = "unknown";
+    std::ifstream stream(driver_.path, std::ios::binary);
+    Sha256 hash;
+    std::vector<char> part(std::size_t{1} << 16U);
+    while (stream.read(part.data(), static_cast<std::streamsize>(part.size())), stream.gcount() > 0) {
+      hash.add(std::as_bytes(std::span(part).first(static_cast<std::size_t>(stream.gcount()))));
+    }
+    if (stream.eof()) { file = hex(hash.finish()); }
+    const char* key = driver().program_key != nullptr ? driver().program_key(driver_self(), impl()) : "";
+    identity_ = fmt::format("driver {} {}, border {}.{}, device {}, {}", driver_.name, file, driver().abi_major,
+                            driver().abi_minor, traits_.info.name, key != nullptr ? key : "");
+  });
+  return identity_;
+}
+
 const char* Device::keep(std::string text) const {
   const std::lock_guard lock(texts_mutex_);
   constexpr std::size_t kMost = 4096;  // whoever feeds it ever new images cannot fill memory
@@ -84,13 +105,35 @@ hal_device_info Device::describe() const {
 
 using namespace hal::core;
 
+namespace {
+
+// "program.cache.<what>"; all are 0 without a cache.
+bool cache_number(const Device& device, std::string_view name, std::uint64_t& out) {
+  constexpr std::string_view kHead = "program.cache.";
+  if (!name.starts_with(kHead)) { return false; }
+  const ProgramCache* cache = device.instance().cache();
+  const std::pair<std::string_view, std::atomic<std::uint64_t> ProgramCache::*> numbers[] = {
+      {"hits", &ProgramCache::hits},
+      {"misses", &ProgramCache::misses},
+      {"rejected", &ProgramCache::rejected},
+      {"written", &ProgramCache::written}};
+  for (const auto& [known, member] : numbers) {
+    if (name.substr(kHead.size()) != known) { continue; }
+    out = cache != nullptr ? (cache->*member).load() : 0;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 extern "C" hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out) {
   return guarded("hal_instance_create", {out}, [&]() -> hal::Result<void> {
     hal_instance_desc defaults{};
     defaults.struct_size = sizeof defaults;
     if (desc != nullptr) {
       constexpr std::array kKnown{offsetof(hal_instance_desc, layers), offsetof(hal_instance_desc, allocator),
-                                  sizeof(hal_instance_desc)};
+                                  offsetof(hal_instance_desc, cache), sizeof(hal_instance_desc)};
       if (std::find(kKnown.begin(), kKnown.end(), desc->struct_size) == kKnown.end()) {
         return hal::Error(HAL_INVALID_ARGUMENT,
                           fmt::format("hal_instance_desc.struct_size is {}; this library knows {}", desc->struct_size,
@@ -151,6 +194,8 @@ extern "C" hal_error* hal_device_number(hal_device* device, const char* name, st
     const Device& self = *cast(device);
     if (std::strcmp(name, "memory.bytes") == 0) {
       *out = self.traits().memory_bytes;
+    } else if (cache_number(self, name, *out)) {
+      // of the instance's cache
     } else if (std::strcmp(name, "queue.limit") == 0) {
       *out = self.instance().pending_limit();
     } else if (self.driver().number == nullptr ||

@@ -39,6 +39,9 @@ class Device : public hal_device {
   const DeviceMemory& memory() const { return memory_; }
   const std::shared_ptr<Pool>& pool() const { return pool_; }
 
+  // Whose compiled programs load here: driver, its file's digest, device and the driver's key. Made when first asked.
+  const std::string& identity() const;
+
   // The reason of a verdict, kept as long as the device. The same text is kept once.
   const char* keep(std::string text) const;
 
@@ -55,6 +58,8 @@ class Device : public hal_device {
   std::shared_ptr<Pool> pool_;
   mutable std::mutex texts_mutex_;
   mutable std::set<std::string> texts_;
+  mutable std::once_flag identity_once_;
+  mutable std::string identity_;
 };
 
 }  // namespace hal::core

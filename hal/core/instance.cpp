@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/annotation.hpp"
+#include "core/cache.hpp"
 #include "core/device.hpp"
 #include "core/settings.hpp"
 #include "core/timeline.hpp"
@@ -18,6 +19,7 @@ namespace hal::core {
 namespace {
 
 constexpr std::uint32_t kPendingLimit = 65'536;
+constexpr std::uint64_t kCacheBytes = std::uint64_t{1} << 30U;
 constexpr std::uint32_t kMostDevices = 4096;  // of one driver: more is a driver that counts wrongly
 
 // What drivers may call. Anything a driver's call sets off must not destroy a lane underneath that call.
@@ -54,6 +56,16 @@ Instance::Instance(const hal_instance_desc& desc)
     const CoreScope inside;
     lane_failed(*static_cast<Timeline*>(lane->core), number, error);
   };
+  if (const char* folder = desc.cache != nullptr ? desc.cache : setting("HALYARD_CACHE");
+      folder != nullptr && *folder != '\0') {
+    std::uint64_t bytes = desc.cache_bytes;
+    if (const char* mib = setting("HALYARD_CACHE_MIB"); bytes == 0 && mib != nullptr) {
+      bytes = std::strtoull(mib, nullptr, 10) << 20U;
+    }
+    cache_ = std::make_unique<ProgramCache>(folder, bytes != 0 ? bytes : kCacheBytes, [this](const std::string& text) {
+      log(HAL_LOG_WARNING, "core", text.c_str());
+    });
+  }
   host_.allocator = desc.allocator != nullptr ? &allocator_ : nullptr;
   host_.instance = this;
 }

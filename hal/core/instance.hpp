@@ -23,6 +23,7 @@ struct hal_instance {
 namespace hal::core {
 
 class Device;
+class ProgramCache;
 class Timeline;
 
 // What hal_host_api::failed does: fails the lane's timeline with the command's name and call site around the error.
@@ -45,6 +46,8 @@ class Instance : public hal_instance {
   // NULL unless a layer that watches is on.
   Observer* observer() const { return observer_; }
   std::uint32_t pending_limit() const { return pending_limit_; }
+  // NULL without a folder for compiled programs.
+  ProgramCache* cache() const { return cache_.get(); }
   void log(hal_log_level level, const char* origin, const char* text) { log_.write(level, origin, text); }
 
   void add_lane(Ref<Timeline> lane);
@@ -82,6 +85,7 @@ class Instance : public hal_instance {
   Log log_;
   Layers layers_;  // before the drivers: what wraps them goes after them
   Observer* observer_ = nullptr;
+  std::unique_ptr<ProgramCache> cache_;
   std::vector<std::unique_ptr<LoadedDriver>> drivers_;
   std::vector<Listed> devices_;
   std::string report_;

@@ -4,13 +4,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/bundle.hpp"
+#include "core/cache.hpp"
 
 namespace hal::core {
 namespace {
@@ -107,6 +110,42 @@ Result<std::vector<hal_image>> images_of(const hal_image& bundle) {
   return images;
 }
 
+// What the driver's compiled form is called, and the image that it is.
+std::string compiled_format(const Device& device) { return fmt::format("{}.cache", device.describe().driver); }
+
+Result<Compiled> compiled_for(const Device& device, const hal_image& image) {
+  HAL_TRY(Compiled found, read_compiled({static_cast<const std::byte*>(image.bytes), image.size}));
+  if (image.constant_count != 0) {
+    return Error(HAL_INVALID_ARGUMENT, "a hal.program has the constants that it was loaded with, and takes no others");
+  }
+  if (found.identity == device.identity()) { return found; }
+  return Error(HAL_INCOMPATIBLE, fmt::format("the hal.program was made by: {}; {} is: {}. Load its source again",
+                                             found.identity, device.uri(), device.identity()));
+}
+
+// The key of the cache: everything that the compiled form depends on.
+Digest key_of(const Device& device, const hal_image& image, const Signatures& signatures) {
+  Sha256 hash;
+  hash.add_part(std::string_view("hal.program 1"));
+  hash.add_part(device.identity());
+  hash.add_part(std::string_view(image.format));
+  hash.add_part(std::string_view(image.manifest != nullptr ? image.manifest : ""));
+  for (const hal_constant& constant : signatures.constants()) {
+    hash.add_part(std::string_view(constant.name));
+    hash.add_part(std::as_bytes(std::span(constant.value)));
+  }
+  hash.add_part({static_cast<const std::byte*>(image.bytes), image.size});
+  return hash.finish();
+}
+
+bool is_compiled(const hal_image& image) { return std::string_view(image.format) == "hal.program"; }
+
+std::string refusal_of_driver(const Device& device, const hal_image& image) {
+  const hal_verdict verdict = device.driver().program_check(device.driver_self(), device.impl(), &image);
+  if (verdict.support != HAL_NO) { return {}; }
+  return verdict.why != nullptr && *verdict.why != '\0' ? verdict.why : "the driver gives no reason";
+}
+
 // "" if the device takes the image, else why not.
 std::string refusal(Device& device, const hal_image& image) {
   if (Result<void> fine = check_image(image); !fine) { return std::string(fine.error().what()); }
@@ -115,19 +154,69 @@ std::string refusal(Device& device, const hal_image& image) {
     if (!images) { return std::string(images.error().what()); }
     return Program::choose(device, *images).reasons;
   }
+  if (is_compiled(image)) {
+    const auto found = compiled_for(device, image);
+    if (!found) { return std::string(found.error().what()); }
+    const std::string format = compiled_format(device);
+    const hal_image inner{format.c_str(), found->payload.data(), found->payload.size(), nullptr, nullptr, 0};
+    return refusal_of_driver(device, with_constants(inner, found->signatures));
+  }
   // The driver may not look at a manifest at all; what load refuses for it, check must refuse too.
   const auto signatures = signatures_of(device, image);
   if (!signatures) { return std::string(signatures.error().what()); }
-  const hal_image full = with_constants(image, *signatures);
-  const hal_verdict verdict = device.driver().program_check(device.driver_self(), device.impl(), &full);
-  if (verdict.support != HAL_NO) { return {}; }
-  return verdict.why != nullptr && *verdict.why != '\0' ? verdict.why : "the driver gives no reason";
+  return refusal_of_driver(device, with_constants(image, *signatures));
 }
 
 }  // namespace
 
+Result<void> Program::load_impl(const hal_image& image) {
+  const auto& views = signatures.views();
+  const hal_image full = with_constants(image, signatures);
+  if (hal_error* error = device->driver().program_load(device->driver_self(), device->impl(), &full, views.data(),
+                                                       static_cast<std::uint32_t>(views.size()), &impl)) {
+    impl = nullptr;
+    return Error::adopt(error).while_doing(
+        fmt::format("loading an image of format '{}' on {}", image.format, device->uri()));
+  }
+  return {};
+}
+
+Result<std::vector<std::byte>> Program::serialize(const Digest& source) const {
+  const hal_driver_ops& ops = device->driver();
+  if (ops.program_serialize == nullptr) {
+    return Error(HAL_UNSUPPORTED,
+                 fmt::format("driver {} has no compiled form of programs; keep the image", device->describe().driver));
+  }
+  void* bytes = nullptr;
+  std::uint64_t size = 0;
+  if (hal_error* error = ops.program_serialize(device->driver_self(), device->impl(), impl, &bytes, &size)) {
+    return Error::adopt(error).while_doing(fmt::format("serialising a program of {}", device->uri()));
+  }
+  const std::unique_ptr<void, decltype(&std::free)> owned(bytes, &std::free);
+  return write_compiled(device->identity(), source, signatures, {static_cast<const std::byte*>(bytes), size});
+}
+
+// True if the cache had it. What is wrong with the cache is a warning, and the image is loaded.
+bool Program::load_cached(ProgramCache& cache, const Digest& key) {
+  const auto bytes = cache.read(key, device->identity());
+  if (!bytes) { return false; }
+  Result<Compiled> found = read_compiled(*bytes);  // once more: its parts point into these bytes
+  if (!found) { return false; }
+  const std::string format = compiled_format(*device);
+  const hal_image image{format.c_str(), found->payload.data(), found->payload.size(), nullptr, nullptr, 0};
+  if (const Result<void> loaded = load_impl(image); !loaded) {
+    cache.refused(key, std::string(loaded.error().text()));
+    return false;
+  }
+  ++cache.hits;
+  return true;
+}
+
 Result<Ref<Program>> Program::load_one(Device& device, const hal_image& image) {
-  HAL_TRY(Signatures signatures, signatures_of(device, image));
+  Compiled compiled;
+  if (is_compiled(image)) { HAL_TRY(compiled, compiled_for(device, image)); }
+  Signatures signatures = std::move(compiled.signatures);
+  if (!is_compiled(image)) { HAL_TRY(signatures, signatures_of(device, image)); }
   // First the object, which may find no memory; then what would have to be given back.
   Ref<Program> made(Storage::make<Program>(device.instance().allocator()));
   init(made->object, Kind::program, dispose);
@@ -135,13 +224,19 @@ Result<Ref<Program>> Program::load_one(Device& device, const hal_image& image) {
   made->device_impl = device.impl();
   made->device = Ref<Device>::share(&device);
   made->signatures = std::move(signatures);
-  const auto& views = made->signatures.views();
-  const hal_image full = with_constants(image, made->signatures);
-  if (hal_error* error = device.driver().program_load(device.driver_self(), device.impl(), &full, views.data(),
-                                                      static_cast<std::uint32_t>(views.size()), &made->impl)) {
-    made->impl = nullptr;
-    return Error::adopt(error).while_doing(
-        fmt::format("loading an image of format '{}' on {}", image.format, device.uri()));
+  if (is_compiled(image)) {
+    const std::string format = compiled_format(device);
+    HAL_CHECK(made->load_impl({format.c_str(), compiled.payload.data(), compiled.payload.size(), nullptr, nullptr, 0}));
+  } else if (ProgramCache* cache = device.instance().cache(); cache != nullptr &&
+                                                              device.driver().program_key != nullptr &&
+                                                              device.driver().program_serialize != nullptr) {
+    const Digest key = key_of(device, image, made->signatures);
+    if (!made->load_cached(*cache, key)) {
+      HAL_CHECK(made->load_impl(image));
+      if (const auto bytes = made->serialize(key)) { cache->write(key, *bytes); }
+    }
+  } else {
+    HAL_CHECK(made->load_impl(image));
   }
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->object, {.device = &device, .image = &image});
@@ -224,6 +319,18 @@ extern "C" hal_error* hal_program_load_any(hal_device* device, const hal_image* 
   });
 }
 
+extern "C" hal_error* hal_program_serialize(const hal_program* program, void** out_bytes, std::uint64_t* out_size) {
+  return guarded("hal_program_serialize", {program, out_bytes, out_size}, [&]() -> hal::Result<void> {
+    HAL_TRY(const std::vector<std::byte> bytes, cast(program)->serialize({}));
+    void* made = std::malloc(bytes.size());
+    if (made == nullptr) { throw std::bad_alloc(); }
+    std::memcpy(made, bytes.data(), bytes.size());
+    *out_bytes = made;
+    *out_size = bytes.size();
+    return {};
+  });
+}
+
 extern "C" std::uint32_t hal_program_constant(const hal_program* program, std::uint32_t i, hal_constant* out) {
   if (program == nullptr || out == nullptr || i >= cast(program)->signatures.constants().size()) { return 0; }
   *out = cast(program)->signatures.constants()[i];
@@ -251,3 +358,18 @@ extern "C" const hal_signature* hal_program_signature(const hal_program* program
   if (program == nullptr || i >= cast(program)->signatures.views().size()) { return nullptr; }
   return &cast(program)->signatures.views()[i];
 }
+
+extern "C" hal_error* hal_bundle_create(const hal_image* images, std::uint32_t count, void** out_bytes,
+                                        std::uint64_t* out_size) {
+  return guarded("hal_bundle_create", {images, out_bytes, out_size}, [&]() -> hal::Result<void> {
+    HAL_TRY(const std::vector<std::byte> bytes, write_bundle({images, count}));
+    void* made = std::malloc(bytes.size());
+    if (made == nullptr) { throw std::bad_alloc(); }
+    std::memcpy(made, bytes.data(), bytes.size());
+    *out_bytes = made;
+    *out_size = bytes.size();
+    return {};
+  });
+}
+
+extern "C" void hal_free_bytes(void* bytes) { std::free(bytes); }

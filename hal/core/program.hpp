@@ -5,10 +5,13 @@
 #include <span>
 #include <string>
 
+#include "core/compiled.hpp"
 #include "core/device.hpp"
 #include "core/signature.hpp"
 
 namespace hal::core {
+
+class ProgramCache;
 
 struct Program : hal_program {
   Ref<Device> device;
@@ -24,9 +27,14 @@ struct Program : hal_program {
     bool found = false;
     std::string reasons;
   };
+  // An image of the format "hal.program". `source` is the key of the cache, zeros outside of it.
+  Result<std::vector<std::byte>> serialize(const Digest& source) const;
+
   static Choice choose(Device& device, std::span<const hal_image> images);
 
  private:
+  Result<void> load_impl(const hal_image& image);
+  bool load_cached(ProgramCache& cache, const Digest& key);
   static Result<Ref<Program>> load_one(Device& device, const hal_image& image);
   static void dispose(hal_object* object);
 };

@@ -63,10 +63,15 @@ hal_param& Signatures::add_param(std::string name) {
 }
 
 std::uint8_t Signatures::symbol(std::string_view name) {
-  std::vector<const char*>& names = symbols_.back();
+  const std::vector<const char*>& names = symbols_.back();
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i] == name) { return static_cast<std::uint8_t>(i); }
   }
+  return add_symbol(name);
+}
+
+std::uint8_t Signatures::add_symbol(std::string_view name) {
+  std::vector<const char*>& names = symbols_.back();
   names.push_back(keep(std::string(name)));
   views_.back().symbols = names.data();  // the vector may have moved
   views_.back().symbol_count = static_cast<std::uint32_t>(names.size());
@@ -143,7 +148,9 @@ Result<bool> derive(const hal_signature& signature, std::uint32_t i, const hal_s
                     std::span<std::int64_t> extents) {
   const hal_param& param = signature.params[i];
   const std::uint32_t bits = bits_of(param.dtype);
-  if (bits < 8 || slice.length == HAL_REST) { return false; }  // half bytes: the last one may be padding
+  if (bits < 8 || slice.length == HAL_REST || slice.length == 0) {
+    return false;
+  }  // half bytes: the last one may be padding
   std::int64_t known = 1;
   std::uint32_t unknown = 0, axes = 0;
   for (std::uint32_t axis = 0; axis < param.rank; ++axis) {

@@ -29,6 +29,7 @@ class Signatures {
   hal_param& add_param(std::string name);
   // The number of a symbol of the last entry, which is new if its name is. Errors: none; the caller bounds the count.
   std::uint8_t symbol(std::string_view name);
+  std::uint8_t add_symbol(std::string_view name);
 
   // Specialisation constants with their defaults, in order.
   std::vector<hal_constant>& constants() { return constants_; }

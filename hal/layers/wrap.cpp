@@ -25,7 +25,7 @@ struct Forward<Entry> {
 
 using Fill = void (*)(const hal_driver_ops& inner, hal_driver_ops& table);
 #define HAL_FORWARD(name) Forward<&hal_driver_ops::name>::fill
-constexpr std::array<Fill, 35> kFills{
+constexpr std::array<Fill, 37> kFills{
     HAL_FORWARD(device_count),
     HAL_FORWARD(device_describe),
     HAL_FORWARD(device_open),
@@ -61,6 +61,8 @@ constexpr std::array<Fill, 35> kFills{
     HAL_FORWARD(physical_free),
     HAL_FORWARD(physical_export_fd),
     HAL_FORWARD(physical_import_fd),
+    HAL_FORWARD(program_serialize),
+    HAL_FORWARD(program_key),
 };
 #undef HAL_FORWARD
 // A new entry of the border needs a line above, and one below if a device can do without it. destroy() has its own.

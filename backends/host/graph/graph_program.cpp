@@ -219,8 +219,9 @@ class BoundGraph {
 
 class GraphProgram final : public Program {
  public:
-  GraphProgram(Bytes bytes, graph::View view, std::shared_ptr<const BoundGraph> fixed, kit::LanePool* pool)
-      : bytes_(std::move(bytes)), view_(std::move(view)), fixed_(std::move(fixed)), pool_(pool) {}
+  GraphProgram(Bytes bytes, std::size_t size, graph::View view, std::shared_ptr<const BoundGraph> fixed,
+               kit::LanePool* pool)
+      : bytes_(std::move(bytes)), size_(size), view_(std::move(view)), fixed_(std::move(fixed)), pool_(pool) {}
 
   Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
     const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
@@ -231,6 +232,8 @@ class GraphProgram final : public Program {
 
   // The library and its code are made when the program is loaded; what is left is to have touched the constants.
   Result<void> prepare(const hal_command&) override { return {}; }
+
+  std::span<const std::byte> portable() const override { return {bytes_.get(), size_}; }
 
   // Without a binding nobody knows what a run takes; the binding itself takes some.
   kit::CommandCost cost(const hal_command&) const override {
@@ -264,6 +267,7 @@ class GraphProgram final : public Program {
   }
 
   Bytes bytes_;  // views read constants in place
+  std::size_t size_;
   graph::View view_;
   std::shared_ptr<const BoundGraph> fixed_;  // null if sizes are symbolic
   kit::LanePool* pool_;
@@ -286,7 +290,7 @@ Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image, ki
   std::shared_ptr<const BoundGraph> fixed;
   if (!view.is_dynamic()) { HAL_TRY(fixed, BoundGraph::make(view, pool)); }
   return std::unique_ptr<Program>(
-      std::make_unique<GraphProgram>(std::move(bytes), std::move(view), std::move(fixed), pool));
+      std::make_unique<GraphProgram>(std::move(bytes), image.size(), std::move(view), std::move(fixed), pool));
 }
 
 }  // namespace hal::host

@@ -253,6 +253,16 @@ struct hal_driver_ops {
   hal_error* (*physical_export_fd)(hal_driver* self, void* device, void* physical, int* out);
   /** The descriptor stays the caller's. Errors: INVALID_ARGUMENT. */
   hal_error* (*physical_import_fd)(hal_driver* self, void* device, int fd, uint64_t bytes, void** out);
+
+  /* -- optional: compiled programs -- */
+  /** The program's own form, made with malloc(), which program_check() and program_load() take back as an image of the format
+      "<name>.cache", with the same signatures, on devices with the same name, driver file and program_key(). Such bytes may
+      be hostile all the same. Errors: UNSUPPORTED  this program has none. */
+  hal_error* (*program_serialize)(hal_driver* self, void* device, void* program, void** out_bytes, uint64_t* out_size);
+  /** What else decides whether that form still fits: the vendor library's version, options of this device. NULL entry:
+      loading an image costs no more than loading its serialised form, so the core caches nothing. Lives until
+      device_close(). */
+  const char* (*program_key)(hal_driver* self, void* device);
 };
 
 /**

@@ -298,6 +298,8 @@ typedef struct hal_instance_desc {
   const char* layers;       /* ','-separated "name" or "name=argument", as docs/layers.md lists them; the first is nearest to
                                the caller. NULL: HALYARD_LAYERS, else none. New; a struct_size without it is known too */
   const hal_allocator* allocator; /* NULL: the C library's; copied. New, as above */
+  const char* cache;        /* folder for compiled programs (docs/programs.md); "": none; NULL: HALYARD_CACHE, else none. New */
+  uint64_t cache_bytes;     /* bound of that folder; the files used longest ago go. 0: HALYARD_CACHE_MIB, else 1 GiB. New */
 } hal_instance_desc;
 
 /**
@@ -372,7 +374,8 @@ typedef struct hal_verdict {
  */
 HAL_API hal_verdict hal_device_supports(hal_device* device, const char* feature);
 
-/** A number that a device declares: "memory.bytes", "memory.alignment", "queue.limit", "partition.units" (how many units a
+/** A number that a device declares: "memory.bytes", "memory.alignment", "queue.limit", "program.cache.hits", ".misses",
+    ".rejected" and ".written" (of the instance), "partition.units" (how many units a
     device with partitions can be divided into) and so on; a driver's own names are in its profile.toml.
     Errors: NOT_FOUND  the device declares no such number. */
 HAL_NODISCARD HAL_API hal_error* hal_device_number(hal_device* device, const char* name, uint64_t* out);
@@ -623,8 +626,8 @@ typedef struct hal_constant {
   unsigned char value[8];
 } hal_constant;
 
-/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions", or "hal.bundle", which holds
-    several. The manifest, our own text, has the signatures that no vendor's binary carries; hal.graph needs none. All
+/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions", "hal.bundle", which holds
+    several, or "hal.program", which hal_program_serialize() wrote. The manifest, our own text, has the signatures that no vendor's binary carries; hal.graph needs none. All
     that is pointed to is read during the call only. */
 typedef struct hal_image {
   const char* format;
@@ -706,6 +709,15 @@ HAL_NODISCARD HAL_API hal_error* hal_program_entry(const hal_program* program, c
 
 /** The signature of entry i; NULL if i is not below the count. Lives as long as the program. */
 HAL_API const hal_signature* hal_program_signature(const hal_program* program, uint32_t i);
+
+/**
+ * Writes a loaded program as an image of the format "hal.program": the driver's compiled form, with signatures and
+ * constants. It loads on devices of the same driver, version and kind, which is checked. The bytes are the caller's:
+ * hal_free_bytes().
+ *
+ * Errors   UNSUPPORTED  the device has no form of this program that outlives the process
+ */
+HAL_NODISCARD HAL_API hal_error* hal_program_serialize(const hal_program* program, void** out_bytes, uint64_t* out_size);
 
 /** The i-th specialisation constant with the value that this program was loaded with, in the manifest's order. Returns 0,
     and writes nothing, past the last. The name lives as long as the program. */

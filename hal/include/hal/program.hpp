@@ -118,6 +118,16 @@ class Program : public Handle<hal_program> {
   }
   // Entry i, which must be below size().
   Entry entry(std::uint32_t i) const { return {*this, i}; }
+  // An image of the format "hal.program". Errors: UNSUPPORTED.
+  Result<std::vector<std::byte>> serialize() const {
+    void* bytes = nullptr;
+    std::uint64_t size = 0;
+    HAL_CHECK(check(hal_program_serialize(get(), &bytes, &size)));
+    const auto* first = static_cast<const std::byte*>(bytes);
+    std::vector<std::byte> out(first, first + size);
+    hal_free_bytes(bytes);
+    return out;
+  }
   // The specialisation constants with the values that this program was loaded with.
   std::vector<hal_constant> constants() const {
     std::vector<hal_constant> all;
