@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "driver_kit/clock.hpp"
 #include "driver_kit/errors.hpp"
 #include "hal/host_kernel.h"
 #include "host.hpp"
@@ -18,7 +19,9 @@ namespace {
 
 constexpr std::uint64_t kMostEntries = 65'536;
 constexpr std::uint32_t kFewArgs = 64;
-constexpr std::uint32_t kGroupNs = 64;  // a guess: nothing is known about a function
+constexpr std::uint64_t kSplitNs = 100'000;  // a launch that takes longer is worth waking other threads
+constexpr std::uint64_t kPieceNs = 30'000;   // what a thread takes at a time
+constexpr std::uint32_t kGroupNs = 64;       // a guess: nothing is known about a function
 
 Error invalid(hal_code code, const std::string& what) { return kit::error(kOrigin, code, what); }
 
@@ -104,17 +107,11 @@ class Functions final : public Program {
     group.constants = constants.empty() ? nullptr : constants.data();
     group.shared = shared == 0 ? nullptr : scratch.get(shared);
 
-    if (!perturb.on()) {
-      for (std::uint32_t z = 0; z < run.grid.groups[2]; ++z) {
-        for (std::uint32_t y = 0; y < run.grid.groups[1]; ++y) {
-          for (std::uint32_t x = 0; x < run.grid.groups[0]; ++x) {
-            group.group[0] = x, group.group[1] = y, group.group[2] = z;
-            kernel.function(&group, args);
-          }
-        }
-      }
+    if (count == 1) {
+      kernel.function(&group, args);
       return {};
     }
+    if (!perturb.on()) { return run_all(kernel, group, args, count, scratch); }
     // Groups may run in any order. Mode weak steps through them by a stride without a common divisor, from anywhere.
     std::uint64_t stride = 1;
     std::uint64_t at = 0;
@@ -132,6 +129,62 @@ class Functions final : public Program {
       at = at >= count - stride ? at - (count - stride) : at + stride;
     }
     return {};
+  }
+
+  // Runs groups [first, last), numbered along axis 0 first.
+  static void run_some(const Kernel& kernel, hal_host_group group, void* const* args, std::uint64_t first,
+                       std::uint64_t last) {
+    if (first != 0) {  // most launches are small, and a division takes as long as many functions
+      group.group[0] = static_cast<std::uint32_t>(first % group.group_count[0]);
+      group.group[1] = static_cast<std::uint32_t>(first / group.group_count[0] % group.group_count[1]);
+      group.group[2] = static_cast<std::uint32_t>(first / group.group_count[0] / group.group_count[1]);
+    }
+    for (std::uint64_t i = first; i < last; ++i) {
+      kernel.function(&group, args);
+      if (++group.group[0] < group.group_count[0]) { continue; }
+      group.group[0] = 0;
+      if (++group.group[1] < group.group_count[1]) { continue; }
+      group.group[1] = 0;
+      ++group.group[2];
+    }
+  }
+
+  // Nothing is known about a function, so the first group tells how long one takes. If the others would take long they
+  // spread over the device's idle threads.
+  static Result<void> run_all(const Kernel& kernel, const hal_host_group& group, void* const* args, std::uint64_t count,
+                              Scratch& scratch) {
+    if (count < 2 || scratch.pool == nullptr || scratch.pool->threads() < 2) {
+      run_some(kernel, group, args, 0, count);
+      return {};
+    }
+    const std::uint64_t began = kit::clock_ns();
+    run_some(kernel, group, args, 0, 1);
+    const std::uint64_t each = std::max<std::uint64_t>(1, kit::clock_ns() - began);
+    const std::uint64_t left = count - 1;
+    if (left < kSplitNs && each * left < kSplitNs) {
+      run_some(kernel, group, args, 1, count);
+      return {};
+    }
+    const std::uint64_t piece =
+        std::max<std::uint64_t>(1, std::min(kPieceNs / each, left / (2 * scratch.pool->threads())));
+    const std::thread::id here = std::this_thread::get_id();
+    std::atomic<bool> no_memory{false};
+    scratch.pool->parallel((left + piece - 1) / piece, [&](std::uint64_t i) {
+      hal_host_group mine = group;
+      if (mine.shared != nullptr && std::this_thread::get_id() != here) {
+        thread_local Scratch own;
+        try {
+          mine.shared = own.get(mine.shared_bytes);
+        } catch (const std::bad_alloc&) {
+          no_memory.store(true, std::memory_order_relaxed);
+          return;
+        }
+      }
+      run_some(kernel, mine, args, 1 + i * piece, std::min(count, 1 + (i + 1) * piece));
+    });
+    if (!no_memory.load(std::memory_order_relaxed)) { return {}; }
+    return invalid(HAL_OUT_OF_HOST_MEMORY,
+                   fmt::format("no host memory for the {} shared bytes of a group", group.shared_bytes));
   }
 
   Result<void> prepare(const hal_command&) override { return {}; }

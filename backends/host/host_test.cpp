@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
+#include <fstream>
 #include <halyard_catch.hpp>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "driver_kit/harness.hpp"
@@ -294,5 +297,85 @@ TEST_CASE("host: timestamps do not go back") {
     lane.finish();
     CHECK(times[0] > 0);
     CHECK(times[1] >= times[0]);
+  }
+}
+
+TEST_CASE(
+    "host: what the profile says is denied with a reason in every mode, and minimal denies all that is optional") {
+  Harness host{std::string(HOST_DRIVER)};
+  std::ifstream profile(HOST_PROFILE);
+  std::vector<std::string> denied;
+  for (std::string line; std::getline(profile, line);) {
+    if (line.starts_with('"')) { denied.push_back(line.substr(1, line.find('"', 1) - 1)); }
+  }
+  REQUIRE(denied.size() >= 4);
+  for (const char* mode : kModes) {
+    const auto device = host.open(0, mode);
+    for (const std::string& feature : denied) {
+      const hal_verdict verdict = host.ops().supports(host.driver(), device->impl(), feature.c_str());
+      CHECK(verdict.support == HAL_NO);
+      CHECK(std::string(verdict.why) != "unknown feature");
+    }
+  }
+  const auto minimal = host.open(0, "mode=minimal");
+  for (const char* feature : {"timestamp", "host-visible", "virtual-memory", "share.fd", "import.host", "constants"}) {
+    CHECK(host.ops().supports(host.driver(), minimal->impl(), feature).support == HAL_NO);
+    CHECK(std::string(host.ops().supports(host.driver(), minimal->impl(), feature).why).find("minimal") !=
+          std::string::npos);
+  }
+  std::uint64_t number = 0;
+  for (const char* name : {"memory.alignment", "memory.used", "group.size", "cpu.cores", "threads"}) {
+    CHECK(host.ops().number(host.driver(), minimal->impl(), name, &number) == 0);
+  }
+}
+
+namespace {
+
+struct Meeting {
+  std::atomic<int> inside{0};
+  std::atomic<bool> wrong{false};
+};
+
+// The first group takes long; the others wait until two threads are inside.
+void meet(const hal_host_group* group, void* const* args) {
+  Meeting& meeting = **static_cast<Meeting**>(args[0]);
+  auto* visits = static_cast<std::uint32_t*>(args[1]);
+  const auto began = std::chrono::steady_clock::now();
+  std::memset(group->shared, static_cast<int>(group->group[1]), group->shared_bytes);
+  if (group->group[0] == 0 && group->group[1] == 0) {
+    while (std::chrono::steady_clock::now() - began < std::chrono::milliseconds(1)) {}
+  } else {
+    ++meeting.inside;
+    while (meeting.inside < 2 && std::chrono::steady_clock::now() - began < std::chrono::seconds(60)) {
+      std::this_thread::yield();
+    }
+    if (meeting.inside < 2) { meeting.wrong = true; }
+  }
+  for (std::uint32_t i = 0; i < group->shared_bytes; ++i) {
+    if (static_cast<unsigned char*>(group->shared)[i] != group->group[1]) { meeting.wrong = true; }
+  }
+  ++visits[group->group[0] + group->group_count[0] * group->group[1]];
+}
+
+}  // namespace
+
+TEST_CASE("host: a long launch spreads over the threads: each group once, its shared memory its own") {
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0, "threads=3");
+  const hal_host_entry entries[] = {{"meet", meet}};
+  const hal_host_functions table = HAL_HOST_FUNCTIONS(entries, 1);
+  const hal_signature signatures[] = {signature("meet", 256)};
+  hal_program* program = device->load(image_of(&table, sizeof table), signatures);
+  hal_buffer* visits = device->allocate(5 * 13 * 4);
+  for (int time = 0; time < 10; ++time) {
+    Meeting meeting;
+    Meeting* address = &meeting;
+    const std::vector<hal_arg> args{scalar_arg(address), buffer_arg(visits)};
+    Harness::Lane lane(*device);
+    lane.submit({fill(whole(visits), 0, 4), run(program, 0, args, {{5, 13, 1}, {1, 1, 1}, 0})});
+    lane.finish();
+    CHECK_FALSE(meeting.wrong);
+    CHECK(meeting.inside >= 2);
+    for (int i = 0; i < 65; ++i) { REQUIRE(static_cast<const std::uint32_t*>(visits->memory.host)[i] == 1); }
   }
 }

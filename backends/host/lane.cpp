@@ -15,6 +15,8 @@ namespace {
 
 class Executor final : public kit::CommandExecutor {
  public:
+  explicit Executor(kit::LanePool& pool) { scratch_.pool = &pool; }
+
   hal_error* execute(const hal_command& command) override {
     switch (command.op) {
       case HAL_OP_FILL:
@@ -73,8 +75,8 @@ hal_error* lane_create(hal_driver* self, void* device, const char* label, void* 
     options.capacity = kRing;
     options.pool = of.pool.get();
     options.hold_back = of.mode != Mode::minimal;
-    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::make_unique<Executor>(),
-                                 options);
+    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label,
+                                 std::make_unique<Executor>(*of.pool), options);
     return nullptr;
   });
 }
