@@ -189,3 +189,142 @@ TEST_CASE("free: what uses a buffer after its free is refused, in the same submi
   REQUIRE(hal::wait(f.queue.free(buffer).value(), 20s));  // nothing refused above has freed it
   CHECK(f.queue.execute(recording).error().code() == HAL_INVALID_ARGUMENT);
 }
+
+TEST_CASE("pool: a queue that waits for a free anyhow gets its memory at once") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Queue other = f.device.queue("other").value();
+  hal::Buffer held = f.queue.alloc(pool, 4096).value();
+  const std::uintptr_t where = address(held);
+  const hal::Point freed = f.queue.free(held, {.waits = {gate.at(1)}}).value();
+  hal::Buffer after = other.alloc(pool, 4096, nullptr, {.waits = {freed}}).value();
+  CHECK(address(after) == where);
+  CHECK(pool.stats().hits == 1);
+  CHECK(pool.stats().waits == 0);
+  REQUIRE(gate.signal(1));
+  REQUIRE(other.finish(20s));
+}
+
+TEST_CASE(
+    "pool: with the limit reached a queue waits for another's work instead of failing, and sees none of its bytes") {
+  Fixture f;
+  hal::Pool pool = f.device.pool({.limit_bytes = 4096, .label = "small"}).value();
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Queue other = f.device.queue("other").value();
+  std::vector<std::byte> first(4096), second(4096);
+  hal::Buffer a = f.queue.alloc(pool, 4096).value();
+  f.queue.fill(a, std::uint8_t{0x11}, {.waits = {gate.at(1)}}).value();
+  f.queue.copy(a, hal::host(first)).value();
+  f.queue.free(a).value();
+  CHECK(f.device.buffer(4096));  // another pool
+  hal::Buffer b = other.alloc(pool, 4096).value();
+  CHECK(pool.stats().waits == 1);
+  other.fill(b, std::uint8_t{0x22}).value();
+  const hal::Point end = other.copy(b, hal::host(second)).value();
+  // Held back until the first queue's work is done: nothing of it can have run.
+  CHECK(hal::wait(end, 0s).error().code() == HAL_DEADLINE_EXCEEDED);
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(end, 20s));
+  CHECK(first == std::vector<std::byte>(4096, std::byte{0x11}));
+  CHECK(second == std::vector<std::byte>(4096, std::byte{0x22}));
+  other.free(b).value();
+  REQUIRE(other.finish(20s));
+  hal::Buffer c = f.queue.alloc(pool, 4096).value();
+  const auto none = other.alloc(pool, 4096);
+  REQUIRE_FALSE(none);
+  CHECK(none.error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  CHECK(none.error().text().find("'small'") != std::string_view::npos);
+  CHECK(pool.stats().failures == 1);
+}
+
+TEST_CASE("pool: the failure of the queue whose memory is taken over stays its own") {
+  Fixture f;
+  hal::Pool pool = f.device.pool(4096).value();
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Queue other = f.device.queue("other").value();
+  hal::Buffer a = f.queue.alloc(pool, 4096).value();
+  f.queue.free(a, {.waits = {gate.at(1)}}).value();
+  hal::Buffer b = other.alloc(pool, 4096).value();
+  const hal::Point filled = other.fill(b, std::uint8_t{5}).value();
+  hal_queue_cancel(f.queue.get());
+  gate.signal(1).value();
+  REQUIRE(hal::wait(filled, 20s));
+  CHECK(b.host()[4095] == std::byte{5});
+}
+
+TEST_CASE("pool: the first piece is cut for buffers of any size and joined again") {
+  Fixture f;
+  hal::Pool pool = f.device.pool({.limit_bytes = 1 << 20, .initial_bytes = 1 << 20, .prefault = true}).value();
+  CHECK(pool.stats().cached_bytes == 1U << 20U);
+  CHECK(pool.stats().largest_free_bytes == 1U << 20U);
+  for (int round = 0; round < 3; ++round) {
+    std::vector<hal::Buffer> buffers;
+    for (const std::uint64_t bytes : {1U, 100U, 5000U, 70'000U, 300'000U, 64U}) {
+      buffers.push_back(f.queue.alloc(pool, bytes).value());
+      REQUIRE(f.queue.fill(buffers.back(), static_cast<std::uint8_t>(buffers.size())));
+    }
+    REQUIRE(f.queue.finish(20s));
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
+      for (const std::byte byte : buffers[i].host()) { REQUIRE(byte == std::byte(i + 1)); }
+    }
+    CHECK(pool.stats().used_bytes + pool.stats().cached_bytes == 1U << 20U);
+    CHECK(f.queue.alloc(pool, 900'000).error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+    for (hal::Buffer& buffer : buffers) { f.queue.free(buffer).value(); }
+    REQUIRE(f.queue.finish(20s));
+  }
+  CHECK(pool.stats().largest_free_bytes == 1U << 20U);
+  CHECK(pool.stats().hits == pool.stats().allocations - 3);
+  pool.trim();
+  CHECK(pool.stats().cached_bytes == 1U << 20U);  // the first piece stays
+  CHECK(f.device.pool({.limit_bytes = 10, .initial_bytes = 11}).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.device.pool({.initial_bytes = std::uint64_t{1} << 60}).error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+}
+
+TEST_CASE("pool: what is above keep_bytes goes back by itself") {
+  Fixture f;
+  hal::Pool pool = f.device.pool({.keep_bytes = 8192}).value();
+  std::vector<hal::Buffer> buffers;
+  for (int i = 0; i < 8; ++i) { buffers.push_back(f.queue.alloc(pool, 4096).value()); }
+  REQUIRE(f.queue.finish(20s));
+  buffers.clear();  // released, not freed in queue order
+  CHECK(pool.stats().cached_bytes == 8192);
+  CHECK(pool.stats().trims == 6);
+  CHECK(pool.stats().waste_bytes == 0);
+}
+
+TEST_CASE("budget: all pools of a device count, caches are taken back before it refuses, and it says the numbers") {
+  Fixture f;
+  REQUIRE(f.device.set_budget(1 << 20));
+  hal::Pool one = f.device.pool().value(), two = f.device.pool().value();
+  { hal::Buffer gone = f.queue.alloc(one, 800'000).value(); }
+  REQUIRE(f.queue.finish(20s));
+  CHECK(f.device.memory().cached_bytes >= 800'000);
+  hal::Buffer large = f.queue.alloc(two, 900'000).value();  // the first pool's cache goes
+  CHECK(one.stats().cached_bytes == 0);
+  CHECK(f.device.memory().used_bytes >= 900'000);
+  const auto refused = f.device.buffer(500'000);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  CHECK(refused.error().text().find("budget of 1048576") != std::string_view::npos);
+  CHECK(f.device.physical(1 << 19).error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  REQUIRE(f.device.set_budget(0));
+  CHECK(f.device.buffer(500'000));
+  CHECK(f.device.memory().limit_bytes == 0);
+}
+
+TEST_CASE("memory: a device opened with less has less, and says asked, free and the largest block") {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device device = instance.open("host:0?memory=1000000").value();
+  CHECK(device.info().memory_bytes == 1'000'000);
+  hal::Buffer most = device.buffer(900'000).value();
+  const auto refused = device.buffer(200'000);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  const std::string text(refused.error().text());
+  for (const char* part : {"200000", "1000000", "free", "largest block"}) {
+    CHECK(text.find(part) != std::string::npos);
+  }
+  CHECK(instance.open("host:0?memory=0").error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(instance.open("host:0?memory=9999999999999999").error().code() == HAL_INVALID_ARGUMENT);
+}

@@ -163,9 +163,12 @@ class Queue : public Handle<hal_queue> {
   }
 
   // A buffer that work ordered after the point may use.
-  Result<Buffer> alloc(const Pool& pool, std::uint64_t bytes, Point* ready = nullptr) {
+  Result<Buffer> alloc(const Pool& pool, std::uint64_t bytes, Point* ready = nullptr, const Sync& sync = {}) {
+    const hal_site site{sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
+    const hal_sync order{sync.waits.begin(), sync.signals.begin(), static_cast<std::uint32_t>(sync.waits.size()),
+                         static_cast<std::uint32_t>(sync.signals.size()), &site};
     hal_buffer* buffer = nullptr;
-    HAL_CHECK(check(hal_queue_alloc(get(), pool.get(), bytes, nullptr, &buffer, ready)));
+    HAL_CHECK(check(hal_queue_alloc(get(), pool.get(), bytes, &order, &buffer, ready)));
     return Buffer(buffer);
   }
 
