@@ -24,6 +24,7 @@ struct Feature {
 };
 constexpr std::array kFeatures{
     Feature{"kernel", 0},
+    Feature{"constants", 0},
     Feature{"graph", 0},
     Feature{"timestamp", bit(HAL_OP_TIMESTAMP)},
     Feature{"prepare", bit(HAL_OP_PREPARE)},
@@ -54,6 +55,7 @@ class Mask final : public core::Wrapper {
       }
     }
     if (made->hidden_.empty()) { return unknown(""); }
+    if (made->hides("kernel")) { made->hidden_.emplace("constants"); }  // nothing else has them
     return std::unique_ptr<core::Wrapper>(std::move(made));
   }
 
