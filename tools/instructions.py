@@ -38,7 +38,7 @@ def instructions(program, path):
 
 def write(file, head, found):
     lines = [head.rstrip("\n"), ""] if head else []
-    file.write_text("\n".join(lines + ["[limits]"] + [f"{path} = {count:.0f}" for path, count in found.items()]) + "\n",
+    file.write_text("\n".join(lines + ["[limits]"] + [f'"{path}" = {count:.0f}' for path, count in found.items()]) + "\n",
                     encoding="utf-8")
 
 
@@ -54,7 +54,7 @@ def main():
         return SKIPPED
     text = given.limits.read_text(encoding="utf-8")
     limits = tomllib.loads(text)["limits"]
-    known = subprocess.run([given.program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    known = subprocess.run([given.program, "--list"], capture_output=True, text=True, check=True).stdout.splitlines()
     if unknown := sorted(set(given.paths) - set(known)):
         print(f"no path {', '.join(unknown)}; there are: {', '.join(known)}")
         return 2
@@ -72,7 +72,7 @@ def main():
             verdict = f"limit {limit}: {100 * (1 - count / limit):.1f} % better; lower it with --update"
         else:
             verdict = f"limit {limit}: kept"
-        print(f"{path:12} {count:8.1f} instructions   {verdict}", flush=True)
+        print(f"{path:16} {count:8.1f} instructions   {verdict}", flush=True)
     if given.update:
         write(given.limits, text.split("[limits]")[0], found)
         return 0

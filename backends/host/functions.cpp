@@ -89,24 +89,25 @@ class Functions final : public Program {
       args[i] = arg.kind == HAL_ARG_BUFFER ? static_cast<void*>(address_of(arg.value.slice))
                                            : const_cast<unsigned char*>(arg.value.scalar);
     }
+    const hal_grid& grid = run.grid;
+    std::uint64_t count = std::uint64_t{grid.groups[0]} * grid.groups[1];
+    if (__builtin_mul_overflow(count, grid.groups[2], &count)) {
+      return invalid(HAL_INVALID_ARGUMENT, "the grid has more than 2^64 groups");
+    }
     hal_host_group group{};
-    std::uint64_t count = 1;
     for (std::size_t axis = 0; axis < 3; ++axis) {
-      group.group_count[axis] = run.grid.groups[axis];
-      group.group_size[axis] = run.grid.group_size[axis];
-      if (__builtin_mul_overflow(count, run.grid.groups[axis], &count)) {
-        return invalid(HAL_INVALID_ARGUMENT, "the grid has more than 2^64 groups");
-      }
+      group.group_count[axis] = grid.groups[axis];
+      group.group_size[axis] = grid.group_size[axis];
     }
-    const std::uint64_t shared = kernel.shared_bytes + run.grid.shared_bytes;
-    if (shared > UINT32_MAX) {
-      return invalid(HAL_INVALID_ARGUMENT,
-                     fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
-    }
-    group.shared_bytes = static_cast<std::uint32_t>(shared);
     group.constants = constants.empty() ? nullptr : constants.data();
-    group.shared = shared == 0 ? nullptr : scratch.get(shared);
-
+    if (const std::uint64_t shared = kernel.shared_bytes + grid.shared_bytes; shared != 0) {
+      if (shared > UINT32_MAX) {
+        return invalid(HAL_INVALID_ARGUMENT,
+                       fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
+      }
+      group.shared_bytes = static_cast<std::uint32_t>(shared);
+      group.shared = scratch.get(shared);
+    }
     if (count == 1) {
       kernel.function(&group, args);
       return {};
@@ -191,6 +192,7 @@ class Functions final : public Program {
 
   kit::CommandCost cost(const hal_command& command) const override {
     const hal_grid& grid = command.as.run.grid;
+    if (grid.groups[0] == 1 && grid.groups[1] == 1 && grid.groups[2] == 1) { return {kGroupNs, true}; }
     const double groups = static_cast<double>(grid.groups[0]) * grid.groups[1] * grid.groups[2];
     return {kit::nanoseconds(groups * kGroupNs), true};
   }

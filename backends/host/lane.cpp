@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstring>
 
 #include "copy.hpp"
@@ -24,7 +25,7 @@ class Executor final : public kit::CommandExecutor {
                    command.as.fill.pattern_bytes);
         return nullptr;
       case HAL_OP_COPY:
-        std::memcpy(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
+        copy_bytes(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
         return nullptr;
       case HAL_OP_RUN:
         return kit::to_c(program(command).run(command, scratch_, kit::Perturb()));
@@ -44,9 +45,9 @@ class Executor final : public kit::CommandExecutor {
   kit::CommandCost cost(const hal_command& command) const override {
     switch (command.op) {
       case HAL_OP_FILL:
-        return {kit::nanoseconds(10 + static_cast<double>(command.as.fill.to.length) / 50), false};
+        return {nanoseconds_of(command.as.fill.to.length, 64), false};
       case HAL_OP_COPY:
-        return {kit::nanoseconds(10 + static_cast<double>(command.as.copy.to.length) / 20), false};
+        return {nanoseconds_of(command.as.copy.to.length, 32), false};
       case HAL_OP_RUN:
         return program(command).cost(command);
       case HAL_OP_PREPARE:
@@ -57,6 +58,9 @@ class Executor final : public kit::CommandExecutor {
   }
 
  private:
+  static std::uint32_t nanoseconds_of(std::uint64_t bytes, std::uint64_t bytes_a_ns) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(10 + bytes / bytes_a_ns, 4'000'000'000U));
+  }
   static Program& program(const hal_command& command) { return *static_cast<Program*>(command.as.run.program->impl); }
 
   Scratch scratch_;

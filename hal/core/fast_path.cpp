@@ -136,15 +136,4 @@ std::uint64_t Queue::submit_plain_one(const hal_command& given, const hal_sync& 
   return number;
 }
 
-bool reached_or_helped(const hal_point& point, std::uint64_t timeout_ns) {
-  Timeline& timeline = *cast(point.timeline);
-  if (!timeline.is_lane() || timeline.instance().observer() != nullptr) { return false; }
-  if (timeline.reached(point.value)) { return true; }
-  if (timeout_ns == 0 || timeline.handed.load(std::memory_order_acquire) < point.value) { return false; }
-  const Device& device = *timeline.device();
-  if (device.driver().help == nullptr) { return false; }
-  device.driver().help(device.driver_self(), timeline.lane(), point.value);
-  return timeline.reached(point.value);
-}
-
 }  // namespace hal::core

@@ -486,17 +486,10 @@ extern "C" hal_timeline* hal_queue_timeline(hal_queue* queue) {
   return queue != nullptr ? &cast(queue)->timeline() : nullptr;
 }
 
-extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count,
-                                       const hal_sync* sync, hal_point* out) {
+// Apart, so that the usual submission does not pay for this one's frame.
+[[gnu::noinline]] static hal_error* submit_in_general(hal_queue* queue, const hal_command* commands,
+                                                      std::uint32_t count, const hal_sync& order, hal_point* out) {
   return guarded("hal_queue_submit", {queue}, [&]() -> hal::Result<void> {
-    const hal_sync none{};
-    const hal_sync& order = sync != nullptr ? *sync : none;
-    if (count == 1 && commands != nullptr) {
-      if (const std::uint64_t value = cast(queue)->submit_plain_one(*commands, order)) {
-        if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
-        return {};
-      }
-    }
     if (count == 0 && order.wait_count == 0 && order.signal_count == 0) {
       return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): no commands, no waits and no signals");
     }
@@ -507,6 +500,23 @@ extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* comm
     if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
     return {};
   });
+}
+
+extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count,
+                                       const hal_sync* sync, hal_point* out) {
+  static constexpr hal_sync kNone{};
+  const hal_sync& order = sync != nullptr ? *sync : kNone;
+  if (count == 1 && queue != nullptr && commands != nullptr) {
+    try {
+      if (const std::uint64_t value = cast(queue)->submit_plain_one(*commands, order)) {
+        if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
+        return nullptr;
+      }
+    } catch (...) {
+      return guarded("hal_queue_submit", {}, []() -> hal::Result<void> { throw; });
+    }
+  }
+  return submit_in_general(queue, commands, count, order, out);
 }
 
 extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uint64_t bytes, const hal_sync* sync,

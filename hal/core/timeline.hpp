@@ -176,9 +176,6 @@ class Timeline : public hal_timeline {
   std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
 };
 
-// fast_path.cpp: true if a lane has reached the point, or does so with this thread's help. False says nothing.
-bool reached_or_helped(const hal_point& point, std::uint64_t timeout_ns);
-
 inline Timeline* cast(hal_timeline* handle) { return static_cast<Timeline*>(handle); }
 
 }  // namespace hal::core

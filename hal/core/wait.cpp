@@ -252,6 +252,18 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   });
 }
 
+// True if a lane has reached the point, or does so with this thread's help. False says nothing.
+static inline bool reached_or_helped(const hal_point& point, std::uint64_t timeout_ns) {
+  Timeline& timeline = *cast(point.timeline);
+  if (!timeline.is_lane() || timeline.instance().observer() != nullptr) { return false; }
+  if (timeline.reached(point.value)) { return true; }
+  if (timeout_ns == 0 || timeline.handed.load(std::memory_order_acquire) < point.value) { return false; }
+  const Device& device = *timeline.device();
+  if (device.driver().help == nullptr) { return false; }
+  device.driver().help(device.driver_self(), timeline.lane(), point.value);
+  return timeline.reached(point.value);
+}
+
 // Apart, so that the usual wait does not pay for this one's frame.
 [[gnu::noinline]] static hal_error* wait_in_general(std::span<const hal_point> points, hal_wait_mode mode,
                                                     std::uint64_t timeout_ns, std::uint32_t* which) {

@@ -52,15 +52,30 @@ SoftwareLane::~SoftwareLane() {
 
 // ------------------------------------------------------------------------------------------------------------ submit
 
+// One command on a lane with room: the usual case, without the loops of the general one.
 std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
-  if (count == 1 && usual_ && hal_lane_completed(this) == first - 1) {
-    const hal_command& command = *commands;
-    if (command.op == HAL_OP_BARRIER || do_at_once(first, command)) {
+  if (count != 1 || !usual_) { return submit_list(first, commands, count); }
+  const hal_command& command = *commands;
+  const std::uint64_t done = hal_lane_completed(this);
+  if (done == first - 1) {
+    held_ns_ = 0;
+    if (command.op == HAL_OP_BARRIER || (command.op != HAL_OP_RUN && do_at_once(first, command))) {
       done_at_once(first);
       return 1;
     }
   }
-  return submit_list(first, commands, count);
+  Slot& slot = slots_[first & mask_];
+  if (first - done > mask_ / 2 || failed_.load(std::memory_order_acquire) || !capture(slot, command)) {
+    return submit_list(first, commands, count);
+  }
+  held_ns_ += slot.cost.ns;
+  tail_.store(first, std::memory_order_release);  // as in submit_list()
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (held_ns_ >= kWakeNs || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) {
+    ring();
+    held_ns_ = 0;
+  }
+  return 1;
 }
 
 std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
@@ -126,7 +141,7 @@ bool SoftwareLane::do_at_once(std::uint64_t number, const hal_command& command) 
 }
 
 // Copies the command and what it points to. False if there is no room just now.
-bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
+inline bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
   const void* from = nullptr;
   std::size_t size = 0;
   if (command.op == HAL_OP_RUN) {
@@ -217,7 +232,7 @@ void SoftwareLane::drain(std::uint64_t limit) {
 }
 
 // One command that is not a barrier. False if it failed: then the lane has stopped.
-bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
+inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
   hal_error* error = nullptr;
   if (cancelled_.load(std::memory_order_acquire)) {
     // Skipped.
@@ -226,8 +241,10 @@ bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
   } else {
     error = guarded(origin_, [&] { return executor_->execute(slot.command); });
   }
-  delete[] slot.heap;
-  slot.heap = nullptr;
+  if (slot.heap != nullptr) {
+    delete[] slot.heap;
+    slot.heap = nullptr;
+  }
   if (error == nullptr) { return true; }
   if (hal_lane_completed(this) < number - 1) { hal_lane_publish(this, number - 1); }
   failed_.store(true, std::memory_order_seq_cst);
