@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "driver_kit/errors.hpp"
@@ -51,6 +52,50 @@ SoftwareLane::~SoftwareLane() {
 }
 
 // ------------------------------------------------------------------------------------------------------------ submit
+
+// Copies the command and what it points to. False if there is no room just now.
+[[gnu::always_inline]] inline bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
+  const char* from = nullptr;
+  std::size_t size = 0;
+  if (command.op == HAL_OP_RUN) {
+    size = command.as.run.arg_count * sizeof(hal_arg);
+  } else if (command.op == HAL_OP_CIRCUIT) {
+    from = command.as.circuit.permutation;
+    size = std::strlen(command.as.circuit.permutation) + 1;
+  }
+  std::byte* heap = nullptr;
+  void* to = nullptr;
+  bool lost = false;
+  if (size > 0) {
+    if (size <= captures_.largest_block()) {
+      to = captures_.take(size);
+      if (to == nullptr) {
+        to = take_released(size);
+        if (to == nullptr) { return false; }
+      }
+    } else {
+      to = heap = new (std::nothrow) std::byte[size];
+      // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way
+      // to say so.
+      lost = heap == nullptr;
+    }
+  }
+  slot.command = command;
+  slot.captured_end = captures_.position();
+  slot.heap = heap;
+  slot.lost = lost;
+  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
+  if (to != nullptr) {
+    if (command.op == HAL_OP_RUN) {
+      std::uninitialized_copy_n(command.as.run.args, command.as.run.arg_count, static_cast<hal_arg*>(to));
+      slot.command.as.run.args = static_cast<const hal_arg*>(to);
+    } else {
+      std::memcpy(to, from, size);
+      slot.command.as.circuit.permutation = static_cast<const char*>(to);
+    }
+  }
+  return true;
+}
 
 // One command on a lane with room: the usual case, without the loops of the general one.
 std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
@@ -140,50 +185,6 @@ bool SoftwareLane::do_at_once(std::uint64_t number, const hal_command& command) 
   return true;
 }
 
-// Copies the command and what it points to. False if there is no room just now.
-inline bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
-  const void* from = nullptr;
-  std::size_t size = 0;
-  if (command.op == HAL_OP_RUN) {
-    from = command.as.run.args;
-    size = command.as.run.arg_count * sizeof(hal_arg);
-  } else if (command.op == HAL_OP_CIRCUIT) {
-    from = command.as.circuit.permutation;
-    size = std::strlen(command.as.circuit.permutation) + 1;
-  }
-  std::byte* heap = nullptr;
-  void* to = nullptr;
-  bool lost = false;
-  if (size > 0) {
-    if (size <= captures_.largest_block()) {
-      to = captures_.take(size);
-      if (to == nullptr) {
-        to = take_released(size);
-        if (to == nullptr) { return false; }
-      }
-    } else {
-      to = heap = new (std::nothrow) std::byte[size];
-      // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way
-      // to say so.
-      lost = heap == nullptr;
-    }
-  }
-  slot.command = command;
-  slot.captured_end = captures_.position();
-  slot.heap = heap;
-  slot.lost = lost;
-  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
-  if (to != nullptr) {
-    std::memcpy(to, from, size);
-    if (command.op == HAL_OP_RUN) {
-      slot.command.as.run.args = static_cast<const hal_arg*>(to);
-    } else {
-      slot.command.as.circuit.permutation = static_cast<const char*>(to);
-    }
-  }
-  return true;
-}
-
 // The same once more, with what finished commands had given back.
 void* SoftwareLane::take_released(std::size_t size) {
   const std::uint64_t done = hal_lane_completed(this);
@@ -198,6 +199,27 @@ void* SoftwareLane::take_released(std::size_t size) {
 
 bool SoftwareLane::pending() const {
   return !failed_.load(std::memory_order_acquire) && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
+}
+
+// One command that is not a barrier. False if it failed: then the lane has stopped.
+[[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
+  hal_error* error = nullptr;
+  if (cancelled_.load(std::memory_order_acquire)) {
+    // Skipped.
+  } else if (slot.lost) {
+    error = make_error(origin_, HAL_OUT_OF_HOST_MEMORY, "no host memory to keep a command's arguments");
+  } else {
+    error = guarded(origin_, [&] { return executor_->execute(slot.command); });
+  }
+  if (slot.heap != nullptr) {
+    delete[] slot.heap;
+    slot.heap = nullptr;
+  }
+  if (error == nullptr) { return true; }
+  if (hal_lane_completed(this) < number - 1) { hal_lane_publish(this, number - 1); }
+  failed_.store(true, std::memory_order_seq_cst);
+  hal_lane_fail(this, number, error);
+  return false;
 }
 
 // Executes up to `limit` or until nothing is left. Needs the claim. On return everything executed is published.
@@ -231,27 +253,6 @@ void SoftwareLane::drain(std::uint64_t limit) {
   }
 }
 
-// One command that is not a barrier. False if it failed: then the lane has stopped.
-inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
-  hal_error* error = nullptr;
-  if (cancelled_.load(std::memory_order_acquire)) {
-    // Skipped.
-  } else if (slot.lost) {
-    error = make_error(origin_, HAL_OUT_OF_HOST_MEMORY, "no host memory to keep a command's arguments");
-  } else {
-    error = guarded(origin_, [&] { return executor_->execute(slot.command); });
-  }
-  if (slot.heap != nullptr) {
-    delete[] slot.heap;
-    slot.heap = nullptr;
-  }
-  if (error == nullptr) { return true; }
-  if (hal_lane_completed(this) < number - 1) { hal_lane_publish(this, number - 1); }
-  failed_.store(true, std::memory_order_seq_cst);
-  hal_lane_fail(this, number, error);
-  return false;
-}
-
 void SoftwareLane::cancel() {
   cancelled_.store(true, std::memory_order_seq_cst);
   flush();
@@ -260,8 +261,19 @@ void SoftwareLane::cancel() {
 void SoftwareLane::help(std::uint64_t number) {
   if (!options_.hold_back || !pending()) { return; }
   if ((!usual_ && options_.perturb.pick(number, kHelp, 2) != 0) || !try_claim()) { return; }
-  drain(number);
+  if (usual_ && number == hal_lane_completed(this) + 1 && number <= tail_.load(std::memory_order_acquire)) {
+    do_next(number);  // the one command that the waiter has just submitted
+  } else {
+    drain(number);
+  }
   unclaim();
+}
+
+// As drain() does, for one command alone.
+inline void SoftwareLane::do_next(std::uint64_t number) {
+  Slot& slot = slots_[number & mask_];
+  if (failed_.load(std::memory_order_acquire)) { return; }
+  if (slot.command.op == HAL_OP_BARRIER || execute(number, slot)) { hal_lane_publish(this, number); }
 }
 
 void SoftwareLane::flush() {

@@ -125,6 +125,7 @@ class SoftwareLane final : public TaggedLane {
   void* take_released(std::size_t size);
   void ring();
   void drain(std::uint64_t limit);
+  void do_next(std::uint64_t number);
   bool execute(std::uint64_t number, Slot& slot);
   bool try_claim();
   void unclaim();
