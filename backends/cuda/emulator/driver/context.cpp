@@ -30,12 +30,12 @@ Driver& driver() {
 }
 
 void Context::synchronize() {
-  std::vector<std::pair<Stream*, std::uint64_t>> all;
+  std::vector<std::pair<std::shared_ptr<Stream>, std::uint64_t>> all;
   {
     const std::lock_guard lock(mutex);
     reap();
-    for (const auto& [handle, stream] : streams) { all.emplace_back(stream.get(), stream->submitted()); }
-    for (const auto& [handle, stream] : ending) { all.emplace_back(stream.get(), stream->submitted()); }
+    for (const auto& [handle, stream] : streams) { all.emplace_back(stream, stream->submitted()); }
+    for (const auto& [handle, stream] : ending) { all.emplace_back(stream, stream->submitted()); }
   }
   for (const auto& [stream, number] : all) { stream->wait(number); }
 }

@@ -25,8 +25,9 @@ struct Module {
 struct Context {
   std::shared_ptr<Shared> shared;
   std::mutex mutex;
-  std::unordered_map<const void*, std::unique_ptr<Stream>> streams;
-  std::unordered_map<const void*, std::unique_ptr<Stream>> ending;  // destroyed by the user, still at work
+  // Shared with who waits in synchronize() while another thread destroys a stream.
+  std::unordered_map<const void*, std::shared_ptr<Stream>> streams;
+  std::unordered_map<const void*, std::shared_ptr<Stream>> ending;  // destroyed by the user, still at work
   std::unordered_map<const void*, std::shared_ptr<Event>> events;
   std::unordered_map<const void*, std::unique_ptr<Module>> modules;
   std::unordered_map<const void*, const Module*> programs;

@@ -402,3 +402,27 @@ TEST_CASE("many threads use one context") {
   for (auto& t : threads) { t.join(); }
   REQUIRE(good == 4);
 }
+
+TEST_CASE("one thread waits for the context while another destroys streams") {
+  Session s;
+  auto* words = s.pinned<std::uint64_t>(2);
+  std::atomic<bool> stop{false}, good{true};
+  std::thread waiter([&] {
+    if (cuda().CtxSetCurrent(s.context) != CUDA_SUCCESS) { good = false; }
+    while (!stop) {
+      if (cuda().CtxSynchronize() != CUDA_SUCCESS) { good = false; }
+    }
+  });
+  for (std::uint64_t i = 1; i <= 100; ++i) {
+    CUstream stream = s.stream();
+    CHECK(cuda().StreamWaitValue64(stream, address(words), i, CU_STREAM_WAIT_VALUE_EQ) == CUDA_SUCCESS);
+    CHECK(cuda().StreamWriteValue64(stream, address(&words[1]), i, 0) == CUDA_SUCCESS);
+    CHECK(cuda().StreamDestroy(stream) == CUDA_SUCCESS);
+    __atomic_store_n(words, i, __ATOMIC_SEQ_CST);
+    CHECK(cuda().CtxSynchronize() == CUDA_SUCCESS);
+    CHECK(__atomic_load_n(&words[1], __ATOMIC_SEQ_CST) == i);
+  }
+  stop = true;
+  waiter.join();
+  CHECK(good);
+}

@@ -54,7 +54,7 @@ CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int priori
   ContextPointer context;
   if (const CUresult error = enter(context); error != CUDA_SUCCESS) { return error; }
   if (stream == nullptr || flags > CU_STREAM_NON_BLOCKING) { return CUDA_ERROR_INVALID_VALUE; }
-  auto made = std::make_unique<Stream>(context->shared, flags, priority);
+  auto made = std::make_shared<Stream>(context->shared, flags, priority);
   const std::lock_guard lock(context->mutex);
   context->reap();
   *stream = reinterpret_cast<CUstream>(made.get());
