@@ -9,6 +9,7 @@
 
 #include "conformance/runner/stream.hpp"
 #include "conformance_registry.hpp"
+#include "text/xml.hpp"
 
 namespace hal::conformance {
 namespace {
@@ -26,32 +27,6 @@ std::string indented(const std::string& text, std::size_t by) {
   for (const char c : text) {
     out += c;
     if (c == '\n') { out.append(by, ' '); }
-  }
-  return out;
-}
-
-std::string xml(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\n':
-        out += "&#10;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // XML 1.0 has no other control characters
-    }
   }
   return out;
 }
@@ -157,19 +132,19 @@ void write_junit(std::ostream& out, const Outcome& outcome) {
     errors += record.status > Status::fail ? 1U : 0U;
     skipped += record.status == Status::unsupported ? 1U : 0U;
   }
-  out << "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"conformance " << xml(outcome.device.uri)
+  out << "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"conformance " << text::xml(outcome.device.uri)
       << "\" tests=\"" << outcome.records.size() << "\" failures=\"" << failures << "\" errors=\"" << errors
       << "\" skipped=\"" << skipped << "\">\n";
   for (const Record& record : outcome.records) {
-    out << "  <testcase classname=\"" << xml(record.requirement) << "\" name=\"" << xml(record.name) << "\" time=\""
-        << record.ms / 1000 << "\">";
-    const std::string message = "\"" + xml(first_line(record.what)) + "\"";
+    out << "  <testcase classname=\"" << text::xml(record.requirement) << "\" name=\"" << text::xml(record.name)
+        << "\" time=\"" << record.ms / 1000 << "\">";
+    const std::string message = "\"" + text::xml(first_line(record.what)) + "\"";
     if (record.status == Status::unsupported) { out << "<skipped message=" << message << "/>"; }
     if (record.status == Status::fail) {
-      out << "<failure message=" << message << ">" << xml(record.what) << "</failure>";
+      out << "<failure message=" << message << ">" << text::xml(record.what) << "</failure>";
     }
     if (record.status > Status::fail) {
-      out << "<error type=\"" << status_name(record.status) << "\" message=" << message << ">" << xml(record.what)
+      out << "<error type=\"" << status_name(record.status) << "\" message=" << message << ">" << text::xml(record.what)
           << "</error>";
     }
     out << "</testcase>\n";

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "graph/print.hpp"
+#include "text/xml.hpp"
 
 namespace hal::graph {
 namespace {
@@ -19,29 +20,6 @@ constexpr double kLine = 14, kPadding = 8, kGap = 18, kLayerGap = 38, kMargin = 
 constexpr std::size_t kMostLetters = 44;
 constexpr std::size_t kMostBends = 40;  // a longer edge goes straight
 constexpr int kSweeps = 12;
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::string shortened(const std::string& text) {
   return text.size() <= kMostLetters ? text : text.substr(0, kMostLetters - 3) + "...";
@@ -230,7 +208,7 @@ class Picture {
         "{1:.0f}\" "
         "font-family=\"monospace\" font-size=\"11\">\n<title>graph {2}</title>\n"
         "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n<g fill=\"none\" stroke=\"#888888\">\n",
-        width_, height_, escaped(view_.name()));
+        width_, height_, text::xml(view_.name()));
     for (const Box& box : boxes_) {
       for (const std::size_t above : box.above) {
         const Box& from = boxes_[above];
@@ -245,10 +223,10 @@ class Picture {
       out += fmt::format(
           "<g><title>{}</title><rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" rx=\"4\" fill=\"{}\" "
           "stroke=\"#555555\"/>\n",
-          escaped(box.title), box.x - box.width / 2, box.y, box.width, box.height, box.fill);
+          text::xml(box.title), box.x - box.width / 2, box.y, box.width, box.height, box.fill);
       for (std::size_t i = 0; i < box.lines.size(); ++i) {
         out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", box.x - box.width / 2 + kPadding,
-                           box.y + kPadding + 9 + static_cast<double>(i) * kLine, escaped(box.lines[i]));
+                           box.y + kPadding + 9 + static_cast<double>(i) * kLine, text::xml(box.lines[i]));
       }
       out += "</g>\n";
     }

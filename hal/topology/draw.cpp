@@ -6,35 +6,13 @@
 #include <algorithm>
 #include <map>
 
+#include "text/xml.hpp"
 #include "topology/machine.hpp"
 
 namespace hal::topology {
 namespace {
 
 constexpr int kNodeWidth = 320, kGap = 16, kLine = 20, kHead = 52;
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
 
 struct Canvas {
   std::string body;
@@ -47,7 +25,7 @@ struct Canvas {
     height = std::max(height, y + h + kGap);
   }
   void text(int x, int y, std::string_view what, const char* kind = "") {
-    body += fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\">{}</text>\n", kind, x, y, escaped(what));
+    body += fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\">{}</text>\n", kind, x, y, text::xml(what));
   }
 };
 
