@@ -161,8 +161,9 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
   ++taken_;
   if (idle_ == 0 && (first_ready_ != nullptr || !nappers_.empty())) { call_for_help(); }
   ++seat.served;
+  const bool claimed = seat.claimed;  // a helper may bring the token back while this thread is inside
   lock.unlock();
-  const SoftwareLane::Served after = lane.serve(seat.claimed);
+  const SoftwareLane::Served after = lane.serve(claimed);
   lock.lock();
   --seat.served;
   if (seat.detached) {
