@@ -261,7 +261,8 @@ void SoftwareLane::cancel() {
 void SoftwareLane::help(std::uint64_t number) {
   if (!options_.hold_back || !pending()) { return; }
   if ((!usual_ && options_.perturb.pick(number, kHelp, 2) != 0) || !try_claim()) { return; }
-  if (usual_ && number == hal_lane_completed(this) + 1 && number <= tail_.load(std::memory_order_acquire)) {
+  // The tail first, as in drain(): submit() may do this very command itself, and moves the counter before the tail.
+  if (usual_ && number <= tail_.load(std::memory_order_acquire) && number == hal_lane_completed(this) + 1) {
     do_next(number);  // the one command that the waiter has just submitted
   } else {
     drain(number);
