@@ -18,7 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kEnd = ".halprog", kTemporary = ".new-";
-constexpr std::uint64_t kLargest = std::uint64_t{1} << 36U;
 
 std::string system_text(int number) { return std::generic_category().message(number); }
 
@@ -36,14 +35,14 @@ class File {
   int descriptor_;
 };
 
-// The whole file, or the reason.
-Result<std::vector<std::byte>> contents(const File& file) {
+// The whole file of at most `most` bytes, or the reason.
+Result<std::vector<std::byte>> contents(const File& file, std::uint64_t most) {
   const auto bad = [](const std::string& why) { return Error(HAL_INVALID_IMAGE, why); };
   struct stat about{};
   if (fstat(file.get(), &about) != 0) { return bad(system_text(errno)); }
   if (!S_ISREG(about.st_mode)) { return bad("it is no regular file"); }
-  if (static_cast<std::uint64_t>(about.st_size) > kLargest) {
-    return bad(fmt::format("it has {} bytes", about.st_size));
+  if (static_cast<std::uint64_t>(about.st_size) > most) {
+    return bad(fmt::format("it has {} bytes, and the folder's bound is {}", about.st_size, most));
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(about.st_size));
   for (std::size_t done = 0; done < bytes.size();) {
@@ -92,7 +91,7 @@ std::optional<std::vector<std::byte>> ProgramCache::read(const Digest& key, cons
     refused(key, why);
     return std::nullopt;
   };
-  Result<std::vector<std::byte>> bytes = contents(file);
+  Result<std::vector<std::byte>> bytes = contents(file, limit_bytes_);
   if (!bytes) { return wrong(std::string(bytes.error().what())); }
   const Result<Compiled> found = read_compiled(*bytes);
   if (!found) { return wrong(std::string(found.error().what())); }
@@ -148,7 +147,8 @@ void ProgramCache::evict() const {
   std::uint64_t sum = 0;
   std::error_code problem;
   const auto old = fs::file_time_type::clock::now() - std::chrono::hours(1);
-  for (const fs::directory_entry& each : fs::directory_iterator(folder_, problem)) {
+  for (fs::directory_iterator at(folder_, problem); !problem && at != fs::directory_iterator(); at.increment(problem)) {
+    const fs::directory_entry& each = *at;
     // Another process may take a file away at any time: whatever cannot be asked is not ours to count.
     std::error_code gone;
     const std::string name = each.path().filename().string();

@@ -8,6 +8,14 @@
 
 namespace hal::core {
 
+Result<void> refuse_captured(const hal_point& point) {
+  if (point.value < kCapturedPoint || point.timeline == nullptr || !cast(point.timeline)->is_lane()) { return {}; }
+  return Error(HAL_INVALID_ARGUMENT,
+               fmt::format("the point belongs to a capture of queue '{}' and is never reached; take the point of a "
+                           "replay",
+                           cast(point.timeline)->label()));
+}
+
 Result<void> Queue::begin_capture() {
   const std::lock_guard lock(mutex_);
   if (timeline_->failed()) { return failed_already(); }
@@ -69,7 +77,11 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
       }
     }
     if (sync.signal_count != 0) { return refuse("it signals; give signals when the recording is replayed"); }
-    for (const hal_command& command : commands) { HAL_CHECK(capture_->add(command)); }
+    try {
+      for (const hal_command& command : commands) { HAL_CHECK(capture_->add(command)); }
+    } catch (const std::bad_alloc&) {  // some of it may be recorded: nothing may come of that
+      return Error(HAL_OUT_OF_HOST_MEMORY, "the host has no memory left to record a submission in");
+    }
     return {};
   }();
   if (!added) {

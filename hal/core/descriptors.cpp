@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/api.hpp"
+#include "core/queue.hpp"
 #include "core/timeline.hpp"
 
 namespace hal::core {
@@ -37,6 +38,7 @@ Error no_descriptor(const char* what) {
 }
 
 Result<int> export_point(const hal_point& point) {
+  HAL_CHECK(refuse_captured(point));
   Descriptor made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (made.get() < 0) { return no_descriptor("no descriptor to export a point with"); }
   // The caller may close its own at any time, and the number may then be somebody else's: we write to a duplicate.

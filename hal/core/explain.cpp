@@ -68,8 +68,8 @@ class Walk {
       text_ += fmt::format("    ... {} more lines are not shown; the ways end so:\n", hidden_);
       for (const std::string& one : ends_) { text_ += fmt::format("    {}\n", one); }
     }
-    for (const Timeline* stuck : stuck_) {
-      const Ref<Queue> owner = owner_of(*const_cast<Timeline*>(stuck));
+    for (const Ref<Timeline>& stuck : stuck_) {
+      const Ref<Queue> owner = owner_of(*stuck);
       if (!owner) { continue; }
       text_ += fmt::format("    recent work of {}:\n", quoted(*stuck)) + owner->history(kRecent, "      ");
     }
@@ -93,9 +93,11 @@ class Walk {
       ends_.push_back(what);
     }
   }
-  void stuck_at(const Timeline& lane) {
-    if (stuck_.size() < 2 && std::find(stuck_.begin(), stuck_.end(), &lane) == stuck_.end()) {
-      stuck_.push_back(&lane);
+  // Owned: the lane's own work may end, and it with it, before the text is written.
+  void stuck_at(Timeline& lane) {
+    const auto is_it = [&](const Ref<Timeline>& one) { return one.get() == &lane; };
+    if (stuck_.size() < 2 && std::none_of(stuck_.begin(), stuck_.end(), is_it)) {
+      stuck_.push_back(Ref<Timeline>::share(&lane));
     }
   }
 
@@ -206,7 +208,8 @@ class Walk {
   std::string text_;
   std::size_t lines_ = 0, hidden_ = 0, steps_ = 0;
   std::vector<std::string> ends_;
-  std::vector<const Timeline*> stuck_, path_;
+  std::vector<Ref<Timeline>> stuck_;
+  std::vector<Timeline*> path_;
   std::set<const Timeline*> told_;  // lanes whose held-back work was followed
   std::set<std::pair<const Timeline*, std::uint64_t>> points_;
 };

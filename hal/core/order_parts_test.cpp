@@ -111,3 +111,65 @@ TEST_CASE("order: what a queue holds back is told of the queue's failure, also i
   CHECK(hal::wait(held, kSoon).error().code() == HAL_EXECUTION_FAILED);
   CHECK(eventually([&] { return told == 1; }));
 }
+
+TEST_CASE("order: what a failing host function has let go itself does not begin, and its own point fails") {
+  Fixture f;
+  for (std::uint32_t round = 0; round < 1000; ++round) {
+    hal::Queue queue = f.device.queue().value();
+    hal::Timeline gate = f.instance.timeline().value();
+    const Point call = queue
+                           .call([&]() -> hal::Result<void> {
+                             gate.signal(1).value();
+                             return hal::Error(HAL_EXECUTION_FAILED, "first");
+                           })
+                           .value();
+    const auto behind = queue.fill(f.at(0), 1U, {.waits = {gate.at(1)}});  // refused if the call was faster
+    REQUIRE(hal::wait(call, kSoon).error().code() == HAL_EXECUTION_FAILED);
+    if (behind) { REQUIRE(hal::wait(*behind, kSoon).error().code() == HAL_EXECUTION_FAILED); }
+    REQUIRE(f.word(0) == 0);
+  }
+}
+
+TEST_CASE("order: work that finds no memory to be held back in fails its queue, and no other") {
+  // Refuses every allocation of the core while it is closed.
+  static std::atomic<bool> closed{false};
+  const hal_allocator allocator{nullptr,
+                                [](void*, std::uint64_t bytes, std::uint64_t alignment) -> void* {
+                                  if (closed) { return nullptr; }
+                                  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+                                },
+                                [](void*, void* address, std::uint64_t, std::uint64_t) { std::free(address); }};
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  desc.allocator = &allocator;
+  hal::Instance instance = hal::Instance::create(desc).value();
+  hal::Device device = instance.open("host:0").value();
+  hal::Buffer buffer = device.buffer(64).value();
+  std::memset(buffer.host().data(), 0, 64);
+  hal::Queue queue = device.queue("short of memory").value(), other = device.queue().value();
+  hal::Timeline gate = instance.timeline().value();
+  int calls = 0;
+  hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+  call.as.call = {[](void* user, const hal_error*) -> hal_error* {
+                    ++*static_cast<int*>(user);
+                    return nullptr;
+                  },
+                  &calls};
+  const std::array mixed{hal::command::fill(buffer.slice(0, 4), 1U), call};
+  closed = true;
+  const auto refused = queue.submit(mixed);  // nothing of it begins
+  const auto held = queue.fill(buffer.slice(4, 4), 1U, {.waits = {gate.at(1)}});
+  closed = false;
+  REQUIRE(!refused);
+  CHECK(refused.error().code() == HAL_OUT_OF_HOST_MEMORY);
+  REQUIRE(held);  // it has its number, so the number has to fail
+  CHECK(hal::wait(*held, kSoon).error().code() == HAL_OUT_OF_HOST_MEMORY);
+  CHECK(queue.barrier().error().code() == HAL_OUT_OF_HOST_MEMORY);
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(other.barrier().value(), kSoon));
+  std::array<std::uint32_t, 2> words{};
+  std::memcpy(words.data(), buffer.host().data(), sizeof words);
+  CHECK(words == std::array<std::uint32_t, 2>{});
+  CHECK(calls == 0);
+}

@@ -275,11 +275,24 @@ std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vec
 
 void Queue::hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands,
                       const hal_sync& sync, const std::vector<hal_point>& waits) {
-  auto pending = Pending::make(device_->instance().allocator());
-  pending->first = first;
-  pending->taken = taken;
-  if (sync.where != nullptr) { pending->site = *sync.where; }
-  capture(*pending, commands);
+  std::shared_ptr<Pending> pending;
+  try {
+    pending = Pending::make(device_->instance().allocator());
+    pending->first = first;
+    pending->taken = taken;
+    if (sync.where != nullptr) { pending->site = *sync.where; }
+    capture(*pending, commands);
+  } catch (const std::bad_alloc&) {
+    // The numbers are assigned, so they have to end: with a failure, and nothing of the queue comes after them.
+    timeline_->fail(
+        Error(HAL_OUT_OF_HOST_MEMORY,
+              fmt::format("the host has no memory left to hold back {} commands of queue '{}' on {}",
+                          commands.size() - taken, label(), device_->uri()),
+              "core", "", 0)
+            .release());
+    post_advance();
+    return;
+  }
   hold_back(std::move(pending), waits);
 }
 
@@ -379,15 +392,16 @@ void Queue::begin_call(const std::shared_ptr<Pending>& pending) {
     hal_error* error = pending->function(pending->user, nullptr);
     calling = nullptr;
     if (observer != nullptr) { observer->called(*self->timeline_, pending->first); }
-    {
-      const std::lock_guard lock(self->mutex_);
-      pending->call = Pending::Call::returned;
-    }
+    // Before the call counts as returned: the engine may look at any time, and would hand over what is behind it.
     if (error != nullptr) {
       self->timeline_->fail(
           wrap(error, fmt::format("host call {} of queue '{}' returned an error", pending->first, self->label()),
                pending->site)
               .release());
+    }
+    {
+      const std::lock_guard lock(self->mutex_);
+      pending->call = Pending::Call::returned;
     }
     self->post_advance();
   });

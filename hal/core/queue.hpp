@@ -30,6 +30,8 @@ class Recorder;
 
 // Points of a capture: order inside it, and nothing that a wait could reach.
 inline constexpr std::uint64_t kCapturedPoint = std::uint64_t{1} << 63U;
+// INVALID_ARGUMENT for such a point: whoever is told of points would never hear of it.
+Result<void> refuse_captured(const hal_point& point);
 
 class Queue : public hal_queue {
  public:
@@ -86,7 +88,9 @@ class Queue : public hal_queue {
   Result<std::uint64_t> submit_parts(std::span<const hal_command> commands, const hal_sync& sync);
   std::uint64_t place(std::span<const hal_command> commands, const std::vector<hal_point>& waits, bool straight,
                       const hal_command& shown, const hal_sync& sync);
-  std::uint64_t place_call(const hal_command& command, const std::vector<hal_point>& waits, const hal_sync& sync);
+  std::shared_ptr<Pending> prepare_call(const hal_command& command) const;
+  std::uint64_t place_call(const hal_command& command, std::shared_ptr<Pending> pending,
+                           const std::vector<hal_point>& waits, const hal_sync& sync);
   Result<std::shared_ptr<Crossing>> prepare_crossing(const hal_command& command) const;
   std::uint64_t place_crossing(const hal_command& command, const std::shared_ptr<Crossing>& crossing,
                                std::vector<hal_point> waits, const hal_sync& sync);

@@ -82,11 +82,13 @@ Result<std::shared_ptr<Queue::Crossing>> Queue::prepare_crossing(const hal_comma
 Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands, const hal_sync& sync) {
   HAL_CHECK(check_points(sync));
   std::vector<std::shared_ptr<Crossing>> crossings;
+  std::vector<std::shared_ptr<Pending>> calls;
   FreeClaims frees;
   for (const hal_command& command : commands) {
     if (command.op == HAL_OP_FREE && !frees.claim(*cast(command.as.free.buffer))) {
       return Error(HAL_INVALID_ARGUMENT, "the buffer was freed already");
     }
+    if (command.op == HAL_OP_CALL) { calls.push_back(prepare_call(command)); }
     if (crosses_devices(*device_, command)) {
       HAL_TRY(auto crossing, prepare_crossing(command));
       crossings.push_back(std::move(crossing));
@@ -109,6 +111,7 @@ Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands,
     }
     frees.keep();  // from here on nothing is refused: a device that fails meanwhile fails the queue
     auto crossing = crossings.begin();
+    auto call = calls.begin();
     const std::size_t held_before = pending_.size();
     for (std::size_t at = 0, next = 0; at < commands.size(); at = next) {
       const hal_command& command = commands[at];
@@ -118,7 +121,7 @@ Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands,
       const hal_sync part{at == 0 ? sync.waits : nullptr, ends ? sync.signals : nullptr, at == 0 ? sync.wait_count : 0,
                           ends ? sync.signal_count : 0, sync.where};
       if (command.op == HAL_OP_CALL) {
-        last = place_call(command, waits, part);
+        last = place_call(command, std::move(*call++), waits, part);
       } else if (command.op == HAL_OP_FREE) {
         hal_command barrier = kBarrier;
         barrier.label = command.label;
@@ -151,13 +154,18 @@ bool Queue::is_straight(const std::vector<hal_point>& waits) const {
   return pending_.empty() && waits.empty() && !timeline_->failed();
 }
 
-std::uint64_t Queue::place_call(const hal_command& command, const std::vector<hal_point>& waits, const hal_sync& sync) {
+std::shared_ptr<Pending> Queue::prepare_call(const hal_command& command) const {
   auto pending = Pending::make(device_->instance().allocator());
-  const std::uint64_t number = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   pending->function = command.as.call.function;
   pending->user = command.as.call.user;
   pending->call = Pending::Call::waiting;
   pending->commands.push_back(kBarrier);
+  return pending;
+}
+
+std::uint64_t Queue::place_call(const hal_command& command, std::shared_ptr<Pending> pending,
+                                const std::vector<hal_point>& waits, const hal_sync& sync) {
+  const std::uint64_t number = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   if (sync.where != nullptr) { pending->site = *sync.where; }
   timeline_->assigned.store(number, std::memory_order_release);
   recorder_.note(number, 1, command, sync.where);

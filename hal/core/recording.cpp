@@ -134,9 +134,9 @@ bool names_rest(const hal_command& command) {
 }  // namespace
 
 Recorder::Recorder(Device& device)
-    : made_(Storage::make<Commands>(device.instance().allocator(), device.instance().allocator())),
-      at_{device, 0, nullptr, true},
-      seen_(kSeen) {
+    : seen_(kSeen),
+      made_(Storage::make<Commands>(device.instance().allocator(), device.instance().allocator())),
+      at_{device, 0, nullptr, true} {
   const auto dispose = [](hal_object* object) {
     auto* self = reinterpret_cast<Commands*>(object);
     for (hal_object* owned : self->owned) { release(*owned); }
@@ -182,7 +182,8 @@ bool Recorder::note(const hal_slice& slice, bool& full) {
   return true;
 }
 
-// `named` is the command as the user gave it: the check may have turned a foreign buffer into its host address.
+// `named` is the command as the user gave it: the check may have turned a foreign buffer into its host address. What a
+// replay looks at again keeps the buffer, so that a range is looked up again.
 // Arguments are copied, and pointed at when all of them lie still.
 void Recorder::append(hal_command command, const hal_command& named, bool full) {
   Commands& made = *made_;
@@ -219,6 +220,7 @@ void Recorder::append(hal_command command, const hal_command& named, bool full) 
   }
   if (open) {
     made.open.push_back({static_cast<std::uint32_t>(made.commands.size()), full});
+    if (command.op != HAL_OP_RUN) { command = named; }
   } else {
     made.crosses = made.crosses || crosses_devices(at_.device, command);
   }

@@ -63,9 +63,9 @@ class Recorder {
   void keep(hal_object& object);
   bool note(const hal_slice& slice, bool& full);
 
-  Ref<Commands> made_;
-  Context at_;
   std::vector<hal_object*> seen_;  // a small hash of what is kept already
+  Ref<Commands> made_;             // behind what may fail: it becomes an object in the constructor's body
+  Context at_;
 };
 
 // Appends a recording's commands, with its slots filled in, to `out`.

@@ -247,6 +247,43 @@ TEST_CASE("capture: what cannot be captured is refused at its verb and spoils th
   CHECK(f.read<std::uint32_t, 1>(out).size() == 1);  // the queue lives
 }
 
+TEST_CASE("capture: whoever would be told of a captured point is refused") {
+  Fixture f;
+  hal::Buffer buffer = f.device.buffer(16).value();
+  REQUIRE(f.queue.begin_capture());
+  const hal_point captured = f.queue.fill(buffer, 1U).value();
+  const auto code_of = [](hal_error* error) {
+    const hal_code code = hal_error_describe(error).code;
+    hal_release(error);
+    return code;
+  };
+  int fd = -1;
+  CHECK(code_of(hal_point_export_fd(captured, &fd)) == HAL_INVALID_ARGUMENT);
+  CHECK(fd == -1);
+  CHECK(code_of(hal_timeline_on_reached(
+            captured.timeline, captured.value, [](void*, const hal_error*) {}, nullptr)) == HAL_INVALID_ARGUMENT);
+  hal::Timeline other = f.instance.timeline().value();
+  const std::array<hal_point, 2> any{other.at(1), captured};
+  CHECK(code_of(hal_wait(any.data(), 2, HAL_WAIT_ANY, 1'000'000'000, nullptr)) == HAL_INVALID_ARGUMENT);
+  REQUIRE(f.queue.end_capture());
+}
+
+TEST_CASE("recording: another device's address range is looked up again at each replay") {
+  hal::Instance instance = hal::Instance::create("host:null").value();
+  hal::Device host = instance.open("host:0").value(), device = instance.open("null:0").value();
+  hal::Queue queue = device.queue().value();
+  const std::uint64_t unit = host.number("virtual.granularity").value();
+  hal::VirtualBuffer range = host.reserve(unit).value();
+  hal::Buffer out = device.buffer(64).value();
+  REQUIRE(range.map(0, host.physical(unit).value(), 0, unit));
+  hal::Commands recording =
+      device.record(std::array{hal::command::copy(range.slice(0, 64), out.slice(0, 64))}).value();
+  REQUIRE(queue.execute(recording, {}));
+  REQUIRE(queue.finish(20s));
+  REQUIRE(range.unmap(0, unit));
+  CHECK(queue.execute(recording, {}).error().code() == HAL_INVALID_ARGUMENT);
+}
+
 TEST_CASE("recording: several threads replay one recording at once") {
   Fixture f;
   constexpr std::uint32_t kThreads = 4, kRounds = 200;

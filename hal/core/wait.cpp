@@ -119,13 +119,7 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
       if (mode == HAL_WAIT_ALL || view.missing == nullptr) { return Error::adopt(view.failure); }
       hal_release(view.failure);
     }
-    if (view.missing_value >= kCapturedPoint && view.missing->is_lane()) {
-      return Error(
-          HAL_INVALID_ARGUMENT,
-          fmt::format("hal_wait(): the point belongs to a capture of queue '{}' and is never reached; wait for "
-                      "the point of a replay",
-                      view.missing->label()));
-    }
+    for (const hal_point& point : points) { HAL_CHECK(refuse_captured(point)); }
     if (!helped && timeout_ns != 0) {
       help(*view.missing, view.missing_value);
       helped = true;
@@ -236,6 +230,7 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   }
   return guarded("hal_timeline_on_reached", {timeline}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
+    HAL_CHECK(refuse_captured({timeline, value}));
     // An observer hears before the user: nothing that the user does next may look unordered.
     const auto tell = [&self, observer = self.instance().observer(), value] {
       if (observer != nullptr) { observer->observed(self, value); }
