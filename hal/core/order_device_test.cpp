@@ -60,6 +60,37 @@ TEST_CASE("order: a device-side wait for work that fails fails the dependant, wh
   CHECK(consumer.barrier().error().code() == HAL_EXECUTION_FAILED);
 }
 
+TEST_CASE("order: a device-side wait for a timeline's value fails when the host fails the timeline before it is there") {
+  Manual m(true);
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+  hal::Timeline signal = m.instance.timeline(0, "signal").value();
+  const Point made = producer.fill(m.at(0), std::uint32_t{5}, {.signals = {signal.at(1)}}).value();
+  const Point used = consumer.fill(m.at(1), std::uint32_t{6}, {.waits = {signal.at(1)}}).value();
+  REQUIRE(m.control.granted() == 1);
+  signal.fail(hal::Error(HAL_EXECUTION_FAILED, "the host gave up"));
+  m.control.complete("producer", 1);
+  m.control.complete("consumer", 1);
+  CHECK(reached(made));
+  const hal::Result<void> result = hal::wait(used, kSoon);
+  REQUIRE_FALSE(result);
+  CHECK(contains(result.error().text(), "the host gave up"));
+}
+
+TEST_CASE("order: a device-side wait for a timeline's value is good when its signal is, also if nobody else owns it") {
+  Manual m(true);
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+  Point used{};
+  {
+    hal::Timeline signal = m.instance.timeline(0, "signal").value();
+    producer.fill(m.at(0), std::uint32_t{5}, {.signals = {signal.at(1)}}).value();
+    used = consumer.fill(m.at(1), std::uint32_t{6}, {.waits = {signal.at(1)}}).value();
+  }
+  REQUIRE(m.control.granted() == 1);
+  m.control.complete("producer", 1);
+  m.control.complete("consumer", 1);
+  CHECK(hal::wait(used, kSoon));
+}
+
 TEST_CASE("order: a device-side wait for work that is cancelled never shows the dependant as reached") {
   // The cancelled lane still publishes what it skips, which lets the device's wait go: only the core can hold the
   // point.

@@ -143,28 +143,29 @@ bool Queue::device_waits(const hal_point& wait, std::uint64_t next) {
     return false;
   }
   if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
-  // Order is the device's now; whether it was kept with success stays ours to say.
+  // Order is the device's now; whether it was kept with success stays ours to say. What was waited for says that, and not
+  // its producer: the host may still fail a timeline that the device no longer looks at.
   timeline_->close_gate(next, producer, number);
-  producer->when(number,
-                 [self = Ref<Queue>::share(this), source = producer.get(), number, next](const hal_error* error) {
-                   if (error == nullptr) {
-                     self->timeline_->open_gate(next, *source, number);
-                     return;
-                   }
-                   self->device_->instance().engine().post([self, next, cause = share(error)] {
-                     {
-                       const std::lock_guard lock(self->mutex_);
-                       self->timeline_->fail_above(
-                           wrap(cause,
-                                fmt::format("{} of queue '{}' on {} is not good: what its device waited for has failed",
-                                            self->describe(next), self->label(), self->device_->uri()),
-                                {})
-                               .release(),
-                           next - 1);
-                     }
-                     self->advance();
-                   });
-                 });
+  auto ended = [self = Ref<Queue>::share(this), source = producer.get(), number, next](const hal_error* error) {
+    if (error == nullptr) {
+      self->timeline_->open_gate(next, *source, number);
+      return;
+    }
+    self->device_->instance().engine().post([self, next, cause = share(error)] {
+      {
+        const std::lock_guard lock(self->mutex_);
+        self->timeline_->fail_above(
+            wrap(cause,
+                 fmt::format("{} of queue '{}' on {} is not good: what its device waited for has failed",
+                             self->describe(next), self->label(), self->device_->uri()),
+                 {})
+                .release(),
+            next - 1);
+      }
+      self->advance();
+    });
+  };
+  cast(wait.timeline)->when(wait.value, std::move(ended));
   return true;
 }
 
