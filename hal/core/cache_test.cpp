@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <halyard_catch.hpp>
@@ -118,6 +120,25 @@ TEST_CASE("serialize: a program comes back from its bytes, on the same kind of d
     CHECK(other.check_image({"hal.program", of_rngd}).support == HAL_NO);
     CHECK(other.load({"hal.program", of_rngd}).error().code() == HAL_INCOMPATIBLE);
   }
+}
+
+TEST_CASE("serialize: a scalar that is larger than an argument is damage, also behind the right digest") {
+  hal::Instance instance = hal::Instance::create("host").value();
+  hal::Device device = instance.open("host:0").value();
+  std::vector<std::byte> bytes = device.load({"hal.graph", add_graph(8)}).value().serialize().value();
+  // The first parameter: its name with its length, then its kind.
+  constexpr std::array<unsigned char, 9> kTensor{1, 0, 0, 0, 'x', HAL_PARAM_TENSOR, 0, 0, 0};
+  const auto found =
+      std::search(bytes.begin(), bytes.end(), kTensor.begin(), kTensor.end(),
+                  [](std::byte have, unsigned char wanted) { return std::to_integer<unsigned char>(have) == wanted; });
+  REQUIRE(found != bytes.end());
+  found[5] = std::byte{HAL_PARAM_SCALAR};
+  constexpr std::size_t kDigest = 32, kHeader = 64;
+  const hal::core::Digest digest = hal::core::sha256(std::span(bytes).subspan(kHeader));
+  std::memcpy(bytes.data() + kDigest, digest.data(), digest.size());
+  const hal::Error error = device.load({"hal.program", bytes}).error();
+  CHECK(error.code() == HAL_INVALID_IMAGE);
+  CHECK(error.what().find("rank is 1, expected 0 to 0") != std::string_view::npos);
 }
 
 TEST_CASE("cache: the second load reads what the first compiled; other images and devices have files of their own") {

@@ -120,7 +120,8 @@ Result<void> read_param(Reader& in, std::uint32_t symbols, Signatures& out) {
   param.kind = static_cast<hal_param_kind>(kind);
   param.direction = static_cast<hal_direction>(direction);
   param.dtype = static_cast<hal_dtype>(dtype);
-  HAL_TRY(param.rank, in.number<std::uint32_t>("rank", 0, 8));
+  // A scalar is one value: what is larger would not fit into an argument.
+  HAL_TRY(param.rank, in.number<std::uint32_t>("rank", 0, param.kind == HAL_PARAM_SCALAR ? 0 : 8));
   HAL_TRY(param.bytes, in.number<std::uint64_t>("bytes", 0, std::uint64_t{1} << 52U));
   std::int64_t elements = 1;
   bool dynamic = false;
