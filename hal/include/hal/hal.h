@@ -293,13 +293,15 @@ typedef struct hal_instance_desc {
   uint32_t struct_size;     /* sizeof(hal_instance_desc) */
   uint32_t pending_limit;   /* submissions a queue may hold back before WOULD_BLOCK; 0 = 65,536 */
   const char* drivers;      /* ':'-separated driver names or paths; NULL: HALYARD_DRIVERS, else all that are found */
-  hal_log_function log;     /* NULL: warnings and errors go to standard error */
+  hal_log_function log;     /* gets what HALYARD_LOG lets pass (unset: warnings and errors), from any thread, perhaps several at
+                               once; must not throw. NULL: standard error */
   void* log_user;
   const char* layers;       /* ','-separated "name" or "name=argument", as docs/layers.md lists them; the first is nearest to
-                               the caller. NULL: HALYARD_LAYERS, else none. New; a struct_size without it is known too */
-  const hal_allocator* allocator; /* NULL: the C library's; copied. New, as above */
-  const char* cache;        /* folder for compiled programs (docs/programs.md); "": none; NULL: HALYARD_CACHE, else none. New */
-  uint64_t cache_bytes;     /* bound of that folder; the files used longest ago go. 0: HALYARD_CACHE_MIB, else 1 GiB. New */
+                               the caller. NULL: HALYARD_LAYERS, else none. A struct_size that ends before `layers`,
+                               `allocator` or `cache` is known too: what is missing is NULL or 0 */
+  const hal_allocator* allocator; /* NULL: the C library's; copied */
+  const char* cache;        /* folder for compiled programs (docs/programs.md); "": none; NULL: HALYARD_CACHE, else none */
+  uint64_t cache_bytes;     /* bound of that folder; the files used longest ago go. 0: HALYARD_CACHE_MIB, else 1 GiB */
 } hal_instance_desc;
 
 /**
@@ -307,7 +309,8 @@ typedef struct hal_instance_desc {
  *
  * A driver or device that cannot be used is not an error: it is listed by hal_instance_report() with the reason.
  * Errors   INVALID_ARGUMENT  struct_size is not one this library knows; `layers` names no layer, or gives one an argument
- *                            that it does not take (in HALYARD_LAYERS that is a warning, and no layer is used); the allocator lacks a function
+ *                            that it does not take (in HALYARD_LAYERS that is a warning, and no layer is used); the allocator
+ *                            lacks a function
  *          OUT_OF_HOST_MEMORY
  */
 HAL_NODISCARD HAL_API hal_error* hal_instance_create(const hal_instance_desc* desc, hal_instance** out);
@@ -369,8 +372,9 @@ typedef struct hal_verdict {
 } hal_verdict;
 
 /**
- * Asks for a capability by name: "kernel", "graph", "fabric", "timestamp", "host-visible", "partition", "virtual-memory",
- * "import.host", "share.fd", "dtype.bf16", "image.<format>". An unknown name is HAL_NO with "unknown feature". Constant for the life of the device.
+ * Asks for a capability by name: "kernel", "graph", "constants", "fabric", "timestamp", "host-visible",
+ * "partition", "virtual-memory", "import.host", "share.fd", "dtype.bf16", "image.<format>". An unknown name is HAL_NO with
+ * "unknown feature". Constant for the life of the device.
  */
 HAL_API hal_verdict hal_device_supports(hal_device* device, const char* feature);
 
@@ -400,7 +404,8 @@ typedef struct hal_buffer_info {
 
 HAL_API hal_buffer_info hal_buffer_describe(const hal_buffer* buffer);
 
-/** Registers a buffer with a fabric port and describes it for a peer. Errors: UNSUPPORTED  the device is no fabric port. */
+/** Registers a buffer with a fabric port and describes it for a peer. Errors: UNSUPPORTED  the device is no fabric port;
+    INVALID_ARGUMENT  the buffer is a range or imported memory. */
 HAL_NODISCARD HAL_API hal_error* hal_buffer_export(hal_buffer* buffer, hal_remote* out);
 
 /** Called once, when no work can touch imported memory any more; on a thread of the core or inside hal_release(). */
@@ -451,7 +456,7 @@ typedef struct hal_pool_stats {
  * block that work of another queue still uses: the queue is then made to wait for that work. So a pool never makes queues wait
  * for each other unless the alternative is OUT_OF_DEVICE_MEMORY.
  *
- * Errors   INVALID_ARGUMENT      initial_bytes is above limit_bytes
+ * Errors   INVALID_ARGUMENT      struct_size is not this header's, prefault is above 1, or initial_bytes is above limit_bytes
  *          OUT_OF_DEVICE_MEMORY  initial_bytes are not to be had
  */
 HAL_NODISCARD HAL_API hal_error* hal_pool_create(hal_device* device, const hal_pool_desc* desc, hal_pool** out);
@@ -501,11 +506,13 @@ HAL_NODISCARD HAL_API hal_error* hal_virtual_map(hal_buffer* range, uint64_t off
                                                uint64_t bytes, hal_access access);
 
 /** Changes what new work may do with mapped bytes. Work submitted before is not touched: the device's own protection follows
-    when that is done. Errors: INVALID_ARGUMENT  not all of it is mapped, or it cuts a mapping in two; OUT_OF_RANGE. */
+    when that is done. access may be NONE. Errors: INVALID_ARGUMENT  `range` is an ordinary buffer, access is unknown, a number
+    is no multiple, not all of it is mapped, or it cuts a mapping in two; OUT_OF_RANGE. */
 HAL_NODISCARD HAL_API hal_error* hal_virtual_protect(hal_buffer* range, uint64_t offset, uint64_t bytes, hal_access access);
 
 /** Takes mappings away from new work. Work submitted before keeps them until it is done, and the memory lives as long. What was
-    not mapped is no error. Errors: INVALID_ARGUMENT  it cuts a mapping in two; OUT_OF_RANGE. */
+    not mapped is no error. Errors: INVALID_ARGUMENT  `range` is an ordinary buffer, a number is no multiple, or it cuts a
+    mapping in two; OUT_OF_RANGE. */
 HAL_NODISCARD HAL_API hal_error* hal_virtual_unmap(hal_buffer* range, uint64_t offset, uint64_t bytes);
 
 /** A file descriptor of the memory, the caller's to close, that another device, instance or process imports: all see the same
@@ -534,13 +541,16 @@ HAL_API hal_timeline* hal_queue_timeline(hal_queue* queue);
  *          OUT_OF_RANGE       a slice ends outside its buffer
  *          UNSUPPORTED        the device cannot do this operation
  *          WOULD_BLOCK        the queue already holds back its declared limit; nothing was lost
+ *          OUT_OF_HOST_MEMORY nothing was submitted; work that has its numbers already and cannot be held back fails the
+ *                             queue with this code instead
  *          the queue's first failure, as cause, if the queue has failed
  */
 HAL_NODISCARD HAL_API hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, uint32_t count,
                                                   const hal_sync* sync, hal_point* out);
 
 /** Allocates in queue order: the buffer may be used, by work and by the host, behind `out`. `out` may be NULL. The queue may
-    be made to wait: see hal_pool_create(). Errors: as hal_buffer_create() and hal_queue_submit(). */
+    be made to wait: see hal_pool_create(). Errors: as hal_buffer_create() and hal_queue_submit(); INVALID_ARGUMENT  the pool is
+    of another device, or the queue captures. */
 HAL_NODISCARD HAL_API hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, uint64_t bytes, const hal_sync* sync,
                                                  hal_buffer** out_buffer, hal_point* out);
 
@@ -573,7 +583,8 @@ HAL_NODISCARD HAL_API hal_error* hal_timeline_signal(hal_timeline* timeline, uin
     first failure stays. Queue timelines ignore it: use hal_queue_cancel(). */
 HAL_API void hal_timeline_fail(hal_timeline* timeline, hal_error* cause);
 
-/** Called once when a value is reached (error NULL) or can no longer be (error borrowed). Runs on a thread of the core. */
+/** Called once when a value is reached (error NULL) or can no longer be (error borrowed). Runs on a thread of the core.
+    Errors: INVALID_ARGUMENT  function is NULL, or it is a point of a capture; the function is then not called. */
 typedef void (*hal_reached_function)(void* user, const hal_error* error);
 HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline, uint64_t value,
                                                          hal_reached_function function, void* user);
@@ -583,7 +594,8 @@ HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline,
  * It tells that, and not which: ask hal_wait() with a timeout of 0. It stays readable; there is nothing to read. The
  * zero Point's is readable at once. An eventfd, close-on-exec, the caller's to close, at any time.
  *
- * Errors   UNAVAILABLE  the process or the system has no descriptor left
+ * Errors   UNAVAILABLE       the process or the system has no descriptor left
+ *          INVALID_ARGUMENT  the point is of a capture
  */
 HAL_NODISCARD HAL_API hal_error* hal_point_export_fd(hal_point point, int* out);
 
@@ -610,7 +622,7 @@ typedef enum hal_wait_mode { HAL_WAIT_ALL = 0, HAL_WAIT_ANY = 1 } hal_wait_mode;
  * Errors   DEADLINE_EXCEEDED  with every point that is missing, who was to signal it, what that waits for itself, and how it
  *                             ends: a cycle, a signal never submitted or left to the host, a host function that has not
  *                             returned, a full lane, or work on a device, with what that has completed during this wait
- *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER
+ *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER, mode is unknown, or a point is of a capture
  *          the failure of a point as soon as one of them has failed, for ANY only if none is reached
  */
 HAL_NODISCARD HAL_API hal_error* hal_wait(const hal_point* points, uint32_t count, hal_wait_mode mode,
@@ -626,14 +638,15 @@ typedef struct hal_constant {
   unsigned char value[8];
 } hal_constant;
 
-/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions", "hal.bundle", which holds
-    several, or "hal.program", which hal_program_serialize() wrote. The manifest, our own text, has the signatures that no vendor's binary carries; hal.graph needs none. All
-    that is pointed to is read during the call only. */
+/** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions", "host.so", "hal.bundle", which holds
+    several, or "hal.program", which hal_program_serialize() wrote. The manifest, our own text, has the signatures that no
+    vendor's binary carries; hal.graph, hal.bundle and hal.program need none. All that is pointed to is read during the call
+    only. */
 typedef struct hal_image {
   const char* format;
   const void* bytes;
   uint64_t size;
-  const char* manifest; /* optional for hal.graph; docs/manifest.md has the grammar */
+  const char* manifest; /* optional for hal.graph, hal.bundle and hal.program; docs/manifest.md has the grammar */
   const hal_constant* constants HAL_ELSE(nullptr); /* values in place of the manifest's defaults, in any order */
   uint64_t constant_count HAL_ELSE(0);
 } hal_image;
@@ -697,7 +710,8 @@ HAL_NODISCARD HAL_API hal_error* hal_program_load_any(hal_device* device, const 
  * are not written: they are given when the bundle is loaded, and go to whichever image is chosen. The bytes are the
  * caller's: hal_free_bytes().
  *
- * Errors   INVALID_ARGUMENT  count is 0 or above 64, or an image has no format, no bytes, or is a bundle itself
+ * Errors   INVALID_ARGUMENT  count is 0 or above 64, or an image has no format (or one of more than 63 characters), no bytes,
+ *                            constants, or is "hal.bundle" or "host.functions"
  */
 HAL_NODISCARD HAL_API hal_error* hal_bundle_create(const hal_image* images, uint32_t count, void** out_bytes,
                                                    uint64_t* out_size);
@@ -764,7 +778,8 @@ HAL_NODISCARD HAL_API hal_error* hal_peer_connect(hal_device* device, const void
                                                   hal_peer** out);
 
 /** A report in JSON, as the device keeps it: of a fabric port its circuits with bytes, modelled time and energy; of other
-    devices their counters. Says "emulated" where it is. `out` is the caller's: hal_free_text(). */
+    devices their counters. Says "emulated" where it is. `out` is the caller's: hal_free_text(). Errors: UNSUPPORTED  the device
+    keeps no report. */
 HAL_NODISCARD HAL_API hal_error* hal_device_report(hal_device* device, char** out);
 HAL_API void hal_free_text(char* text);
 
