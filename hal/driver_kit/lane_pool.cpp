@@ -151,6 +151,8 @@ void LanePool::watch(std::unique_lock<std::mutex>& lock) {
   if (stop_ || idle_ > 0) { return; }
   look_if_due();
   if (first_ready_ != nullptr && taken_ == before) { serve(lock); }
+  // It steps back where a worker has become idle meanwhile; what it leaves ready nobody else has rung for.
+  if (first_ready_ != nullptr && idle_ > 0) { work_.notify_one(); }
 }
 
 void LanePool::serve(std::unique_lock<std::mutex>& lock) {
