@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 #include "cli/command.hpp"
@@ -42,7 +44,12 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) { return app.exit(error) == 0 ? kOk : kUsage; }
   try {
     const hal::Result<int> result = body();
-    if (result) { return *result; }
+    if (result) {
+      // What was printed may only now turn out to have nowhere to go.
+      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) { return *result; }
+      fmt::print(stderr, "halyard: the output could not be written: {}\n", std::strerror(errno));
+      return kFailed;
+    }
     fmt::print(stderr, "halyard: {}\n", result.error().text());
   } catch (const std::exception& exception) { fmt::print(stderr, "halyard: {}\n", exception.what()); }
   return kFailed;

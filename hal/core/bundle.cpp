@@ -97,6 +97,9 @@ Result<std::vector<std::byte>> write_bundle(std::span<const hal_image> images) {
       return bad(i, fmt::format("is of format '{}', which holds addresses of this process", image.format));
     }
     if (image.bytes == nullptr || image.size == 0) { return bad(i, fmt::format("('{}') has no bytes", image.format)); }
+    if (image.size > kMostBytes) {
+      return bad(i, fmt::format("('{}') has {} bytes; the most is {}", image.format, image.size, kMostBytes));
+    }
     if (image.constant_count != 0) {
       return bad(i, fmt::format("('{}') has constants; give them when the bundle is loaded", image.format));
     }

@@ -12,6 +12,7 @@
 namespace hal::core {
 
 inline constexpr std::uint32_t kMostImages = 64;
+constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 40U;  // of one image
 
 // Errors: INVALID_ARGUMENT.
 Result<std::vector<std::byte>> write_bundle(std::span<const hal_image> images);

@@ -113,8 +113,10 @@ void ProgramCache::write(const Digest& key, std::span<const std::byte> bytes) {
   if (!fs::is_directory(folder_, problem)) {
     fs::create_directories(folder_, problem);
     if (!problem) { fs::permissions(folder_, fs::perms::owner_all, problem); }
-    if (!fs::is_directory(folder_, problem)) {
-      warn_(fmt::format("program cache: the folder {} cannot be made: {}", folder_, problem.message()));
+    std::error_code none;
+    if (!fs::is_directory(folder_, none)) {
+      warn_(fmt::format("program cache: the folder {} cannot be made: {}", folder_,
+                        fs::exists(folder_, none) ? "something else has its name" : problem.message()));
       return;
     }
   }

@@ -3,9 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 
@@ -13,6 +17,7 @@ namespace hal::topology {
 namespace {
 
 constexpr std::uint64_t kMostXmlBytes = 64U << 20U;
+constexpr std::uint64_t kMostObjects = 65'536;
 
 std::string list_of(hwloc_const_bitmap_t cpus) {
   if (cpus == nullptr) { return {}; }
@@ -47,6 +52,73 @@ Result<void> check_file(const std::string& path) {
   return {};
 }
 
+// hwloc follows pointers that an object lacks when one of its sets comes under a misspelt name, so every attribute of
+// an object must be one that hwloc 2 writes. Elsewhere it looks before it reads.
+bool objects_are_spelt_right(const std::string& xml, std::string& wrong) {
+  constexpr std::array<std::string_view, 27> kKnown{
+      "type",       "subtype",         "os_index",           "gp_index",        "name",         "cpuset",
+      "depth",      "complete_cpuset", "allowed_cpuset",     "nodeset",         "kind",         "subkind",
+      "cache_size", "cache_type",      "complete_nodeset",   "allowed_nodeset", "local_memory", "cache_linesize",
+      "dont_merge", "bridge_type",     "bridge_pci",         "pci_busid",       "pci_type",     "pci_link_speed",
+      "osdev_type", "memory",          "cache_associativity"};
+  for (std::size_t at = 0; (at = xml.find("<object", at)) != std::string::npos;) {
+    at += std::strlen("<object");
+    const std::size_t end = std::min(xml.find('>', at), xml.size());
+    bool sets[2][2] = {};
+    while (at < end) {
+      const std::size_t name_at = xml.find_first_not_of(" \t\r\n/", at);
+      if (name_at >= end) { break; }
+      const std::size_t equals = xml.find('=', name_at);
+      const std::size_t close = equals < end ? xml.find('"', equals + 2) : std::string::npos;
+      wrong = xml.substr(name_at, std::min<std::size_t>(equals, std::min(end, name_at + 40)) - name_at);
+      if (close == std::string::npos || xml[equals + 1] != '"' ||
+          std::ranges::find(kKnown, std::string_view(wrong)) == kKnown.end()) {
+        return false;
+      }
+      for (const bool nodes : {false, true}) {
+        const std::string set = nodes ? "nodeset" : "cpuset";
+        sets[nodes][0] = sets[nodes][0] || wrong == set;
+        sets[nodes][1] = sets[nodes][1] || wrong == "complete_" + set;
+      }
+      at = close + 1;
+    }
+    if (sets[0][0] != sets[0][1] || sets[1][0] != sets[1][1]) {
+      wrong = "a set without its complete one";
+      return false;
+    }
+  }
+  return true;
+}
+
+Result<void> check_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const std::string xml((std::istreambuf_iterator<char>(in)), {});
+  std::string wrong;
+  if (objects_are_spelt_right(xml, wrong)) { return {}; }
+  return Error(HAL_INVALID_ARGUMENT,
+               fmt::format("'{}' is no hwloc topology: '{}' is no attribute of an object; make one "
+                           "with: lstopo machine.xml",
+                           path, wrong));
+}
+
+// How many objects the counts outside parentheses make; saturates.
+std::uint64_t synthetic_objects(std::string_view text) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 40U;
+  std::uint64_t product = 1;
+  int depth = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '(') { ++depth; }
+    if (text[i] == ')') { --depth; }
+    if (text[i] != ':' || depth != 0) { continue; }
+    std::uint64_t count = 0;
+    while (i + 1 < text.size() && text[i + 1] >= '0' && text[i + 1] <= '9') {
+      count = std::min(kMost, count * 10 + static_cast<std::uint64_t>(text[++i] - '0'));
+    }
+    product = std::min(kMost, product * std::max<std::uint64_t>(1, count));
+  }
+  return product;
+}
+
 enum class Pci { left_out, read };
 
 // NULL source: this machine.
@@ -60,6 +132,9 @@ Result<Loaded> load(const char* source, Pci pci) {
   }
   const std::string_view text = source != nullptr ? source : "";
   if (text.starts_with("synthetic:")) {
+    if (synthetic_objects(text.substr(std::strlen("synthetic:"))) > kMostObjects) {
+      return Error(HAL_OUT_OF_RANGE, fmt::format("'{}' describes more than {} CPUs", text, kMostObjects));
+    }
     if (hwloc_topology_set_synthetic(made, source + std::strlen("synthetic:")) != 0) {
       return Error(HAL_INVALID_ARGUMENT, fmt::format("hwloc refuses the description '{}'; one that it takes is "
                                                      "\"synthetic:pack:2 numa:1 core:4 pu:2\"",
@@ -68,6 +143,7 @@ Result<Loaded> load(const char* source, Pci pci) {
   } else if (text.starts_with("xml:")) {
     const std::string path(text.substr(std::strlen("xml:")));
     HAL_CHECK(check_file(path));
+    HAL_CHECK(check_text(path));
     if (hwloc_topology_set_xml(made, path.c_str()) != 0) {
       return Error(HAL_INVALID_ARGUMENT,
                    fmt::format("'{}' is no hwloc topology; make one with: lstopo machine.xml", path));

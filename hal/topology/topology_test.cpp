@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <halyard_catch.hpp>
+#include <random>
 #include <string>
 #include <thread>
 
@@ -140,6 +141,26 @@ TEST_CASE("topology: bad sources end in an error that names them") {
     CHECK(open("xml:" + file.path.string()) == "INVALID_ARGUMENT");
   }
   CHECK(hal_topology_describe(nullptr).cpus == 0);
+  // hwloc itself would run for ever, and crash.
+  CHECK(open("synthetic:numa:99999999 pu:99999999") == "OUT_OF_RANGE");
+  CHECK(open("synthetic:pu:18446744073709551615") == "OUT_OF_RANGE");
+  for (const char* name : {"complete_cpuset", "cpuset", "complete_nodeset", "nodeset", "type"}) {
+    std::string misspelt = whole;
+    const std::string from = " " + std::string(name) + "=";
+    misspelt[misspelt.find(from) + 3] ^= 1;
+    const Scratch file(misspelt);
+    CHECK(open("xml:" + file.path.string()) == "INVALID_ARGUMENT");
+  }
+  // Random damage: any answer but a crash.
+  std::mt19937 random(7);
+  for (int i = 0; i < 400; ++i) {
+    std::string damaged = whole;
+    for (int flips = i % 4; flips >= 0; --flips) {
+      damaged[random() % damaged.size()] ^= static_cast<char>(1U << random() % 8);
+    }
+    const Scratch file(damaged);
+    CHECK_FALSE(open("xml:" + file.path.string()).empty());
+  }
 }
 
 TEST_CASE("topology: a real machine's export can be read, where the environment names one") {

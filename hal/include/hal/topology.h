@@ -29,7 +29,7 @@ typedef struct hal_topology hal_topology;
  *
  * Errors   INVALID_ARGUMENT  another prefix, a synthetic text that hwloc refuses, or a file that is no topology
  *          NOT_FOUND         the file cannot be read, with the system's reason
- *          OUT_OF_RANGE      the file is larger than 64 MiB
+ *          OUT_OF_RANGE      the file is larger than 64 MiB, or the text describes more than 65,536 CPUs
  *          UNAVAILABLE       hwloc cannot read this machine, with the system's reason
  */
 HAL_NODISCARD HAL_API hal_error* hal_topology_open(const char* source, hal_topology** out);
