@@ -60,7 +60,8 @@ TEST_CASE("order: a device-side wait for work that fails fails the dependant, wh
   CHECK(consumer.barrier().error().code() == HAL_EXECUTION_FAILED);
 }
 
-TEST_CASE("order: a device-side wait for a timeline's value fails when the host fails the timeline before it is there") {
+TEST_CASE(
+    "order: a device-side wait for a timeline's value fails when the host fails the timeline before it is there") {
   Manual m(true);
   hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
   hal::Timeline signal = m.instance.timeline(0, "signal").value();

@@ -143,8 +143,8 @@ bool Queue::device_waits(const hal_point& wait, std::uint64_t next) {
     return false;
   }
   if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
-  // Order is the device's now; whether it was kept with success stays ours to say. What was waited for says that, and not
-  // its producer: the host may still fail a timeline that the device no longer looks at.
+  // Order is the device's now; whether it was kept with success stays ours to say. What was waited for says that, and
+  // not its producer: the host may still fail a timeline that the device no longer looks at.
   timeline_->close_gate(next, producer, number);
   auto ended = [self = Ref<Queue>::share(this), source = producer.get(), number, next](const hal_error* error) {
     if (error == nullptr) {
@@ -285,12 +285,11 @@ void Queue::hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const 
     capture(*pending, commands);
   } catch (const std::bad_alloc&) {
     // The numbers are assigned, so they have to end: with a failure, and nothing of the queue comes after them.
-    timeline_->fail(
-        Error(HAL_OUT_OF_HOST_MEMORY,
-              fmt::format("the host has no memory left to hold back {} commands of queue '{}' on {}",
-                          commands.size() - taken, label(), device_->uri()),
-              "core", "", 0)
-            .release());
+    timeline_->fail(Error(HAL_OUT_OF_HOST_MEMORY,
+                          fmt::format("the host has no memory left to hold back {} commands of queue '{}' on {}",
+                                      commands.size() - taken, label(), device_->uri()),
+                          "core", "", 0)
+                        .release());
     post_advance();
     return;
   }

@@ -276,8 +276,7 @@ TEST_CASE("recording: another device's address range is looked up again at each 
   hal::VirtualBuffer range = host.reserve(unit).value();
   hal::Buffer out = device.buffer(64).value();
   REQUIRE(range.map(0, host.physical(unit).value(), 0, unit));
-  hal::Commands recording =
-      device.record(std::array{hal::command::copy(range.slice(0, 64), out.slice(0, 64))}).value();
+  hal::Commands recording = device.record(std::array{hal::command::copy(range.slice(0, 64), out.slice(0, 64))}).value();
   REQUIRE(queue.execute(recording, {}));
   REQUIRE(queue.finish(20s));
   REQUIRE(range.unmap(0, unit));

@@ -71,6 +71,8 @@ class Program {
   Result<Line> ask(const std::string& row) {
     const std::string question = row + "\n";
     if (::write(to_, question.data(), question.size()) != static_cast<ssize_t>(question.size())) {
+      // Whether its end shows here or at the answer is a race.
+      if (errno == EPIPE) { return ended(); }
       return Error(HAL_UNAVAILABLE,
                    fmt::format("'{}' does not read its input any more: {}", command_, std::strerror(errno)));
     }
@@ -92,6 +94,8 @@ class Program {
   std::vector<std::string> notes;
 
  private:
+  Error ended() const { return Error(HAL_UNAVAILABLE, fmt::format("'{}' ended without an answer", command_)); }
+
   Result<std::string> line() {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(kAnswerSeconds);
     for (;;) {
@@ -108,7 +112,7 @@ class Program {
       }
       char some[4096];
       const ssize_t got = ::read(from_, some, sizeof some);
-      if (got == 0) { return Error(HAL_UNAVAILABLE, fmt::format("'{}' ended without an answer", command_)); }
+      if (got == 0) { return ended(); }
       if (got > 0) { read_.append(some, static_cast<std::size_t>(got)); }
       if (read_.size() > 1U << 20U) {
         return Error(HAL_INVALID_ARGUMENT, fmt::format("'{}' wrote a line of more than 1 MiB", command_));
