@@ -30,9 +30,9 @@ using Stride = std::int64_t Loop::*;
 // Below this many multiply-adds the library's call costs more than the work.
 constexpr std::int64_t kLibraryFrom = 1 << 15;
 // The same where our own product needs no copies.
-constexpr std::int64_t kLibraryFromDirect = 1 << 18;
+constexpr std::int64_t kLibraryFromDirect = (1 << 21) + 1;
 // From here on the product is shared by all cores.
-constexpr std::int64_t kThreadsFrom = 1 << 21;
+constexpr std::int64_t kThreadsFrom = 1 << 24;
 
 std::int64_t round_up(std::int64_t bytes) { return (bytes + 63) & ~std::int64_t{63}; }
 
