@@ -181,9 +181,10 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   }
   const std::string key = fmt::format("{}:{}{}{}{}{}", uri.driver, uri.index, uri.part.empty() ? "" : "/", uri.part,
                                       uri.params.empty() ? "" : "?", uri.params);
+  Ref<Device> device;  // goes after the lock, which its end takes
   const std::lock_guard lock(open_mutex_);
   if (const auto found = open_.find(key); found != open_.end()) {
-    if (Ref<Device> device = try_share(found->second)) { return device; }
+    if ((device = try_share(found->second))) { return device; }
   }
 
   if (const std::uint32_t count = driver->ops.device_count(driver->self); uri.index >= count) {
@@ -200,7 +201,12 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
                  fmt::format("opening device '{}': device_open() of driver {}{}", text, driver->path, thrown()));
   }
   if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text)); }
-  Ref<Device> device(Storage::make<Device>(allocator_, *this, *driver, key, traits));
+  try {
+    device = Ref<Device>(Storage::make<Device>(allocator_, *this, *driver, key, traits));
+  } catch (...) {
+    driver->ops.device_close(driver->self, traits.impl);
+    throw;
+  }
   if (observer_ != nullptr) { announce(*observer_, device->object, {.label = key.c_str(), .device = device.get()}); }
   open_[key] = device.get();
   return device;

@@ -6,6 +6,28 @@
 
 using namespace hal::test;
 
+namespace {
+
+// Refuses every allocation of the core while it is set.
+std::atomic<bool> closed{false};
+
+hal::Instance with_refusals(const char* drivers) {
+  static constexpr hal_allocator kAllocator{
+      nullptr,
+      [](void*, std::uint64_t bytes, std::uint64_t alignment) -> void* {
+        if (closed) { return nullptr; }
+        return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+      },
+      [](void*, void* address, std::uint64_t, std::uint64_t) { std::free(address); }};
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = drivers;
+  desc.allocator = &kAllocator;
+  return hal::Instance::create(desc).value();
+}
+
+}  // namespace
+
 TEST_CASE("order: work of other threads never falls into a submission with host calls and frees") {
   constexpr std::uint32_t kThreads = 4, kRounds = 100;
   Fixture f;
@@ -131,19 +153,7 @@ TEST_CASE("order: what a failing host function has let go itself does not begin,
 }
 
 TEST_CASE("order: work that finds no memory to be held back in fails its queue, and no other") {
-  // Refuses every allocation of the core while it is closed.
-  static std::atomic<bool> closed{false};
-  const hal_allocator allocator{nullptr,
-                                [](void*, std::uint64_t bytes, std::uint64_t alignment) -> void* {
-                                  if (closed) { return nullptr; }
-                                  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-                                },
-                                [](void*, void* address, std::uint64_t, std::uint64_t) { std::free(address); }};
-  hal_instance_desc desc{};
-  desc.struct_size = sizeof desc;
-  desc.drivers = "host";
-  desc.allocator = &allocator;
-  hal::Instance instance = hal::Instance::create(desc).value();
+  hal::Instance instance = with_refusals("host");
   hal::Device device = instance.open("host:0").value();
   hal::Buffer buffer = device.buffer(64).value();
   std::memset(buffer.host().data(), 0, 64);
@@ -172,4 +182,15 @@ TEST_CASE("order: work that finds no memory to be held back in fails its queue, 
   std::memcpy(words.data(), buffer.host().data(), sizeof words);
   CHECK(words == std::array<std::uint32_t, 2>{});
   CHECK(calls == 0);
+}
+
+TEST_CASE("device: one that finds no memory to be opened in is not left open") {
+  hal::Instance instance = with_refusals("rngd");
+  closed = true;
+  const auto refused = instance.open("rngd:0/pe0");
+  closed = false;
+  REQUIRE(!refused);
+  CHECK(refused.error().code() == HAL_OUT_OF_HOST_MEMORY);
+  // A processing element belongs to one device at a time.
+  CHECK(instance.open("rngd:0/pe0-1"));
 }
