@@ -28,6 +28,42 @@ hal::Instance with_refusals(const char* drivers) {
 
 }  // namespace
 
+TEST_CASE("order: a queue that finds no memory leaves nothing behind") {
+  static std::atomic<int> live, left;
+  static constexpr hal_allocator kCounting{nullptr,
+                                           [](void*, std::uint64_t bytes, std::uint64_t alignment) -> void* {
+                                             if (left.fetch_sub(1) == 1) { return nullptr; }
+                                             ++live;
+                                             return std::aligned_alloc(alignment,
+                                                                       (bytes + alignment - 1) / alignment * alignment);
+                                           },
+                                           [](void*, void* address, std::uint64_t, std::uint64_t) {
+                                             --live;
+                                             std::free(address);
+                                           }};
+  int refusals = 0;
+  for (int n = 1; n < 100; ++n) {
+    bool made = false;
+    {
+      left = 0;
+      hal_instance_desc desc{};
+      desc.struct_size = sizeof desc;
+      desc.drivers = "host";
+      desc.allocator = &kCounting;
+      const hal::Instance instance = hal::Instance::create(desc).value();
+      const hal::Device device = instance.open("host:0").value();
+      left = n;
+      made = device.queue("tried").has_value();
+      left = 0;
+    }
+    INFO("refused allocation " << n);
+    CHECK(live == 0);
+    if (made) { break; }
+    ++refusals;
+  }
+  CHECK(refusals > 0);
+}
+
 TEST_CASE("order: work of other threads never falls into a submission with host calls and frees") {
   constexpr std::uint32_t kThreads = 4, kRounds = 100;
   Fixture f;

@@ -82,7 +82,13 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
     return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
   }
   timeline->attach(lane);
-  Ref<Queue> made(Storage::make<Queue>(device.instance().allocator(), device, std::move(timeline)));
+  Ref<Queue> made;
+  try {
+    made = Ref<Queue>(Storage::make<Queue>(device.instance().allocator(), device, timeline));
+  } catch (...) {
+    timeline->retire();  // the instance's list owns it by now
+    throw;
+  }
   made->staging_ = use == Use::core;
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->timeline().object, {.label = made->label().c_str(), .device = &device, .internal = true});
