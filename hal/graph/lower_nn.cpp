@@ -61,24 +61,32 @@ Value gelu_tanh(GraphBuilder& b, Value x, Site site) {
   return b.map({x}, 0.5 * arg(0) * (1.0 + tanh(inner)), {}, site);
 }
 
+namespace {
+
+// e^(x - largest) along an axis, and its sum: the largest keeps it from overflowing.
+struct Exponentials {
+  Value largest, e, sum;
+};
+Exponentials exponentials(GraphBuilder& b, Value x, std::uint32_t axis, Site site) {
+  const Value largest = b.reduce(x, ReduceOp::max, {axis}, KeepDims::yes, {}, site);
+  const Value e = b.map({x, largest}, exp(arg(0) - arg(1)), wide(b.dtype(x)), site);
+  return {largest, e, b.reduce(e, ReduceOp::sum, {axis}, KeepDims::yes, {}, site)};
+}
+
+}  // namespace
+
 Value softmax(GraphBuilder& b, Value x, Axis axis, Site site) {
   const auto a = axis_of(b, x, axis, "softmax", site);
   if (!a) { return {}; }
-  const DType type = b.dtype(x);
-  const Value largest = b.reduce(x, ReduceOp::max, {*a}, KeepDims::yes, {}, site);
-  const Value e = b.map({x, largest}, exp(arg(0) - arg(1)), wide(type), site);
-  const Value sum = b.reduce(e, ReduceOp::sum, {*a}, KeepDims::yes, {}, site);
-  return b.map({e, sum}, arg(0) / arg(1), type, site);
+  const Exponentials of = exponentials(b, x, *a, site);
+  return b.map({of.e, of.sum}, arg(0) / arg(1), b.dtype(x), site);
 }
 
 Value log_softmax(GraphBuilder& b, Value x, Axis axis, Site site) {
   const auto a = axis_of(b, x, axis, "log_softmax", site);
   if (!a) { return {}; }
-  const DType type = b.dtype(x);
-  const Value largest = b.reduce(x, ReduceOp::max, {*a}, KeepDims::yes, {}, site);
-  const Value e = b.map({x, largest}, exp(arg(0) - arg(1)), wide(type), site);
-  const Value sum = b.reduce(e, ReduceOp::sum, {*a}, KeepDims::yes, {}, site);
-  return b.map({x, largest, sum}, arg(0) - arg(1) - log(arg(2)), type, site);
+  const Exponentials of = exponentials(b, x, *a, site);
+  return b.map({x, of.largest, of.sum}, arg(0) - arg(1) - log(arg(2)), b.dtype(x), site);
 }
 
 }  // namespace hal::nn
