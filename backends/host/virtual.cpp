@@ -38,6 +38,14 @@ bool minimal(void* device) { return device_of(device).mode == Mode::minimal; }
 
 hal_error* not_here() { return fail(HAL_UNSUPPORTED, "mode=minimal declares nothing optional, so no virtual memory"); }
 
+// A mapping that the system refuses: for what it maps, or because no memory is left for the mapping itself.
+hal_error* refused(const char* what, int problem) {
+  if (problem == EACCES || problem == EPERM) {
+    return fail(HAL_INVALID_ARGUMENT, fmt::format("{}: the memory is not shared for this access", what), problem);
+  }
+  return fail(HAL_OUT_OF_HOST_MEMORY, fmt::format("{}: no memory is left for another mapping", what), problem);
+}
+
 }  // namespace
 
 std::uint64_t page_size() {
@@ -63,13 +71,17 @@ hal_error* range_map(hal_driver*, void*, const hal_memory* range, std::uint64_t 
              static_cast<Physical*>(physical)->fd, static_cast<off_t>(from)) != MAP_FAILED) {
     return nullptr;
   }
-  return fail(HAL_OUT_OF_HOST_MEMORY, "the system has no memory for another mapping", errno);
+  const int problem = errno;
+  // Some failures come when the system has taken the reservation away already: nobody else may move in.
+  ::mmap(at(*range, offset), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+         0);
+  return refused("the system did not map the memory", problem);
 }
 
 hal_error* range_protect(hal_driver*, void*, const hal_memory* range, std::uint64_t offset, std::uint64_t bytes,
                          hal_access access) {
   if (::mprotect(at(*range, offset), bytes, protection(access)) == 0) { return nullptr; }
-  return fail(HAL_OUT_OF_HOST_MEMORY, "the system did not change the protection", errno);
+  return refused("the system did not change the protection", errno);
 }
 
 void range_unmap(hal_driver*, void*, const hal_memory* range, std::uint64_t offset, std::uint64_t bytes) {
@@ -86,9 +98,12 @@ hal_error* physical_create(hal_driver*, void* device, std::uint64_t bytes, void*
     made->fd = ::memfd_create("halyard physical memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int problem = made->fd < 0 ? errno : 0;
     // The pages are taken now: later they would be missing in the middle of a command. The size is sealed, because
-    // whoever touches pages that another process has cut off is ended.
+    // whoever touches pages that another process has cut off is ended; and the seals are, because one more could forbid
+    // the others to write.
     if (problem == 0) { problem = ::posix_fallocate(made->fd, 0, static_cast<off_t>(bytes)); }
-    if (problem == 0 && ::fcntl(made->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) { problem = errno; }
+    if (problem == 0 && ::fcntl(made->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+      problem = errno;
+    }
     if (problem != 0) {
       self.used_bytes.fetch_sub(bytes, std::memory_order_relaxed);
       if (problem == EMFILE || problem == ENFILE) {
@@ -123,11 +138,17 @@ hal_error* physical_import_fd(hal_driver*, void* device, int fd, std::uint64_t b
       return fail(HAL_INVALID_ARGUMENT, fmt::format("descriptor {} is not open", fd), errno);
     }
     const int seals = ::fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_SEAL;
+    if (seals < 0 || (seals & kNeeded) != kNeeded) {
       return fail(HAL_INVALID_ARGUMENT,
-                  fmt::format("descriptor {} is no shared memory whose size is sealed (F_SEAL_SHRINK); "
-                              "hal_physical_export_fd() makes such",
+                  fmt::format("descriptor {} is no shared memory whose size is sealed for good (F_SEAL_SHRINK and "
+                              "F_SEAL_SEAL); hal_physical_export_fd() makes such",
                               fd));
+    }
+    if ((::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) {
+      return fail(HAL_INVALID_ARGUMENT,
+                  fmt::format("descriptor {} may not be written ({}), and physical memory is read and written", fd,
+                              (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0 ? "F_SEAL_WRITE" : "O_RDONLY"));
     }
     if (static_cast<std::uint64_t>(file.st_size) < bytes) {
       return fail(HAL_INVALID_ARGUMENT,

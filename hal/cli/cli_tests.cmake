@@ -13,6 +13,12 @@ hal_cli_test(unknown_option EXIT 2 MATCH "--frobnicate" ARGS devices --frobnicat
 hal_cli_test(devices EXIT 0 MATCH "^host:0 +.* no +.* host +yes$" ARGS devices)
 hal_cli_test(devices_json EXIT 0 MATCH "\"uri\": \"host:0\"" ARGS devices --json)
 hal_cli_test(devices_no_drivers EXIT 0 MATCH "^URI" ARGS devices ENV HALYARD_DRIVER_PATH=/nonexistent)
+hal_cli_test(devices_no_drivers_verbose EXIT 0 MATCH
+  "no driver was found: no halyard-.*so in /nonexistent .there is no such folder.; HALYARD_DRIVER_PATH names that"
+  ARGS devices -v ENV HALYARD_DRIVER_PATH=/nonexistent)
+hal_cli_test(devices_json_verbose EXIT 2 MATCH "--json excludes --verbose|--verbose excludes --json" ARGS devices -v --json)
+hal_cli_test(devices_log_nobody EXIT 0 MATCH "HALYARD_LOG gives a level to 'zork', .*subsystems are: .*host" ARGS devices
+  ENV HALYARD_LOG=zork=debug)
 hal_cli_test(devices_none EXIT 0 MATCH "no device was found" ARGS devices ENV HALYARD_DRIVERS=nosuch)
 hal_cli_test(doctor EXIT 0 MATCH "^  host: loaded" ARGS doctor)
 hal_cli_test(doctor_missing_driver EXIT 0 MATCH "nosuch: unavailable: no file halyard-nosuch.so" ARGS doctor
@@ -49,6 +55,12 @@ hal_cli_test(graph_compare_nowhere EXIT 1 MATCH "no driver 'nosuch'" ARGS graph 
   --compare reference,nosuch:0)
 hal_cli_test(graph_compare_no_input EXIT 1 MATCH "expected NAME=FILE.npy with an input of graph" ARGS graph
   ${work}/digits.graph --compare reference,host:0 --in x=${work}/pixels.npy)
+hal_cli_test(graph_seed_unused EXIT 1 MATCH "--seed says what devices are compared with, and none are" ARGS graph
+  ${work}/digits.graph --seed 7)
+hal_cli_test(graph_input_unused EXIT 1 MATCH "--in says what devices are compared with, and none are" ARGS graph
+  ${work}/digits.graph --compare ${work}/digits.graph --in pixels=${work}/pixels.npy)
+hal_cli_test(graph_bad_seed EXIT 1 MATCH "--seed -1: expected a whole number from 0 to" ARGS graph ${work}/digits.graph
+  --compare reference,host:0 --seed -1)
 hal_cli_test(graph_bad_size EXIT 1 MATCH "--size n=4: expected NAME=SIZE with a symbol" ARGS graph ${work}/digits.graph
   --size n=4)
 hal_cli_test(run EXIT 0 MATCH "label i32\\[9\\] -> " ARGS run --device host:0 ${digits} ${pixels}
@@ -78,7 +90,8 @@ hal_cli_test(run_unwritable EXIT 1 MATCH "cannot be written: No such file" ARGS 
   --out label=${work}/no/such/label.npy)
 hal_cli_test(run_on_a_port EXIT 1 MATCH "UNSUPPORTED" ARGS run --device photonic:0 ${digits} ${pixels})
 foreach(test graph graph_steps graph_svg graph_svg_unwritable graph_same graph_compare graph_compare_one
-        graph_compare_nowhere graph_compare_no_input graph_bad_size run run_missing_input run_wrong_name run_twice run_wrong_shape run_malformed_npy run_missing_npy
+        graph_compare_nowhere graph_compare_no_input graph_seed_unused graph_input_unused
+        graph_bad_seed graph_bad_size run run_missing_input run_wrong_name run_twice run_wrong_shape run_malformed_npy run_missing_npy
         run_wrong_entry run_grid_for_graph run_unwritable run_on_a_port)
   set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
 endforeach()

@@ -65,11 +65,7 @@ std::string as_verdicts(const Instance& instance) {
 
 Result<int> run(bool json, bool verbose) {
   HAL_TRY(const Instance instance, Instance::create());
-  if (verbose) {
-    fmt::print("{}", as_verdicts(instance));
-    return kOk;
-  }
-  fmt::print("{}", json ? as_json(instance) : as_text(instance));
+  fmt::print("{}", verbose ? as_verdicts(instance) : json ? as_json(instance) : as_text(instance));
   if (instance.devices().empty()) {
     fmt::print(stderr, "halyard: no device was found; drivers tried:\n{}try: halyard doctor\n", instance.report());
   }
@@ -81,9 +77,10 @@ Result<int> run(bool json, bool verbose) {
 void add_devices(CLI::App& app, Body& body) {
   CLI::App* command = app.add_subcommand("devices", "List the devices and partitions by URI");
   auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "Machine-readable, schema halyard-devices/1");
+  CLI::Option* as_json = command->add_flag("--json", *json, "Machine-readable, schema halyard-devices/1");
   auto verbose = std::make_shared<bool>(false);
-  command->add_flag("-v,--verbose", *verbose, "Open each device and ask what it can do, with reasons");
+  command->add_flag("-v,--verbose", *verbose, "Open each device and ask what it can do, with reasons")
+      ->excludes(as_json);
   command->callback([&body, json, verbose] { body = [json, verbose] { return run(*json, *verbose); }; });
 }
 

@@ -20,6 +20,7 @@ namespace {
 struct Options {
   std::string path, svg, compare;
   std::vector<std::string> sizes;
+  std::string seed;  // empty: not given
   GraphComparison comparison;
 };
 
@@ -49,6 +50,21 @@ Result<graph::View> sized(const graph::View& view, const std::vector<std::string
   return view.bind(extents);
 }
 
+// What only a comparison of devices reads is refused elsewhere: silence would look as if it had been used.
+Result<void> no_inputs_here(const Options& options) {
+  if (options.comparison.inputs.empty() && options.seed.empty()) { return {}; }
+  return Error(HAL_INVALID_ARGUMENT,
+               fmt::format("{} says what devices are compared with, and none are; try --compare reference,host:0",
+                           options.seed.empty() ? "--in" : "--seed"));
+}
+
+Result<std::uint64_t> seed_of(const std::string& text) {
+  std::uint64_t seed = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (problem == std::errc() && end == text.data() + text.size()) { return seed; }
+  return Error(HAL_INVALID_ARGUMENT, fmt::format("--seed {}: expected a whole number from 0 to {}", text, UINT64_MAX));
+}
+
 // "reference" or what has a colon is a place to run; anything else is a file.
 bool names_places(const std::string& text) {
   std::istringstream parts(text);
@@ -63,12 +79,14 @@ Result<int> run(const Options& options) {
   HAL_TRY(const graph::View symbolic, verified(options.path, bytes));
   HAL_TRY(const graph::View view, sized(symbolic, options.sizes));
   if (!options.compare.empty() && !names_places(options.compare)) {
+    HAL_CHECK(no_inputs_here(options));
     HAL_TRY(const std::vector<std::byte> other_bytes, read_file(options.compare));
     HAL_TRY(const graph::View other, verified(options.compare, other_bytes));
     HAL_TRY(const std::string difference, graph::structural_difference(symbolic, other));
     fmt::print("{}", difference.empty() ? "the graphs are the same\n" : difference);
     return difference.empty() ? kOk : kFailed;
   }
+  if (options.compare.empty()) { HAL_CHECK(no_inputs_here(options)); }
   if (view.is_dynamic()) {
     if (options.svg.empty() && options.compare.empty()) {
       fmt::print("{}  sizes are symbolic: give --size {}=N for steps and memory\n", graph::print(view),
@@ -80,6 +98,7 @@ Result<int> run(const Options& options) {
   }
   if (!options.compare.empty()) {
     GraphComparison comparison = options.comparison;
+    if (!options.seed.empty()) { HAL_TRY(comparison.seed, seed_of(options.seed)); }
     std::istringstream parts(options.compare);
     for (std::string part; std::getline(parts, part, ',');) { comparison.places.push_back(part); }
     HAL_TRY(const bool agree, compare_places(view, comparison));
@@ -112,7 +131,7 @@ void add_graph(CLI::App& app, Body& body) {
       ->excludes(svg);
   command->add_option("--size", options->sizes, "NAME=N, for each symbolic size");
   command->add_option("--in", options->comparison.inputs, "NAME=FILE.npy, an input to compare devices with");
-  command->add_option("--seed", options->comparison.seed, "Of the inputs that no --in gives")->capture_default_str();
+  command->add_option("--seed", options->seed, "Of the inputs that no --in gives (1)");
   command->callback([&body, options] { body = [options] { return run(*options); }; });
 }
 

@@ -71,6 +71,10 @@ std::string label_of(const void* object) {
                                                                      : fmt::format(" '{}'", found->second.label);
 }
 
+std::string owner_text(const Device& owner, const Device& here) {
+  return fmt::format("{}{}", owner.uri(), &owner.instance() == &here.instance() ? "" : " of another instance");
+}
+
 std::string ranges() {
   const Ranges& mine = thread_ranges;
   return fmt::format("{}",

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "core/annotation.hpp"
 #include "graph/checksum.hpp"
 
 namespace hal::core {
@@ -48,8 +49,8 @@ class Reader {
 
   Result<std::span<const std::byte>> range(const char* field, std::uint32_t i, const Range& range) const {
     if (range.offset < first_ || range.offset > bytes_.size() || range.bytes > bytes_.size() - range.offset) {
-      return damaged(fmt::format("image {}: {} is bytes {} to {} of a file whose contents are bytes {} to {}", i, field,
-                                 range.offset, range.offset + range.bytes, first_, bytes_.size()));
+      return damaged(fmt::format("image {}: {} is {} of a file whose contents are bytes {} to {}", i, field,
+                                 span_text(range.offset, range.bytes), first_, bytes_.size()));
     }
     return bytes_.subspan(range.offset, range.bytes);
   }

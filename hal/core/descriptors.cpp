@@ -83,14 +83,19 @@ Result<void> import(Timeline& timeline, std::uint64_t value, int fd) {
     return Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it",
                                                    timeline.label(), now, value));
   }
-  const int ours = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (ours < 0) {
-    if (errno == EBADF) {
-      return Error(HAL_INVALID_ARGUMENT,
-                   fmt::format("descriptor {} is not open; timeline '{}' cannot wait for it", fd, timeline.label()));
-    }
-    return no_descriptor("no descriptor to import a signal with");
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("descriptor {} is not open; timeline '{}' cannot wait for it", fd, timeline.label()));
   }
+  if ((flags & O_ACCMODE) == O_WRONLY) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("descriptor {} is open for writing only and never becomes readable, so it signals nothing "
+                             "to timeline '{}'; import the end that is read",
+                             fd, timeline.label()));
+  }
+  const int ours = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (ours < 0) { return no_descriptor("no descriptor to import a signal with"); }
   Engine& engine = timeline.instance().engine();
   const std::uint64_t ticket = engine.next_ticket();
   timeline.add_import(ticket, value);  // before it can arrive

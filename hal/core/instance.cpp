@@ -96,6 +96,8 @@ Result<Ref<Instance>> Instance::create(const hal_instance_desc& desc) {
     }
   }
   made->list_devices();
+  if (made->drivers_.empty()) { made->report_ = nothing_to_load(names) + "\n"; }
+  made->check_log_levels();
   return made;
 }
 
@@ -155,7 +157,18 @@ void Instance::list_devices() {
                            listed.size() == 1 ? "" : "s");
     std::move(listed.begin(), listed.end(), std::back_inserter(devices_));
   }
-  if (drivers_.empty()) { report_ = "no driver was found; HALYARD_DRIVER_PATH names the folders with halyard-*.so\n"; }
+}
+
+void Instance::check_log_levels() {
+  if (!log_.names_subsystems()) { return; }
+  std::vector<std::string> known{"core", "driver", "record", "trace", "validation"};
+  for (const auto& driver : drivers_) { known.push_back(driver->name); }
+  for (std::string& name : found_drivers()) { known.push_back(std::move(name)); }
+  std::sort(known.begin(), known.end());
+  known.erase(std::unique(known.begin(), known.end()), known.end());
+  if (const std::string unknown = log_.unknown(known); !unknown.empty()) {
+    log(HAL_LOG_WARNING, "core", unknown.c_str());
+  }
 }
 
 LoadedDriver* Instance::find_driver(std::string_view name) const {

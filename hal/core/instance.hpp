@@ -77,6 +77,7 @@ class Instance : public hal_instance {
   static void dispose(hal_object* object);
   Result<void> add_layers(const char* asked);
   void list_devices();
+  void check_log_levels();
   LoadedDriver* find_driver(std::string_view name) const;
 
   const hal_allocator allocator_;

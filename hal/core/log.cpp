@@ -49,8 +49,7 @@ Log::Log(const char* levels, hal_log_function sink, void* user)
     if (!level || equals == 0) {
       problem_ += fmt::format(
           "{}HALYARD_LOG has '{}'; it is a list of error, warning, info or debug, each alone or behind a subsystem, "
-          "such "
-          "as core=debug,cuda=info,warning",
+          "such as core=debug,cuda=info,warning",
           problem_.empty() ? "" : "; ", part);
     } else if (equals == std::string_view::npos) {
       level_ = *level;
@@ -58,6 +57,17 @@ Log::Log(const char* levels, hal_log_function sink, void* user)
       levels_.emplace_back(part.substr(0, equals), *level);
     }
   }
+}
+
+std::string Log::unknown(std::span<const std::string> known) const {
+  std::string wrong;
+  for (const auto& [name, level] : levels_) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) { continue; }
+    wrong += fmt::format("{}'{}'", wrong.empty() ? "" : ", ", name);
+  }
+  if (wrong.empty()) { return wrong; }
+  return fmt::format("HALYARD_LOG gives a level to {}, and nothing logs under that name; the subsystems are: {}", wrong,
+                     fmt::join(known, ", "));
 }
 
 hal_log_level Log::level_of(std::string_view origin) const {

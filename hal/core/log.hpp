@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,9 @@ class Log {
 
   // What `levels` holds that is no level: one sentence, empty if all is fine.
   const std::string& problem() const { return problem_; }
+  bool names_subsystems() const { return !levels_.empty(); }
+  // Subsystems in `levels` that are none of `known`: one sentence with those there are, empty if there is no such.
+  std::string unknown(std::span<const std::string> known) const;
   // Tells what was only counted. Before the last user of the sink goes.
   void finish();
   void write(hal_log_level level, const char* origin, const char* text, Clock::time_point now = Clock::now());

@@ -156,6 +156,11 @@ TEST_CASE("order: imports are refused with reasons, and let go with their timeli
   refused(line.import_fd(5, source.fd), "is not above it");
   refused(line.import_fd(6, -1), "descriptor -1 is not open");
   refused(line.import_fd(6, file.fd), "cannot be waited for");
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+  const Fd read_end(ends[0]), write_end(ends[1]);
+  refused(line.import_fd(6, write_end.fd), "open for writing only");
+  CHECK(line.import_fd(6, read_end.fd));
   hal_error* owned = hal_timeline_import_fd(hal_queue_timeline(f.queue.get()), 50, source.fd);
   CHECK(hal_error_describe(owned).code == HAL_INVALID_ARGUMENT);
   hal_release(owned);

@@ -43,6 +43,16 @@ TEST_CASE("pool: freed memory comes back for the next buffer of its size") {
   CHECK(pool.stats().hits == 1);
 }
 
+TEST_CASE("pool: what is of another instance is said to be, for it has the same name") {
+  Fixture f, g;
+  hal::Pool pool = f.device.pool().value();
+  const auto wrong = g.queue.alloc(pool, 64);
+  REQUIRE(!wrong);
+  CHECK(wrong.error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(std::string(wrong.error().what()).find("the pool is of host:0 of another instance, the queue of host:0") !=
+        std::string::npos);
+}
+
 TEST_CASE("pool: another queue does not get memory that a gated free still holds") {
   Fixture f;
   hal::Pool pool = f.device.pool().value();

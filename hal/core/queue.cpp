@@ -550,8 +550,9 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
     }
     const auto& handle = *static_cast<PoolHandle*>(pool);
     if (handle.device.get() != &self.device()) {
-      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}",
-                                                          handle.device->uri(), self.device().uri()));
+      return hal::Error(HAL_INVALID_ARGUMENT,
+                        fmt::format("hal_queue_alloc(): the pool is of {}, the queue of {}",
+                                    owner_text(*handle.device, self.device()), self.device().uri()));
     }
     hal_sync order = sync != nullptr ? *sync : hal_sync{};
     const std::span<const hal_point> asked(order.waits, order.waits != nullptr ? order.wait_count : 0);

@@ -90,12 +90,11 @@ void Physical::end() {
 Result<void> Range::aligned(std::uint64_t offset, std::uint64_t bytes) const {
   if (offset % unit_ != 0 || bytes % unit_ != 0 || bytes == 0) {
     return Error(HAL_INVALID_ARGUMENT,
-                 fmt::format("bytes {} to {} of a range on {}: both ends must be multiples of {}, "
-                             "and not the same",
-                             offset, offset + bytes, buffer_.device->uri(), unit_));
+                 fmt::format("{} of a range on {}: both ends must be multiples of {}, and not the same",
+                             span_text(offset, bytes), buffer_.device->uri(), unit_));
   }
   if (offset > buffer_.memory.bytes || bytes > buffer_.memory.bytes - offset) {
-    return Error(HAL_OUT_OF_RANGE, fmt::format("bytes {} to {} of a range of {} on {}", offset, offset + bytes,
+    return Error(HAL_OUT_OF_RANGE, fmt::format("{} of a range of {} on {}", span_text(offset, bytes),
                                                buffer_.memory.bytes, buffer_.device->uri()));
   }
   return {};
@@ -128,7 +127,7 @@ Result<void> Range::map(std::uint64_t offset, Physical& physical, std::uint64_t 
   Device& device = *buffer_.device;
   if (physical.device.get() != &device) {
     return Error(HAL_INVALID_ARGUMENT, fmt::format("the range is of {}, the memory of {}; export and import it",
-                                                   device.uri(), physical.device->uri()));
+                                                   device.uri(), owner_text(*physical.device, device)));
   }
   if (access != HAL_ACCESS_READ && access != HAL_ACCESS_READ_WRITE) {
     return Error(HAL_INVALID_ARGUMENT, fmt::format("access is {}; READ or READ_WRITE", static_cast<int>(access)));
@@ -138,8 +137,7 @@ Result<void> Range::map(std::uint64_t offset, Physical& physical, std::uint64_t 
     return Error(HAL_INVALID_ARGUMENT, fmt::format("'from' is {}; it must be a multiple of {}", from, unit_));
   }
   if (from > physical.bytes || bytes > physical.bytes - from) {
-    return Error(HAL_OUT_OF_RANGE,
-                 fmt::format("bytes {} to {} of physical memory of {}", from, from + bytes, physical.bytes));
+    return Error(HAL_OUT_OF_RANGE, fmt::format("{} of physical memory of {}", span_text(from, bytes), physical.bytes));
   }
   const std::lock_guard lock(mutex_);
   auto next = mappings_.upper_bound(offset);

@@ -36,8 +36,8 @@ Result<bool> fill_in(const Context& at, Slots slots, hal_slice& slice) {
                   slice.length == HAL_REST
                       ? fmt::format("slot {} is given {} bytes, the recording uses it from byte {} on", number,
                                     given.length, slice.offset)
-                      : fmt::format("slot {} is given {} bytes, the recording uses bytes {} to {} of it", number,
-                                    given.length, slice.offset, slice.offset + slice.length));
+                      : fmt::format("slot {} is given {} bytes, the recording uses {} of it", number, given.length,
+                                    span_text(slice.offset, slice.length)));
   }
   if ((!open_end && given.offset + given.length < given.offset) || given.offset + slice.offset < given.offset) {
     return at.bad(HAL_OUT_OF_RANGE, fmt::format("slot {} is given a range that wraps", number));
@@ -99,7 +99,8 @@ Result<const Commands*> check_execute(const Context& at, const hal_command& exec
   if (given.commands == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'commands' is NULL"); }
   const Commands& recording = *cast(given.commands);
   if (recording.device.get() != &at.device) {
-    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("the recording was made for {}", recording.device->uri()));
+    return at.bad(HAL_INVALID_ARGUMENT,
+                  fmt::format("the recording was made for {}", owner_text(*recording.device, at.device)));
   }
   slots = Slots(given.slots, given.slots != nullptr ? given.slot_count : 0);
   if (slots.size() < recording.slot_count) {

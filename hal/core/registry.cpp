@@ -224,6 +224,28 @@ std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
   return {};
 }
 
+std::vector<std::string> found_drivers() {
+  std::vector<std::string> names;
+  for (const std::string& file : found_files()) { names.push_back(driver_name(file)); }
+  return names;
+}
+
+std::string nothing_to_load(const char* names) {
+  if (names != nullptr) {
+    return fmt::format("no driver was found: the list of drivers, '{}', names none; it is ':'-separated names or paths",
+                       names);
+  }
+  std::string places;
+  for (const std::string& folder : folders()) {
+    std::error_code ignored;
+    places += fmt::format("{}{}{}", places.empty() ? "" : ", ", folder,
+                          fs::is_directory(folder, ignored) ? "" : " (there is no such folder)");
+  }
+  return fmt::format("no driver was found: no halyard-*.so in {}; {}", places,
+                     setting("HALYARD_DRIVER_PATH") != nullptr ? "HALYARD_DRIVER_PATH names that"
+                                                               : "HALYARD_DRIVER_PATH can name other folders");
+}
+
 std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const hal_host_api& host) {
   std::vector<std::unique_ptr<LoadedDriver>> drivers;
   const auto add = [&](std::string name, std::string path) {

@@ -25,6 +25,10 @@ struct LoadedDriver {
 // only serve tests and porting (null, template).
 std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const hal_host_api& host);
 
+// Names of the drivers whose files are in the search folders, and why there is nothing to load if nothing is.
+std::vector<std::string> found_drivers();
+std::string nothing_to_load(const char* names);
+
 // Checks a driver's table and copies it. Returns the reason for a refusal, empty if it is fine.
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out);
 

@@ -56,8 +56,8 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use
   }
   if (slice.offset > buffer.memory.bytes || slice.length > buffer.memory.bytes - slice.offset) {
     return at.bad(HAL_OUT_OF_RANGE,
-                  fmt::format("'{}' is bytes {} to {} of a buffer{} of {}", field, slice.offset,
-                              slice.offset + slice.length, label_of(slice.buffer), buffer.memory.bytes));
+                  fmt::format("'{}' is {} of a buffer{} of {}", field, span_text(slice.offset, slice.length),
+                              label_of(slice.buffer), buffer.memory.bytes));
   }
   if (buffer.range && slice.length != 0) {
     if (Result<void> mapped = buffer.range->allows(slice.offset, slice.length, use == Use::writes); !mapped) {
@@ -72,8 +72,9 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use
 
 Result<void> own(const Context& at, const char* field, const hal_slice& slice) {
   if (is_slot(slice) || slice.buffer == nullptr || slice.buffer->device_impl == at.device.impl()) { return {}; }
-  return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'{}' is a buffer{} of {}; copy it to this device first", field,
-                                                  label_of(slice.buffer), cast(slice.buffer)->device->uri()));
+  return at.bad(HAL_INVALID_ARGUMENT,
+                fmt::format("'{}' is a buffer{} of {}; copy it to this device first", field, label_of(slice.buffer),
+                            owner_text(*cast(slice.buffer)->device, at.device)));
 }
 
 namespace {
@@ -168,8 +169,8 @@ Result<void> check_run(const Context& at, hal_command& command) {
   if (run.program == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'program' is NULL"); }
   const Program& program = *cast(run.program);
   if (program.device_impl != at.device.impl()) {
-    return at.bad(HAL_INVALID_ARGUMENT,
-                  fmt::format("'program' was loaded on {}; load the image on this device too", program.device->uri()));
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("'program' was loaded on {}; load the image on this device too",
+                                                    owner_text(*program.device, at.device)));
   }
   const auto& entries = program.signatures.views();
   if (run.entry >= entries.size()) {

@@ -5,6 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "core/settings.hpp"
 
 namespace hal::core {
 namespace {
@@ -99,12 +105,13 @@ struct Known {
   const char* usage;
   WrapperMaker wrapper;
   ObserverMaker observer;
+  const char* writes = nullptr;  // layers whose argument is a file to write: an example of one
 };
 constexpr std::array kKnown{
     Known{"mask", "mask=FEATURE+FEATURE+... hides what a device can do", layers::make_mask, nullptr},
     Known{"oom", "oom=N, oom=each:N or oom=random:SEED:N fails allocations", layers::make_oom, nullptr},
-    Known{"record", "record=FILE writes a recording for 'halyard replay'", nullptr, layers::make_record},
-    Known{"trace", "trace=FILE writes a Perfetto trace", nullptr, layers::make_trace},
+    Known{"record", "record=FILE writes a recording for 'halyard replay'", nullptr, layers::make_record, "run.halrec"},
+    Known{"trace", "trace=FILE writes a Perfetto trace", nullptr, layers::make_trace, "run.json"},
     Known{"validation", "validation or validation=fatal reports misuse", nullptr, layers::make_validation},
 };
 
@@ -114,11 +121,49 @@ std::string usages() {
   return text;
 }
 
+bool is_same_file(const std::string& a, const std::string& b) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (fs::exists(a, ignored) && !fs::is_regular_file(a, ignored)) { return false; }  // /dev/null takes it all
+  return fs::weakly_canonical(a, ignored) == fs::weakly_canonical(b, ignored) || fs::equivalent(a, b, ignored);
+}
+
+// The files that layers write, so that no two write one. Ranks of one launch write one each: run.json.rank0,
+// run.json.rank1, ...
+class Files {
+ public:
+  Result<std::string> claim(const Known& layer, std::string_view argument) {
+    if (argument.empty()) {
+      return Error(HAL_INVALID_ARGUMENT,
+                   fmt::format("layer {0} needs a file to write: {0}={1}", layer.name, layer.writes));
+    }
+    const char* rank = setting("HALYARD_RANK");
+    std::string path = rank != nullptr ? fmt::format("{}.rank{}", argument, rank) : std::string(argument);
+    for (const auto& [name, taken] : taken_) {
+      if (!is_same_file(path, taken)) { continue; }
+      return Error(HAL_INVALID_ARGUMENT,
+                   fmt::format("layer {} was to write {}, which layer {} writes already; give each a file of its own",
+                               layer.name, path, name));
+    }
+    taken_.emplace_back(layer.name, path);
+    return path;
+  }
+
+ private:
+  std::vector<std::pair<const char*, std::string>> taken_;
+};
+
 }  // namespace
 
 Result<Layers> make_layers(std::string_view list, const char* trace, Instance& instance) {
   Layers made;
+  Files files;
   const auto add = [&](const Known& known, std::string_view argument) -> Result<void> {
+    std::string path;
+    if (known.writes != nullptr) {
+      HAL_TRY(path, files.claim(known, argument));
+      argument = path;
+    }
     if (known.wrapper != nullptr) {
       HAL_TRY(auto wrapper, known.wrapper(argument, instance));
       made.wrappers.push_back(std::move(wrapper));
@@ -128,22 +173,22 @@ Result<Layers> make_layers(std::string_view list, const char* trace, Instance& i
     }
     return {};
   };
+  const auto named = [](std::string_view name) {
+    return std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& one) { return name == one.name; });
+  };
   while (!list.empty()) {
     const std::size_t end = std::min(list.find(','), list.size());
     const std::string_view part = list.substr(0, end);
     list.remove_prefix(std::min(end + 1, list.size()));
     const std::size_t equals = std::min(part.find('='), part.size());
     const std::string_view name = part.substr(0, equals), argument = part.substr(std::min(equals + 1, part.size()));
-    const auto* known = std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& one) { return name == one.name; });
+    const auto* known = named(name);
     if (known == kKnown.end()) {
       return Error(HAL_INVALID_ARGUMENT, fmt::format("there is no layer '{}'; the layers are: {}", name, usages()));
     }
     HAL_CHECK(add(*known, argument));
   }
-  if (trace != nullptr) {
-    HAL_TRY(auto observer, layers::make_trace(trace, instance));
-    made.observers.push_back(std::move(observer));
-  }
+  if (trace != nullptr) { HAL_CHECK(add(*named("trace"), trace)); }
   if (made.observers.size() > 1) {
     std::vector<Observer*> all;
     for (const auto& observer : made.observers) { all.push_back(observer.get()); }

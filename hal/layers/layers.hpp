@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers that exist. Each takes its argument as text and says what is wrong with it.
+// The layers that exist. Each takes its argument as text and says what is wrong with it; those that write a file get
+// its name, which is not empty and nobody else's.
 #pragma once
 
 #include "core/layer.hpp"

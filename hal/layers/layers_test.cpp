@@ -42,7 +42,7 @@ TEST_CASE("layers: an unknown name and a bad argument are refused with what exis
     CHECK(has(made.error().what(), "oom=each:N"));
   }
   for (const char* list : {"oom", "oom=0", "oom=-1", "oom=each:", "oom=random:7", "oom=17x", "mask", "mask=colour",
-                           "mask=timestamp+colour", "mask=dtype.", "trace"}) {
+                           "mask=timestamp+colour", "mask=dtype.", "mask=dtype.zzz", "mask=dtype.F32", "trace"}) {
     INFO(list);
     const auto made = with(list);
     REQUIRE(!made);
@@ -50,6 +50,19 @@ TEST_CASE("layers: an unknown name and a bad argument are refused with what exis
     CHECK(has(made.error().what(), "layer "));
   }
   CHECK(with(""));
+}
+
+TEST_CASE("layers: two that would write one file are refused, by whatever name") {
+  for (const char* list :
+       {"trace=same.out,record=same.out", "record=same.out,trace=./no/../same.out", "trace=same.out,trace=same.out"}) {
+    INFO(list);
+    const auto made = with(list);
+    REQUIRE(!made);
+    CHECK(made.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK(has(made.error().what(), "same.out, which layer "));
+  }
+  CHECK(with("trace=/dev/null,record=/dev/null"));
+  std::remove("same.out");
 }
 
 TEST_CASE("layers: a desc from before there were layers still works") {

@@ -40,6 +40,14 @@ TEST_CASE("log: what is no level is said, and the rest still holds") {
   CHECK(Log(nullptr, Lines::write, &lines).problem().empty());
 }
 
+TEST_CASE("log: a level for what logs nothing is said, with what does") {
+  const std::vector<std::string> known{"core", "cuda"};
+  CHECK(Log("core=debug,cuda=info,error", nullptr, nullptr).unknown(known).empty());
+  const std::string text = Log("zork=debug,core=info,x=error", nullptr, nullptr).unknown(known);
+  CHECK(text.find("gives a level to 'zork', 'x', and") != std::string::npos);
+  CHECK(text.find("the subsystems are: core, cuda") != std::string::npos);
+}
+
 TEST_CASE("log: texts that differ in numbers only are bounded within a second and counted") {
   Lines lines;
   Log log("warning", Lines::write, &lines);

@@ -81,7 +81,12 @@ class Mask final : public core::Wrapper {
 
  private:
   static bool known(std::string_view name) {
-    for (const std::string_view prefix : {"image.", "dtype.", "number."}) {
+    constexpr std::string_view kType = "dtype.";
+    if (name.starts_with(kType)) {
+      return name.size() > kType.size() &&
+             std::find(kTypes.begin(), kTypes.end(), name.substr(kType.size())) != kTypes.end();
+    }
+    for (const std::string_view prefix : {"image.", "number."}) {
       if (name.starts_with(prefix) && name.size() > prefix.size()) { return true; }
     }
     return find_optional_entry(name) != nullptr ||
@@ -92,9 +97,9 @@ class Mask final : public core::Wrapper {
     for (const Feature& feature : kFeatures) { features += fmt::format("{}, ", feature.name); }
     return Error(
         HAL_INVALID_ARGUMENT,
-        fmt::format("layer mask: '{}' is nothing that can be hidden; features: {}dtype.<type>, image.<format>; "
-                    "entries: {}; numbers: number.<name>; several are joined by '+'",
-                    name, features, optional_entries()));
+        fmt::format("layer mask: '{}' is nothing that can be hidden; features: {}image.<format>, dtype.<type> with a "
+                    "type of {}; entries: {}; numbers: number.<name>; several are joined by '+'",
+                    name, features, fmt::join(kTypes.begin() + 1, kTypes.end(), ", "), optional_entries()));
   }
 
   bool hides(std::string_view name) const { return hidden_.contains(name); }

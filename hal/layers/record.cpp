@@ -551,7 +551,6 @@ void Recorder::look() {
 
 Result<std::unique_ptr<core::Observer>> make_record(std::string_view argument, core::Instance& instance) {
   const std::string path(argument);
-  if (path.empty()) { return Error(HAL_INVALID_ARGUMENT, "layer record needs a file to write: record=run.halrec"); }
   std::FILE* file = std::fopen(path.c_str(), "wb");
   if (file == nullptr) {
     return Error(HAL_INVALID_ARGUMENT, fmt::format("layer record cannot write {}: {}", path, std::strerror(errno)));

@@ -244,7 +244,8 @@ typedef enum hal_op {
  * A host function of HAL_OP_CALL. Called exactly once after a successful submit: with `failure` NULL in queue order, or with
  * the queue's failure (borrowed) if it will never be its turn, so that it can release what `user` holds. May call any
  * function of this header except waits for its own queue's later work. Returns NULL or an error, which fails the queue and
- * whose ownership passes; the result is ignored (and released) if `failure` was given.
+ * whose ownership passes; the result is ignored (and released) if `failure` was given. It must not throw a C++ exception,
+ * and neither may any other function that this header is given: there is nobody to catch it, and the program ends.
  */
 typedef hal_error* (*hal_host_function)(void* user, const hal_error* failure);
 
@@ -520,7 +521,8 @@ HAL_NODISCARD HAL_API hal_error* hal_virtual_unmap(hal_buffer* range, uint64_t o
 HAL_NODISCARD HAL_API hal_error* hal_physical_export_fd(hal_physical* physical, int* out);
 
 /** Physical memory out of such a descriptor, which stays the caller's and may be closed after the call.
-    Errors: UNSUPPORTED; INVALID_ARGUMENT  fd is not open, is not shareable memory, or has fewer than `bytes` bytes. */
+    Errors: UNSUPPORTED; INVALID_ARGUMENT  fd is not open, is not shareable memory whose size is fixed for good, may not be
+    written, or has fewer than `bytes` bytes. */
 HAL_NODISCARD HAL_API hal_error* hal_physical_import_fd(hal_device* device, int fd, uint64_t bytes, hal_physical** out);
 
 /* -------------------------------------------------------------------------------------------------------------- queue */
@@ -592,7 +594,8 @@ HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline,
 /**
  * A file descriptor that becomes readable once the point is reached or can no longer be, for poll(), epoll and event loops.
  * It tells that, and not which: ask hal_wait() with a timeout of 0. It stays readable; there is nothing to read. The
- * zero Point's is readable at once. An eventfd, close-on-exec, the caller's to close, at any time.
+ * zero Point's is readable at once. An eventfd, close-on-exec, the caller's to close, at any time. Until the point is
+ * reached the core holds a second descriptor to it, because the caller's number may by then be somebody else's.
  *
  * Errors   UNAVAILABLE       the process or the system has no descriptor left
  *          INVALID_ARGUMENT  the point is of a capture
@@ -605,8 +608,9 @@ HAL_NODISCARD HAL_API hal_error* hal_point_export_fd(hal_point point, int* out);
  * descriptor reports an error, the timeline fails with UNAVAILABLE. When the timeline's last owner goes, or another
  * signal is already higher, the descriptor is let go without effect. One descriptor may be imported many times.
  *
- * Errors   INVALID_ARGUMENT  value is not above the current one; a queue owns the timeline; fd is not open, or is of a
- *                            kind that cannot be waited for (a plain file)
+ * Errors   INVALID_ARGUMENT  value is not above the current one; a queue owns the timeline; fd is not open, is open
+ *                            for writing only (the end of a pipe that is written), or is of a kind that cannot be
+ *                            waited for (a plain file)
  *          UNAVAILABLE       the process or the system has no descriptor left
  */
 HAL_NODISCARD HAL_API hal_error* hal_timeline_import_fd(hal_timeline* timeline, uint64_t value, int fd);

@@ -282,11 +282,7 @@ Trace::~Trace() {
 namespace hal::layers {
 
 Result<std::unique_ptr<core::Observer>> make_trace(std::string_view argument, core::Instance& instance) {
-  if (argument.empty()) { return Error(HAL_INVALID_ARGUMENT, "layer trace needs a file to write: trace=run.json"); }
-  // Ranks of one launch write one file each: trace.json, trace.json.rank1, ...
-  const char* rank = core::setting("HALYARD_RANK");
-  return std::unique_ptr<core::Observer>(std::make_unique<trace::Trace>(
-      rank != nullptr ? fmt::format("{}.rank{}", argument, rank) : std::string(argument), instance));
+  return std::unique_ptr<core::Observer>(std::make_unique<trace::Trace>(std::string(argument), instance));
 }
 
 }  // namespace hal::layers
