@@ -107,6 +107,26 @@ set_tests_properties(cli_replay cli_replay_as_recorded PROPERTIES FIXTURES_REQUI
 hal_cli_test(replay_no_recording EXIT 1 MATCH "this is no recording" ARGS replay ${data}/digits_labels.npy)
 hal_cli_test(replay_missing EXIT 1 MATCH "no-such.halrec cannot be opened" ARGS replay no-such.halrec)
 
+# -- cache, of a run on the RNGD emulator
+set(cached "${work}/program_cache")
+hal_cli_test(cache_fill EXIT 0 MATCH "label i32" ARGS run --device rngd:0 ${digits} ${pixels} --out label=${work}/cached.npy
+  ENV HALYARD_CACHE=${cached})
+set_tests_properties(cli_cache_fill PROPERTIES FIXTURES_REQUIRED digits_files FIXTURES_SETUP filled_cache)
+hal_cli_test(cache_list EXIT 0 MATCH "^[0-9a-f]+ .* ago +digits +driver rngd .*compiled for 4 PEs" ARGS cache list
+  ENV HALYARD_CACHE=${cached})
+hal_cli_test(cache_json EXIT 0 MATCH "\"schema\": \"halyard-cache/1\"" ARGS cache list --json --folder ${cached})
+hal_cli_test(cache_verify EXIT 0 MATCH "^1 file, .*: all whole$" ARGS cache verify --folder ${cached})
+hal_cli_test(cache_clear EXIT 0 MATCH "^1 file removed, " ARGS cache clear --folder ${cached})
+set_tests_properties(cli_cache_list cli_cache_json cli_cache_verify PROPERTIES FIXTURES_REQUIRED filled_cache)
+set_tests_properties(cli_cache_clear PROPERTIES FIXTURES_CLEANUP filled_cache)
+string(REPEAT a 64 key)
+file(WRITE "${work}/damaged_cache/${key}.halprog" "no program")
+hal_cli_test(cache_damaged EXIT 1 MATCH "aaa.halprog: hal.program: offset 0: the file has 10 bytes" ARGS cache verify
+  --folder ${work}/damaged_cache)
+hal_cli_test(cache_nowhere EXIT 1 MATCH "there is no folder /nonexistent" ARGS cache list --folder /nonexistent)
+hal_cli_test(cache_which EXIT 1 MATCH "which folder. Give --folder, or set HALYARD_CACHE" ARGS cache clear)
+hal_cli_test(cache_nothing EXIT 2 MATCH "subcommand is required" ARGS cache)
+
 # -- demo
 hal_cli_test(demo EXIT 0 MATCH "^PASS: all [0-9]+ runs agree with the reference$" TIMEOUT 600 ARGS demo)
 hal_cli_test(demo_trace EXIT 0 MATCH "^trace: " TIMEOUT 600 ARGS demo ENV HALYARD_TRACE=${work}/demo.trace.json)

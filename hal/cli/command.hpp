@@ -18,6 +18,7 @@ inline constexpr int kUsage = 2;   // the command line is wrong; nothing was don
 using Body = std::function<Result<int>()>;
 
 void add_bench(CLI::App& app, Body& body);
+void add_cache(CLI::App& app, Body& body);
 void add_conformance(CLI::App& app, Body& body);
 void add_demo(CLI::App& app, Body& body);
 void add_devices(CLI::App& app, Body& body);

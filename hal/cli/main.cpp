@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   add_run(app, body);
   add_replay(app, body);
   add_graph(app, body);
+  add_cache(app, body);
   add_launch(app, body);
   add_conformance(app, body);
   add_bench(app, body);

@@ -38,7 +38,7 @@ class ProgramCache {
   const std::string folder_;
   const std::uint64_t limit_bytes_;
   const Warn warn_;
-  std::atomic<std::uint64_t> temporary_{0};
+  std::atomic<std::uint64_t> unfinished_{0};
 };
 
 }  // namespace hal::core

@@ -11,6 +11,7 @@
 #include <halyard_catch.hpp>
 #include <thread>
 
+#include "core/cache_folder.hpp"
 #include "core/sha256.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
@@ -257,4 +258,51 @@ TEST_CASE("cache: the folder keeps its bound, what was used last stays, and thre
   threads.clear();
   CHECK(wrong == 0);
   CHECK(number(a, "program.cache.rejected") + number(b, "program.cache.rejected") == 0);
+}
+
+TEST_CASE("cache: whoever looks at a folder sees our files only, and what is wrong with each") {
+  const Folder folder;
+  CHECK(hal::core::cache_files(folder.path.string()).error().code() == HAL_NOT_FOUND);
+  {
+    hal::Instance instance = with_cache(folder);
+    hal::Device device = instance.open("rngd:0/pe0").value();
+    device.load({"hal.graph", add_graph(4)}).value();
+  }
+  const fs::path good = folder.files()[0];
+  const auto named = [&](char digit) { return folder.path / (std::string(64, digit) + ".halprog"); };
+  fs::copy_file(good, named('a'));
+  std::ofstream(named('b')) << "short";
+  REQUIRE(mkfifo(named('c').c_str(), 0600) == 0);
+  fs::create_symlink(good, named('d'));
+  std::ofstream(folder.path / "notes.halprog") << "not ours";
+  std::ofstream(folder.path / (std::string(63, 'a') + "g.halprog")) << "nor this";
+  std::ofstream(folder.path / ".new-1-0") << "half";
+  fs::last_write_time(folder.path / ".new-1-0", fs::file_time_type::clock::now() - 2h);
+  std::ofstream(folder.path / ".new-1-1") << "being written";
+
+  const auto files = hal::core::cache_files(folder.path.string()).value();
+  REQUIRE(files.size() == 7);
+  CHECK(files.front().is_abandoned());  // the oldest
+  int whole = 0, abandoned = 0;
+  for (const hal::core::CacheFile& file : files) {
+    abandoned += file.is_abandoned() ? 1 : 0;
+    if (file.key.empty()) { continue; }
+    std::vector<std::byte> storage;
+    const auto found = hal::core::verify_cache_file(file, 1U << 20U, storage);
+    if (found) {
+      ++whole;
+      CHECK(file.path == good);
+      CHECK(found->signatures.views().size() == 1);
+      CHECK(std::string(hal::core::verify_cache_file(file, 100, storage).error().what()).find("bound is 100") !=
+            std::string::npos);
+      continue;
+    }
+    const std::string why(found.error().what());
+    const char* expected = file.key[0] == 'b'   ? "its header alone"
+                           : file.key[0] == 'c' ? "no regular file"
+                                                : "holds another program";
+    CHECK(why.find(expected) != std::string::npos);
+  }
+  CHECK(whole == 1);
+  CHECK(abandoned == 1);
 }

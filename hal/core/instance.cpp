@@ -10,6 +10,7 @@
 
 #include "core/annotation.hpp"
 #include "core/cache.hpp"
+#include "core/cache_folder.hpp"
 #include "core/device.hpp"
 #include "core/settings.hpp"
 #include "core/timeline.hpp"
@@ -19,7 +20,6 @@ namespace hal::core {
 namespace {
 
 constexpr std::uint32_t kPendingLimit = 65'536;
-constexpr std::uint64_t kCacheBytes = std::uint64_t{1} << 30U;
 constexpr std::uint32_t kMostDevices = 4096;  // of one driver: more is a driver that counts wrongly
 
 // What drivers may call. Anything a driver's call sets off must not destroy a lane underneath that call.
@@ -62,7 +62,7 @@ Instance::Instance(const hal_instance_desc& desc)
     if (const char* mib = setting("HALYARD_CACHE_MIB"); bytes == 0 && mib != nullptr) {
       bytes = std::strtoull(mib, nullptr, 10) << 20U;
     }
-    cache_ = std::make_unique<ProgramCache>(folder, bytes != 0 ? bytes : kCacheBytes, [this](const std::string& text) {
+    cache_ = std::make_unique<ProgramCache>(folder, bytes != 0 ? bytes : kDefaultCacheBytes, [this](const std::string& text) {
       log(HAL_LOG_WARNING, "core", text.c_str());
     });
   }

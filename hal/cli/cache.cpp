@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// halyard cache: what is in the folder of compiled programs, whether it is whole, and how to be rid of it.
+#include "core/cache_folder.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/command.hpp"
+#include "cli/table.hpp"
+#include "hal/hal.hpp"
+
+namespace hal::cli {
+namespace {
+
+struct Options {
+  std::string folder;
+  bool json = false;
+  bool damaged = false;
+};
+
+// What one file turned out to be.
+struct Found {
+  core::CacheFile file;
+  std::string problem;  // empty: it is whole
+  std::string identity;
+  std::vector<std::string> entries;
+  std::uint64_t payload = 0;
+  std::int64_t age_seconds = 0;
+};
+
+std::optional<std::string> setting(std::string_view name) {
+  for (const hal_setting& each : settings()) {
+    if (name == each.name && each.value != nullptr) { return each.value; }
+  }
+  return std::nullopt;
+}
+
+// The bound of the folder's files, as the core takes it.
+std::uint64_t bound() {
+  const std::string text = setting("HALYARD_CACHE_MIB").value_or("");
+  std::uint64_t mib = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), mib);
+  const bool fine = problem == std::errc() && end == text.data() + text.size() && mib > 0 && mib <= UINT64_MAX >> 20U;
+  return fine ? mib << 20U : core::kDefaultCacheBytes;
+}
+
+Result<std::string> folder_of(const Options& options) {
+  if (!options.folder.empty()) { return options.folder; }
+  if (auto named = setting("HALYARD_CACHE")) { return *named; }
+  return Error(HAL_INVALID_ARGUMENT, "which folder? Give --folder, or set HALYARD_CACHE as programs do");
+}
+
+// What stands in a file may be a stranger's.
+std::string printable(std::string_view text) {
+  std::string out(text);
+  std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return out;
+}
+
+Result<std::vector<Found>> look(const std::string& folder) {
+  HAL_TRY(const auto files, core::cache_files(folder));
+  const std::uint64_t most = bound();
+  const auto now = std::filesystem::file_time_type::clock::now();
+  std::vector<Found> all;
+  for (const core::CacheFile& file : files) {
+    if (file.key.empty() && !file.is_abandoned()) { continue; }  // somebody writes it now
+    Found found{file, {}, {}, {}, 0, 0};
+    found.age_seconds = std::chrono::duration_cast<std::chrono::seconds>(now - file.used).count();
+    std::vector<std::byte> storage;
+    if (file.key.empty()) {
+      found.problem = "it was never finished";
+    } else if (const auto program = core::verify_cache_file(file, most, storage)) {
+      found.identity = printable(program->identity);
+      for (const hal_signature& entry : program->signatures.views()) { found.entries.push_back(printable(entry.name)); }
+      found.payload = program->payload.size();
+    } else if (program.error().code() == HAL_NOT_FOUND) {
+      continue;  // another process took it away
+    } else {
+      found.problem = printable(program.error().what());
+    }
+    all.push_back(std::move(found));
+  }
+  return all;
+}
+
+std::string age_text(std::int64_t seconds) {
+  if (seconds < 0) { return "in the future"; }
+  if (seconds < 120) { return fmt::format("{} s ago", seconds); }
+  if (seconds < 120 * 60) { return fmt::format("{} min ago", seconds / 60); }
+  if (seconds < 48 * 3600) { return fmt::format("{} h ago", seconds / 3600); }
+  return fmt::format("{} days ago", seconds / 86'400);
+}
+
+std::string as_json(const std::string& folder, const std::vector<Found>& all) {
+  using nlohmann::ordered_json;
+  ordered_json files = ordered_json::array();
+  for (const Found& found : all) {
+    ordered_json file;
+    file["file"] = found.file.path.filename().string();
+    file["key"] = found.file.key;
+    file["bytes"] = found.file.bytes;
+    file["age_seconds"] = found.age_seconds;
+    file["problem"] = found.problem;
+    file["identity"] = found.identity;
+    file["entries"] = found.entries;
+    file["payload_bytes"] = found.payload;
+    files.push_back(std::move(file));
+  }
+  ordered_json out;
+  out["schema"] = "halyard-cache/1";
+  out["folder"] = folder;
+  out["bound_bytes"] = bound();
+  out["files"] = std::move(files);
+  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string totals(const std::string& folder, const std::vector<Found>& all) {
+  std::uint64_t bytes = 0;
+  for (const Found& found : all) { bytes += found.file.bytes; }
+  return fmt::format("{} file{}, {} of at most {} in {}", all.size(), all.size() == 1 ? "" : "s", bytes_text(bytes),
+                     bytes_text(bound()), folder);
+}
+
+Result<int> list(const Options& options) {
+  HAL_TRY(const std::string folder, folder_of(options));
+  HAL_TRY(const std::vector<Found> all, look(folder));
+  if (options.json) {
+    fmt::print("{}", as_json(folder, all));
+    return kOk;
+  }
+  if (!all.empty()) {
+    Table table({{"KEY"}, {"SIZE", Align::right}, {"USED", Align::right}, {"ENTRIES"}, {"MADE BY"}});
+    for (const Found& found : all) {
+      table.row({found.file.key.empty() ? "none" : found.file.key.substr(0, 16), bytes_text(found.file.bytes),
+                 age_text(found.age_seconds),
+                 found.problem.empty() ? fmt::format("{}", fmt::join(found.entries, ", ")) : "damaged",
+                 found.problem.empty() ? found.identity : found.problem});
+    }
+    fmt::print("{}", table.text());
+  }
+  fmt::print("{}\n", totals(folder, all));
+  return kOk;
+}
+
+Result<int> verify(const Options& options) {
+  HAL_TRY(const std::string folder, folder_of(options));
+  HAL_TRY(const std::vector<Found> all, look(folder));
+  std::size_t damaged = 0;
+  for (const Found& found : all) {
+    if (found.problem.empty()) { continue; }
+    ++damaged;
+    fmt::print("{}: {}\n", found.file.path.string(), found.problem);
+  }
+  fmt::print("{}: {}\n", totals(folder, all),
+             damaged == 0 ? "all whole"
+                          : fmt::format("{} damaged; 'halyard cache clear --damaged' takes {} away", damaged,
+                                        damaged == 1 ? "it" : "them"));
+  return damaged == 0 ? kOk : kFailed;
+}
+
+Result<int> clear(const Options& options) {
+  HAL_TRY(const std::string folder, folder_of(options));
+  HAL_TRY(const std::vector<Found> all, look(folder));
+  std::size_t removed = 0;
+  std::uint64_t bytes = 0;
+  std::string failed;
+  for (const Found& found : all) {
+    if (options.damaged && found.problem.empty()) { continue; }
+    const std::string path = found.file.path.string();
+    if (::unlink(path.c_str()) == 0) {  // a link goes, and not what it points to
+      ++removed;
+      bytes += found.file.bytes;
+    } else if (errno != ENOENT) {
+      failed += fmt::format("{}{}: {}", failed.empty() ? "" : "; ", path, std::strerror(errno));
+    }
+  }
+  fmt::print("{} file{} removed, {}\n", removed, removed == 1 ? "" : "s", bytes_text(bytes));
+  if (failed.empty()) { return kOk; }
+  return Error(HAL_UNAVAILABLE, fmt::format("not everything could be removed: {}", failed));
+}
+
+}  // namespace
+
+void add_cache(CLI::App& app, Body& body) {
+  CLI::App* command = app.add_subcommand("cache", "Look at a folder of compiled programs, verify it or clear it");
+  command->require_subcommand(1);
+  auto options = std::make_shared<Options>();
+  const auto add = [&](const char* name, const char* help, Result<int> (*run)(const Options&)) {
+    CLI::App* sub = command->add_subcommand(name, help);
+    sub->add_option("--folder", options->folder, "Which folder (HALYARD_CACHE)");
+    sub->callback([&body, options, run] { body = [options, run] { return run(*options); }; });
+    return sub;
+  };
+  add("list", "The programs in it: key, size, when used last, entries, and who made them", list)
+      ->add_flag("--json", options->json, "Machine-readable, schema halyard-cache/1");
+  add("verify", "Read every file to its end; exit code 1 if one is damaged", verify);
+  add("clear", "Remove the programs; other files stay", clear)
+      ->add_flag("--damaged", options->damaged, "Only what is damaged or was never finished");
+}
+
+}  // namespace hal::cli

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/cache_folder.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <string_view>
+#include <system_error>
+
+namespace hal::core {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kEnd = ".halprog", kUnfinished = ".new-", kHex = "0123456789abcdef";
+constexpr std::size_t kKeyDigits = 2 * sizeof(Digest);
+
+std::string system_text(int number) { return std::generic_category().message(number); }
+
+}  // namespace
+
+bool CacheFile::is_abandoned() const {
+  return key.empty() && used < fs::file_time_type::clock::now() - std::chrono::hours(1);
+}
+
+std::string cache_file_name(const Digest& key) { return hex(key) + std::string(kEnd); }
+
+std::string unfinished_name(std::uint64_t n) { return fmt::format("{}{}-{}", kUnfinished, getpid(), n); }
+
+Result<std::vector<CacheFile>> cache_files(const std::string& folder) {
+  std::error_code problem;
+  if (!fs::is_directory(folder, problem)) {
+    return Error(HAL_NOT_FOUND, fmt::format("there is no folder {}{}", folder,
+                                            fs::exists(folder, problem) ? "; something else has its name" : ""));
+  }
+  std::vector<CacheFile> files;
+  for (fs::directory_iterator at(folder, problem); !problem && at != fs::directory_iterator(); at.increment(problem)) {
+    const std::string name = at->path().filename().string();
+    const bool whole =
+        name.size() == kKeyDigits + kEnd.size() && name.ends_with(kEnd) && name.find_first_not_of(kHex) == kKeyDigits;
+    if (!whole && !name.starts_with(kUnfinished)) { continue; }
+    // Another process may take a file away at any time.
+    std::error_code gone;
+    CacheFile file{at->path(), whole ? name.substr(0, kKeyDigits) : std::string(), 0, at->last_write_time(gone)};
+    if (at->is_regular_file(gone)) { file.bytes = at->file_size(gone); }
+    if (!gone) { files.push_back(std::move(file)); }
+  }
+  if (problem) { return Error(HAL_UNAVAILABLE, fmt::format("{} cannot be read: {}", folder, problem.message())); }
+  std::sort(files.begin(), files.end(), [](const CacheFile& a, const CacheFile& b) { return a.used < b.used; });
+  return files;
+}
+
+// Not blocking: a pipe in the place of a file must not hold whoever looks.
+CacheReader::CacheReader(const std::string& path)
+    : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), problem_(descriptor_ < 0 ? errno : 0) {}
+
+CacheReader::~CacheReader() {
+  if (descriptor_ >= 0) { close(descriptor_); }
+}
+
+Result<std::vector<std::byte>> CacheReader::contents(std::uint64_t most) const {
+  const auto bad = [](const std::string& why) { return Error(HAL_INVALID_IMAGE, why); };
+  struct stat about{};
+  if (fstat(descriptor_, &about) != 0) { return bad(system_text(errno)); }
+  if (!S_ISREG(about.st_mode)) { return bad("it is no regular file"); }
+  if (static_cast<std::uint64_t>(about.st_size) > most) {
+    return bad(fmt::format("it has {} bytes, and the folder's bound is {}", about.st_size, most));
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(about.st_size));
+  for (std::size_t done = 0; done < bytes.size();) {
+    const ssize_t got = ::read(descriptor_, bytes.data() + done, bytes.size() - done);
+    if (got < 0 && errno == EINTR) { continue; }
+    if (got < 0) { return bad(system_text(errno)); }
+    if (got == 0) { return bad("it became shorter while it was read"); }
+    done += static_cast<std::size_t>(got);
+  }
+  return bytes;
+}
+
+void CacheReader::mark_as_used() const { futimens(descriptor_, nullptr); }  // failing to say so does no harm
+
+Result<Compiled> verify_cache_file(const CacheFile& file, std::uint64_t most, std::vector<std::byte>& storage) {
+  const CacheReader reader(file.path.string());
+  if (reader.problem() != 0) {
+    return Error(reader.problem() == ENOENT ? HAL_NOT_FOUND : HAL_INVALID_IMAGE, system_text(reader.problem()));
+  }
+  HAL_TRY(storage, reader.contents(most));
+  HAL_TRY(Compiled found, read_compiled(storage));
+  if (hex(found.source) != file.key) { return Error(HAL_INVALID_IMAGE, "it holds another program"); }
+  return found;
+}
+
+}  // namespace hal::core
