@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // halyard cache: what is in the folder of compiled programs, whether it is whole, and how to be rid of it.
-#include "core/cache_folder.hpp"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -13,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cache/folder.hpp"
 #include "cli/command.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
@@ -28,12 +27,10 @@ struct Options {
 
 // What one file turned out to be.
 struct Found {
-  core::CacheFile file;
-  std::string problem;  // empty: it is whole
-  std::string identity;
-  std::vector<std::string> entries;
-  std::uint64_t payload = 0;
+  cache::File file;
   std::int64_t age_seconds = 0;
+  std::string problem;  // empty: it is whole
+  cache::Contents contents;
 };
 
 std::optional<std::string> setting(std::string_view name) {
@@ -49,7 +46,7 @@ std::uint64_t bound() {
   std::uint64_t mib = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), mib);
   const bool fine = problem == std::errc() && end == text.data() + text.size() && mib > 0 && mib <= UINT64_MAX >> 20U;
-  return fine ? mib << 20U : core::kDefaultCacheBytes;
+  return fine ? mib << 20U : cache::kDefaultBytes;
 }
 
 Result<std::string> folder_of(const Options& options) {
@@ -66,25 +63,23 @@ std::string printable(std::string_view text) {
 }
 
 Result<std::vector<Found>> look(const std::string& folder) {
-  HAL_TRY(const auto files, core::cache_files(folder));
+  HAL_TRY(const auto files, cache::files(folder));
   const std::uint64_t most = bound();
   const auto now = std::filesystem::file_time_type::clock::now();
   std::vector<Found> all;
-  for (const core::CacheFile& file : files) {
+  for (const cache::File& file : files) {
     if (file.key.empty() && !file.is_abandoned()) { continue; }  // somebody writes it now
-    Found found{file, {}, {}, {}, 0, 0};
-    found.age_seconds = std::chrono::duration_cast<std::chrono::seconds>(now - file.used).count();
-    std::vector<std::byte> storage;
+    Found found{file, std::chrono::duration_cast<std::chrono::seconds>(now - file.used).count(), {}, {}};
     if (file.key.empty()) {
       found.problem = "it was never finished";
-    } else if (const auto program = core::verify_cache_file(file, most, storage)) {
-      found.identity = printable(program->identity);
-      for (const hal_signature& entry : program->signatures.views()) { found.entries.push_back(printable(entry.name)); }
-      found.payload = program->payload.size();
-    } else if (program.error().code() == HAL_NOT_FOUND) {
+    } else if (auto contents = cache::verify(file, most)) {
+      found.contents = *std::move(contents);
+      found.contents.identity = printable(found.contents.identity);
+      for (std::string& entry : found.contents.entries) { entry = printable(entry); }
+    } else if (contents.error().code() == HAL_NOT_FOUND) {
       continue;  // another process took it away
     } else {
-      found.problem = printable(program.error().what());
+      found.problem = printable(contents.error().what());
     }
     all.push_back(std::move(found));
   }
@@ -109,9 +104,9 @@ std::string as_json(const std::string& folder, const std::vector<Found>& all) {
     file["bytes"] = found.file.bytes;
     file["age_seconds"] = found.age_seconds;
     file["problem"] = found.problem;
-    file["identity"] = found.identity;
-    file["entries"] = found.entries;
-    file["payload_bytes"] = found.payload;
+    file["identity"] = found.contents.identity;
+    file["entries"] = found.contents.entries;
+    file["payload_bytes"] = found.contents.payload_bytes;
     files.push_back(std::move(file));
   }
   ordered_json out;
@@ -141,8 +136,8 @@ Result<int> list(const Options& options) {
     for (const Found& found : all) {
       table.row({found.file.key.empty() ? "none" : found.file.key.substr(0, 16), bytes_text(found.file.bytes),
                  age_text(found.age_seconds),
-                 found.problem.empty() ? fmt::format("{}", fmt::join(found.entries, ", ")) : "damaged",
-                 found.problem.empty() ? found.identity : found.problem});
+                 found.problem.empty() ? fmt::format("{}", fmt::join(found.contents.entries, ", ")) : "damaged",
+                 found.problem.empty() ? found.contents.identity : found.problem});
     }
     fmt::print("{}", table.text());
   }

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "core/cache_folder.hpp"
+#include "cache/folder.hpp"
 
 namespace hal::core {
 namespace {
@@ -41,11 +41,11 @@ ProgramCache::ProgramCache(std::string folder, std::uint64_t limit_bytes, Warn w
     : folder_(std::move(folder)), limit_bytes_(limit_bytes), warn_(std::move(warn)) {}
 
 std::string ProgramCache::path_of(const Digest& key) const {
-  return (fs::path(folder_) / cache_file_name(key)).string();
+  return (fs::path(folder_) / cache::file_name(hex(key))).string();
 }
 
 std::optional<std::vector<std::byte>> ProgramCache::read(const Digest& key, const std::string& identity) {
-  const CacheReader file(path_of(key));
+  const cache::Reader file(path_of(key));
   const auto wrong = [&](const std::string& why) {
     refused(key, why);
     return std::nullopt;
@@ -84,7 +84,7 @@ void ProgramCache::write(const Digest& key, std::span<const std::byte> bytes) {
       return;
     }
   }
-  const std::string made = (fs::path(folder_) / unfinished_name(unfinished_.fetch_add(1))).string();
+  const std::string made = (fs::path(folder_) / cache::unfinished_name(unfinished_.fetch_add(1))).string();
   unlink(made.c_str());  // left from a process of the same number
   int failed = write_file(made, bytes);
   if (failed == 0 && rename(made.c_str(), path.c_str()) != 0) { failed = errno; }
@@ -98,15 +98,15 @@ void ProgramCache::write(const Digest& key, std::span<const std::byte> bytes) {
 }
 
 void ProgramCache::evict() const {
-  const Result<std::vector<CacheFile>> files = cache_files(folder_);
+  const Result<std::vector<cache::File>> files = cache::files(folder_);
   if (!files) { return; }
   std::uint64_t sum = 0;
   std::error_code gone;  // another process may take a file away at any time
-  for (const CacheFile& file : *files) {
+  for (const cache::File& file : *files) {
     if (!file.key.empty()) { sum += file.bytes; }
     if (file.is_abandoned()) { fs::remove(file.path, gone); }
   }
-  for (const CacheFile& file : *files) {
+  for (const cache::File& file : *files) {
     if (sum <= limit_bytes_) { break; }
     if (file.key.empty()) { continue; }
     fs::remove(file.path, gone);

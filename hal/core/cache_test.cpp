@@ -11,7 +11,7 @@
 #include <halyard_catch.hpp>
 #include <thread>
 
-#include "core/cache_folder.hpp"
+#include "cache/folder.hpp"
 #include "core/sha256.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
@@ -262,7 +262,7 @@ TEST_CASE("cache: the folder keeps its bound, what was used last stays, and thre
 
 TEST_CASE("cache: whoever looks at a folder sees our files only, and what is wrong with each") {
   const Folder folder;
-  CHECK(hal::core::cache_files(folder.path.string()).error().code() == HAL_NOT_FOUND);
+  CHECK(hal::cache::files(folder.path.string()).error().code() == HAL_NOT_FOUND);
   {
     hal::Instance instance = with_cache(folder);
     hal::Device device = instance.open("rngd:0/pe0").value();
@@ -280,21 +280,19 @@ TEST_CASE("cache: whoever looks at a folder sees our files only, and what is wro
   fs::last_write_time(folder.path / ".new-1-0", fs::file_time_type::clock::now() - 2h);
   std::ofstream(folder.path / ".new-1-1") << "being written";
 
-  const auto files = hal::core::cache_files(folder.path.string()).value();
+  const auto files = hal::cache::files(folder.path.string()).value();
   REQUIRE(files.size() == 7);
   CHECK(files.front().is_abandoned());  // the oldest
   int whole = 0, abandoned = 0;
-  for (const hal::core::CacheFile& file : files) {
+  for (const hal::cache::File& file : files) {
     abandoned += file.is_abandoned() ? 1 : 0;
     if (file.key.empty()) { continue; }
-    std::vector<std::byte> storage;
-    const auto found = hal::core::verify_cache_file(file, 1U << 20U, storage);
+    const auto found = hal::cache::verify(file, 1U << 20U);
     if (found) {
       ++whole;
       CHECK(file.path == good);
-      CHECK(found->signatures.views().size() == 1);
-      CHECK(std::string(hal::core::verify_cache_file(file, 100, storage).error().what()).find("bound is 100") !=
-            std::string::npos);
+      CHECK(found->entries == std::vector<std::string>{"add"});
+      CHECK(std::string(hal::cache::verify(file, 100).error().what()).find("bound is 100") != std::string::npos);
       continue;
     }
     const std::string why(found.error().what());

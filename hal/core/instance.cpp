@@ -8,9 +8,9 @@
 #include <cstdio>
 #include <string_view>
 
+#include "cache/folder.hpp"
 #include "core/annotation.hpp"
 #include "core/cache.hpp"
-#include "core/cache_folder.hpp"
 #include "core/device.hpp"
 #include "core/settings.hpp"
 #include "core/timeline.hpp"
@@ -62,9 +62,9 @@ Instance::Instance(const hal_instance_desc& desc)
     if (const char* mib = setting("HALYARD_CACHE_MIB"); bytes == 0 && mib != nullptr) {
       bytes = std::strtoull(mib, nullptr, 10) << 20U;
     }
-    cache_ = std::make_unique<ProgramCache>(folder, bytes != 0 ? bytes : kDefaultCacheBytes, [this](const std::string& text) {
-      log(HAL_LOG_WARNING, "core", text.c_str());
-    });
+    cache_ =
+        std::make_unique<ProgramCache>(folder, bytes != 0 ? bytes : cache::kDefaultBytes,
+                                       [this](const std::string& text) { log(HAL_LOG_WARNING, "core", text.c_str()); });
   }
   host_.allocator = desc.allocator != nullptr ? &allocator_ : nullptr;
   host_.instance = this;

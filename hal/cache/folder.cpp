@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/cache_folder.hpp"
+#include "cache/folder.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,33 +12,35 @@
 #include <string_view>
 #include <system_error>
 
-namespace hal::core {
+#include "core/compiled.hpp"
+
+namespace hal::cache {
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr std::string_view kEnd = ".halprog", kUnfinished = ".new-", kHex = "0123456789abcdef";
-constexpr std::size_t kKeyDigits = 2 * sizeof(Digest);
+constexpr std::size_t kKeyDigits = 2 * sizeof(core::Digest);
 
 std::string system_text(int number) { return std::generic_category().message(number); }
 
 }  // namespace
 
-bool CacheFile::is_abandoned() const {
+bool File::is_abandoned() const {
   return key.empty() && used < fs::file_time_type::clock::now() - std::chrono::hours(1);
 }
 
-std::string cache_file_name(const Digest& key) { return hex(key) + std::string(kEnd); }
+std::string file_name(const std::string& key) { return key + std::string(kEnd); }
 
 std::string unfinished_name(std::uint64_t n) { return fmt::format("{}{}-{}", kUnfinished, getpid(), n); }
 
-Result<std::vector<CacheFile>> cache_files(const std::string& folder) {
+Result<std::vector<File>> files(const std::string& folder) {
   std::error_code problem;
   if (!fs::is_directory(folder, problem)) {
     return Error(HAL_NOT_FOUND, fmt::format("there is no folder {}{}", folder,
                                             fs::exists(folder, problem) ? "; something else has its name" : ""));
   }
-  std::vector<CacheFile> files;
+  std::vector<File> found;
   for (fs::directory_iterator at(folder, problem); !problem && at != fs::directory_iterator(); at.increment(problem)) {
     const std::string name = at->path().filename().string();
     const bool whole =
@@ -46,24 +48,24 @@ Result<std::vector<CacheFile>> cache_files(const std::string& folder) {
     if (!whole && !name.starts_with(kUnfinished)) { continue; }
     // Another process may take a file away at any time.
     std::error_code gone;
-    CacheFile file{at->path(), whole ? name.substr(0, kKeyDigits) : std::string(), 0, at->last_write_time(gone)};
+    File file{at->path(), whole ? name.substr(0, kKeyDigits) : std::string(), 0, at->last_write_time(gone)};
     if (at->is_regular_file(gone)) { file.bytes = at->file_size(gone); }
-    if (!gone) { files.push_back(std::move(file)); }
+    if (!gone) { found.push_back(std::move(file)); }
   }
   if (problem) { return Error(HAL_UNAVAILABLE, fmt::format("{} cannot be read: {}", folder, problem.message())); }
-  std::sort(files.begin(), files.end(), [](const CacheFile& a, const CacheFile& b) { return a.used < b.used; });
-  return files;
+  std::sort(found.begin(), found.end(), [](const File& a, const File& b) { return a.used < b.used; });
+  return found;
 }
 
 // Not blocking: a pipe in the place of a file must not hold whoever looks.
-CacheReader::CacheReader(const std::string& path)
+Reader::Reader(const std::string& path)
     : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), problem_(descriptor_ < 0 ? errno : 0) {}
 
-CacheReader::~CacheReader() {
+Reader::~Reader() {
   if (descriptor_ >= 0) { close(descriptor_); }
 }
 
-Result<std::vector<std::byte>> CacheReader::contents(std::uint64_t most) const {
+Result<std::vector<std::byte>> Reader::contents(std::uint64_t most) const {
   const auto bad = [](const std::string& why) { return Error(HAL_INVALID_IMAGE, why); };
   struct stat about{};
   if (fstat(descriptor_, &about) != 0) { return bad(system_text(errno)); }
@@ -82,17 +84,19 @@ Result<std::vector<std::byte>> CacheReader::contents(std::uint64_t most) const {
   return bytes;
 }
 
-void CacheReader::mark_as_used() const { futimens(descriptor_, nullptr); }  // failing to say so does no harm
+void Reader::mark_as_used() const { futimens(descriptor_, nullptr); }  // failing to say so does no harm
 
-Result<Compiled> verify_cache_file(const CacheFile& file, std::uint64_t most, std::vector<std::byte>& storage) {
-  const CacheReader reader(file.path.string());
+Result<Contents> verify(const File& file, std::uint64_t most) {
+  const Reader reader(file.path.string());
   if (reader.problem() != 0) {
     return Error(reader.problem() == ENOENT ? HAL_NOT_FOUND : HAL_INVALID_IMAGE, system_text(reader.problem()));
   }
-  HAL_TRY(storage, reader.contents(most));
-  HAL_TRY(Compiled found, read_compiled(storage));
-  if (hex(found.source) != file.key) { return Error(HAL_INVALID_IMAGE, "it holds another program"); }
-  return found;
+  HAL_TRY(const auto bytes, reader.contents(most));
+  HAL_TRY(const core::Compiled found, core::read_compiled(bytes));
+  if (core::hex(found.source) != file.key) { return Error(HAL_INVALID_IMAGE, "it holds another program"); }
+  Contents out{found.identity, {}, found.payload.size()};
+  for (const hal_signature& entry : found.signatures.views()) { out.entries.emplace_back(entry.name); }
+  return out;
 }
 
-}  // namespace hal::core
+}  // namespace hal::cache

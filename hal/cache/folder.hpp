@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "core/compiled.hpp"
+#include "hal/result.hpp"
 
-namespace hal::core {
+namespace hal::cache {
 
-inline constexpr std::uint64_t kDefaultCacheBytes = std::uint64_t{1} << 30U;
+inline constexpr std::uint64_t kDefaultBytes = std::uint64_t{1} << 30U;
 
 // A file of ours, by its name: "<key>.halprog", or what a process that writes one has not finished, or left.
-struct CacheFile {
+struct File {
   std::filesystem::path path;
   std::string key;  // 64 hex digits; empty: unfinished
   std::uint64_t bytes = 0;
@@ -24,22 +24,22 @@ struct CacheFile {
   bool is_abandoned() const;
 };
 
-std::string cache_file_name(const Digest& key);
+std::string file_name(const std::string& key);
 // Of the n-th file that this process writes.
 std::string unfinished_name(std::uint64_t n);
 
 // Ours, the one used longest ago first. Other files are not ours to count. Errors: NOT_FOUND  there is no such folder;
 // UNAVAILABLE  it cannot be read.
-Result<std::vector<CacheFile>> cache_files(const std::string& folder);
+Result<std::vector<File>> files(const std::string& folder);
 
 // A folder is whoever's, so nothing in it is believed: pipes, links and endless files included.
-class CacheReader {
+class Reader {
  public:
   // Opens a file and does not wait. `problem()` is the system's number if that failed, else 0.
-  explicit CacheReader(const std::string& path);
-  CacheReader(const CacheReader&) = delete;
-  CacheReader& operator=(const CacheReader&) = delete;
-  ~CacheReader();
+  explicit Reader(const std::string& path);
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  ~Reader();
 
   int problem() const { return problem_; }
   // The whole file, of at most `most` bytes. Errors: INVALID_IMAGE.
@@ -51,8 +51,15 @@ class CacheReader {
   int problem_;
 };
 
-// Reads a file to its end and compares it with its name; `storage` gets its bytes. Errors: INVALID_IMAGE, INCOMPATIBLE
-// with the reason; NOT_FOUND  it has gone.
-Result<Compiled> verify_cache_file(const CacheFile& file, std::uint64_t most, std::vector<std::byte>& storage);
+// What a file turned out to hold.
+struct Contents {
+  std::string identity;              // of the device that made it
+  std::vector<std::string> entries;  // names
+  std::uint64_t payload_bytes = 0;   // of the driver's own form
+};
 
-}  // namespace hal::core
+// Reads a file to its end, as a program that loads it would, and compares it with its name. Errors: INVALID_IMAGE,
+// INCOMPATIBLE  with the reason; NOT_FOUND  it has gone.
+Result<Contents> verify(const File& file, std::uint64_t most);
+
+}  // namespace hal::cache
