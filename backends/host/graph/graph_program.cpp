@@ -27,10 +27,10 @@ namespace {
 using graph::Op;
 using graph::Role;
 
-StepResult make_step(const graph::View& view, const graph::FusedStep& step) {
+StepResult make_step(const graph::View& view, const graph::FusedStep& step, kit::LanePool* pool) {
   switch (step.op) {
     case Op::contract:
-      return make_contract(view, step);
+      return make_contract(view, step, pool);
     case Op::map:
       return make_map(view, step);
     case Op::reduce:
@@ -65,7 +65,7 @@ class BoundGraph {
  public:
   static Result<std::shared_ptr<const BoundGraph>> make(graph::View view, kit::LanePool* pool) {
     auto made = std::make_shared<BoundGraph>(std::move(view));
-    HAL_CHECK(made->make_steps());
+    HAL_CHECK(made->make_steps(pool));
     HAL_CHECK(made->make_rows(pool));
     return std::shared_ptr<const BoundGraph>(std::move(made));
   }
@@ -164,11 +164,11 @@ class BoundGraph {
     return reinterpret_cast<std::uintptr_t>(at) % size_of(view_.tensor(t).dtype) == 0;
   }
 
-  Result<void> make_steps() {
+  Result<void> make_steps(kit::LanePool* pool) {
     fused_ = graph::fuse(view_);
     HAL_TRY(plan_, graph::plan_memory(view_, fused_, {.alignment = 64, .in_place = true}));
     for (const graph::FusedStep& fused : fused_) {
-      HAL_CHECK(add(make_step(view_, fused)));
+      HAL_CHECK(add(make_step(view_, fused, pool)));
       if (fused.op != Op::contract || fused.code.empty()) { continue; }
       const graph::Tensor& out = view_.tensor(fused.output);
       const std::uint32_t sums = view_.nodes()[fused.node].output;

@@ -22,6 +22,23 @@ struct Product {
 static_assert(int{HALYARD_ONEDNN_BF16} == int{dnnl_bf16} && int{HALYARD_ONEDNN_F32} == int{dnnl_f32} &&
               int{HALYARD_ONEDNN_S32} == int{dnnl_s32} && int{HALYARD_ONEDNN_S8} == int{dnnl_s8});
 
+// The library's own threads spin for milliseconds after each product, on the cores that the device's threads want next:
+// the host shares products out itself. The number is a setting of the calling thread, which may be the user's, and is
+// left as it was found.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { set(1); }
+  ~OneThread() { set(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  void set(int threads) const {
+    if (before_ != 1) { omp_set_num_threads(threads); }
+  }
+  const int before_;
+};
+
 dnnl::memory::desc describe(std::int32_t element, std::int64_t batch, std::int64_t rows, std::int64_t columns,
                             const std::int64_t (&strides)[3]) {
   const auto type = static_cast<dnnl::memory::data_type>(element);
@@ -33,6 +50,7 @@ dnnl::memory::desc describe(std::int32_t element, std::int64_t batch, std::int64
 }
 
 void* create(const halyard_matmul* shape, std::uint64_t* scratch_bytes, char* why, std::uint64_t why_size) {
+  const OneThread alone;  // how the library cuts a product up depends on it
   try {
     auto product = std::make_unique<Product>();
     product->left = describe(shape->in_type, shape->batch, shape->m, shape->k, shape->left);
@@ -53,12 +71,9 @@ void* create(const halyard_matmul* shape, std::uint64_t* scratch_bytes, char* wh
   }
 }
 
-int run(const void* opaque, const void* left, const void* right, void* out, void* scratch, int threads) {
+int run(const void* opaque, const void* left, const void* right, void* out, void* scratch) {
   const auto& product = *static_cast<const Product*>(opaque);
-  // The number of threads is a setting of the calling thread, which may be the user's: left as it was found.
-  const int before = omp_get_max_threads();
-  if (threads != before) { omp_set_num_threads(threads); }
-  int status = 0;
+  const OneThread alone;
   try {
     dnnl::stream stream(product.engine);
     const auto memory = [&](const dnnl::memory::desc& what, const void* at) {
@@ -69,9 +84,8 @@ int run(const void* opaque, const void* left, const void* right, void* out, void
                                     {DNNL_ARG_DST, memory(product.out, out)},
                                     {DNNL_ARG_SCRATCHPAD, memory(product.scratch, scratch)}});
     stream.wait();
-  } catch (const std::exception&) { status = 1; }
-  if (threads != before) { omp_set_num_threads(before); }
-  return status;
+  } catch (const std::exception&) { return 1; }
+  return 0;
 }
 
 const halyard_onednn kOneDnn = {create, run, [](void* product) { delete static_cast<Product*>(product); }};

@@ -21,7 +21,6 @@ using graph::ShapeView;
 constexpr std::uint64_t kStripBytes = 128U << 10U;
 // Below this the steps as they stand are as good.
 constexpr std::uint64_t kWorthBytes = 64U << 10U;
-constexpr double kWorthThreadsNs = 20'000;
 
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 
+#include "driver_kit/lane_pool.hpp"
 #include "graph/fuse.hpp"
 #include "graph/view.hpp"
 #include "hal/result.hpp"
@@ -19,6 +20,9 @@ struct RunContext {
   std::span<std::byte* const> tensors;
   std::byte* scratch;  // the largest scratch_bytes() of all steps; 64-byte aligned
 };
+
+// Work that takes less is not shared with other threads: to find them would take as long.
+constexpr double kWorthThreadsNs = 20'000;
 
 class Step {
  public:
@@ -36,8 +40,8 @@ class Step {
 
 using StepResult = Result<std::unique_ptr<Step>>;
 
-// Each takes a step of a verified view; both outlive what is made.
-StepResult make_contract(const graph::View& view, const graph::FusedStep& step);  // contract.cpp
+// Each takes a step of a verified view; both outlive what is made, as does `pool`, which may be null.
+StepResult make_contract(const graph::View& view, const graph::FusedStep& step, kit::LanePool* pool);  // contract.cpp
 // `axes`: a bit for each dimension of the step's domain that is folded; those of the node if left out.
 StepResult make_reduce(const graph::View& view, const graph::FusedStep& step,
                        std::optional<std::uint32_t> axes = {});               // reduce.cpp
