@@ -332,6 +332,37 @@ TEST_CASE("host graph: sums of byte products are exact, also at the ends of the 
   }
 }
 
+TEST_CASE("host graph: products so large that threads share them agree with the reference") {
+  struct Case {
+    const char* einsum;
+    Shape left, right;
+  };
+  // Shared by rows, columns or batches; too few of anything; operands that are copied or transposed first; our own
+  // tiles.
+  const Case cases[] = {{"mk,kn->mn", {203, 190}, {190, 170}},        {"mk,kn->mn", {7, 600}, {600, 1100}},
+                        {"mk,kn->mn", {7, 40000}, {40000, 9}},        {"bmk,bkn->bmn", {5, 90, 80}, {5, 80, 120}},
+                        {"bmk,kn->bmn", {4, 90, 80}, {80, 120}},      {"mk,kn->nm", {203, 190}, {190, 170}},
+                        {"bmk,bkn->mbn", {2, 150, 90}, {2, 90, 140}}, {"mk,kn->mn", {128, 128}, {128, 128}},
+                        {"mk,kn->mn", {5, 640}, {640, 512}}};
+  for (const Case& one : cases) {
+    for (const char* mode : {"threads=1", "threads=3"}) {
+      for (const DType type : {DType::f32, DType::bf16, DType::i8}) {
+        INFO(one.einsum << " " << std::string(hal::dtype_name(type)) << " " << mode);
+        const auto build = [&](GraphBuilder& b) {
+          const hal::graph::Value left = b.input("l", type, one.left), right = b.input("r", type, one.right);
+          b.output("out", b.contract(one.einsum, left, right, type == DType::i8 ? DType::i32 : DType::f32));
+        };
+        const Run result = run(build, type == DType::i8 ? -128 : -1, type == DType::i8 ? 127 : 1, false, mode);
+        if (type == DType::i8) {
+          expect_exact(result);
+        } else {
+          CHECK(worst(result, DType::f32) < 1e-4);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("host graph: products of every small size agree with the reference") {
   for (const std::int64_t m : {1, 2, 4, 5, 11, 12, 13, 25}) {
     for (const std::int64_t n : {1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65}) {

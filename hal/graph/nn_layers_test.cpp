@@ -251,6 +251,31 @@ TEST_CASE("nn: dequantise takes off the zero point and scales") {
              Contains("i8, u8 or i4"));
 }
 
+TEST_CASE("nn: quantise to i4 and back: an odd number of half bytes, one scale a row, both ends") {
+  Grid x({3, 5});
+  x.values = {-100, -8,   -7.5,  -0.5, 0.5,                                        // scale 1
+              1.75, 1.25, -1.25, 3.5,  3.75,                                       // scale 0.5
+              14,   16,   -16,   -19,  std::numeric_limits<double>::quiet_NaN()};  // scale 2
+  Grid scales({3}), zeros({3});
+  scales.values = {1, 0.5, 2};
+  zeros.values = {0, 1, -1};
+  // Halves to even, then the zero point, then what -8 to 7 can hold; NaN becomes 0.
+  const std::vector<double> whole{-8, -8, -8, 0, 0, 5, 3, -1, 7, 7, 6, 7, -8, -8, 0};
+  Trial to;
+  const Value in = to.input(x), scale = to.input(scales);
+  CHECK(to.run(nn::quantise(to.b, in, {.scale = scale, .zero_point = to.input(zeros, DType::i8), .axis = 0}, DType::i4),
+               {3, 5}, DType::i4) == whole);
+
+  Grid q({3, 5});
+  q.values = whole;
+  std::vector<double> real;
+  each(q.shape, [&](const Shape& at) { real.push_back((q[at] - zeros[{at[0]}]) * scales[{at[0]}]); });
+  Trial back;
+  const Value halves = back.input(q, DType::i4), by = back.input(scales);
+  CHECK(back.run(nn::dequantise(back.b, halves, {.scale = by, .zero_point = back.input(zeros, DType::i4), .axis = 0}),
+                 {3, 5}) == real);
+}
+
 TEST_CASE("nn: layers on symbolic sizes work, or say that they need a number") {
   GraphBuilder b("symbolic");
   const std::int64_t n = b.symbol("n"), c = b.symbol("c");

@@ -7,12 +7,14 @@
 #include <array>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "graph/expression.hpp"
 #include "graph/expression_kernels.hpp"
 #include "graph/fuse.hpp"
 #include "graph/lines.hpp"
 #include "graph/loops.hpp"
+#include "graph/step.hpp"
 
 namespace hal::host {
 
@@ -27,11 +29,32 @@ inline Loops loops_of(const graph::FusedStep& step, std::span<const graph::Exten
 template <class T>
 class Code {
  public:
-  static constexpr std::size_t kBlock = 512;
+  static constexpr std::size_t kBlock = 1024;
 
   // `first` inputs come before the step's own: 1 for the sum of a contraction.
   Code(const graph::View& view, const graph::FusedStep& step, std::size_t first = 0)
-      : view_(view), step_(step), inputs_(step.inputs.size() + first), first_(first) {}
+      : view_(view), step_(step), inputs_(step.inputs.size() + first), first_(first) {
+    operations_.reserve(step.code.size());
+    for (const graph::Instruction& at : step.code) {
+      const auto arity = static_cast<std::uint8_t>(graph::opcode_arity(at.opcode).value_or(0));
+      operations_.push_back({at.opcode, arity, at.input, kNoInput, static_cast<T>(at.constant)});
+      if (at.opcode == graph::Opcode::input) { spread_ |= bit(at.input); }
+    }
+    if constexpr (std::is_same_v<T, float>) {
+      // An input that is only ever the second operand of such operations need not be spread where it is the same.
+      std::uint64_t otherwise = 0;
+      for (std::size_t i = 0; i < operations_.size(); ++i) {
+        if (operations_[i].opcode != graph::Opcode::input) { continue; }
+        const std::uint8_t input = operations_[i].input;
+        if (i + 1 < operations_.size() && is_same_operand_opcode(operations_[i + 1].opcode)) {
+          operations_[i + 1].second = input;
+        } else {
+          otherwise |= bit(input);
+        }
+      }
+      spread_ = otherwise;
+    }
+  }
 
   std::size_t scratch_elements() const { return (inputs_ + step_.stack_depth) * kBlock; }
 
@@ -43,8 +66,16 @@ class Code {
     return per_element;
   }
 
+  std::uint64_t blocks(const Loops& loops) const {
+    const auto inner = static_cast<std::uint64_t>(loops.inner());
+    return static_cast<std::uint64_t>(loops.total()) / inner * ((inner + kBlock - 1) / kBlock);
+  }
+
   // Where the values of each input lie, for some elements of a line.
-  using Operands = std::array<const T*, graph::kMaxMapInputs + 1>;
+  struct Operands {
+    std::array<const T*, graph::kMaxMapInputs + 1> at;
+    std::uint64_t same = 0;  // a bit for each input that has one value for all of them
+  };
 
   T* block(T* scratch, std::size_t input) const { return scratch + input * kBlock; }
 
@@ -59,21 +90,25 @@ class Code {
   // Calls body(operands, done, count) for the blocks of one line. Elements that lie as they are computed in are read in
   // place; one that is the same for the whole line is spread over its block once.
   template <class Body>
-  void each_block(const Loops& loops, std::span<const std::int64_t> at, std::span<std::byte* const> tensors, T* scratch,
+  void each_block(const Loops& loops, std::span<const std::int64_t> at, const RunContext& context, T* scratch,
                   Body&& body) const {
-    Operands operands{};
-    for (std::size_t k = 0; k < inputs_; ++k) { operands[k] = block(scratch, k); }
+    const std::span<std::byte* const> tensors = context.tensors;
+    Operands operands = blocks_of(scratch);
+    for (std::size_t k = 0; k < step_.inputs.size(); ++k) {
+      if (loops.inner_stride(k) == 0) { operands.same |= bit(k + first_); }
+    }
     for (std::int64_t done = 0; done < loops.inner();) {
       const std::size_t count = std::min(kBlock, static_cast<std::size_t>(loops.inner() - done));
       for (std::size_t k = 0; k < step_.inputs.size(); ++k) {
         const graph::Access& access = step_.inputs[k];
         const std::int64_t stride = loops.inner_stride(k);
         if (stride == 1 && view_.tensor(access.tensor).dtype == kType) {
-          operands[k + first_] = reinterpret_cast<const T*>(tensors[access.tensor]) + access.offset + at[k] + done;
+          operands.at[k + first_] = reinterpret_cast<const T*>(tensors[access.tensor]) + access.offset + at[k] + done;
         } else if (stride != 0 || done == 0) {
-          load(k, tensors, at[k], stride, done, 0, count, scratch);
+          load(k, tensors, at[k], stride, done, 0, stride == 0 && !(spread_ & bit(k + first_)) ? 1 : count, scratch);
         }
       }
+      if (context.ahead != nullptr) { context.ahead->call(); }
       body(operands, done, count);
       done += static_cast<std::int64_t>(count);
     }
@@ -81,23 +116,29 @@ class Code {
 
   // The values at `count` elements; they lie at `to` if it is given, which may be one of the operands.
   const T* evaluate(const Operands& operands, T* scratch, std::size_t count, T* to = nullptr) const {
-    std::array<const T*, graph::kMaxStackDepth + 3> stack{};
+    std::array<const T*, graph::kMaxStackDepth + 3> stack;  // NOLINT: nothing is read before it is pushed
     T* slots = scratch + inputs_ * kBlock;
-    std::size_t top = 0, left = step_.code.size();
-    for (const graph::Instruction& at : step_.code) {
+    std::size_t top = 0, left = operations_.size();
+    for (const Operation& at : operations_) {
       --left;
       if (at.opcode == graph::Opcode::input) {
-        stack[top++] = operands[at.input];
+        stack[top++] = operands.at[at.input];
         continue;
       }
       T* slot = slots;
       if (at.opcode == graph::Opcode::constant) {
         slot += top * kBlock;
-        std::fill_n(slot, count, static_cast<T>(at.constant));
+        std::fill_n(slot, count, at.constant);
       } else {
-        top -= *graph::opcode_arity(at.opcode);
+        top -= at.arity;
         slot = left == 0 && to != nullptr ? to : slots + top * kBlock;
-        apply(at.opcode, stack[top], stack[top + 1], stack[top + 2], slot, count);
+        const T* b = at.arity > 1 ? stack[top + 1] : nullptr;
+        bool done = false;
+        if constexpr (std::is_same_v<T, float>) {
+          done = at.second != kNoInput && (operands.same & bit(at.second)) != 0;
+          if (done) { apply_same(at.opcode, stack[top], *b, slot, count); }
+        }
+        if (!done) { apply(at.opcode, stack[top], b, at.arity > 2 ? stack[top + 2] : nullptr, slot, count); }
       }
       stack[top++] = slot;
     }
@@ -106,11 +147,7 @@ class Code {
   }
 
   // The same for the first `count` elements of all blocks.
-  const T* evaluate(T* scratch, std::size_t count) const {
-    Operands operands{};
-    for (std::size_t k = 0; k < inputs_; ++k) { operands[k] = block(scratch, k); }
-    return evaluate(operands, scratch, count);
-  }
+  const T* evaluate(T* scratch, std::size_t count) const { return evaluate(blocks_of(scratch), scratch, count); }
 
   // The tensor type whose elements are computed in as they are stored.
   static constexpr DType kType = std::is_same_v<T, float>          ? DType::f32
@@ -119,9 +156,27 @@ class Code {
                                                                    : DType::i64;
 
  private:
+  static constexpr std::uint8_t kNoInput = 255;
+  struct Operation {
+    graph::Opcode opcode;
+    std::uint8_t arity, input;
+    std::uint8_t second;  // the input that is its second operand, if is_same_operand_opcode()
+    T constant;
+  };
+
+  static constexpr std::uint64_t bit(std::size_t input) { return std::uint64_t{1} << input; }
+
+  Operands blocks_of(T* scratch) const {
+    Operands operands;
+    for (std::size_t k = 0; k < inputs_; ++k) { operands.at[k] = block(scratch, k); }
+    return operands;
+  }
+
   const graph::View& view_;
   const graph::FusedStep& step_;
   std::size_t inputs_, first_;
+  std::vector<Operation> operations_;
+  std::uint64_t spread_ = 0;  // a bit for each input whose block has to be full even if its value is the same
 };
 
 }  // namespace hal::host

@@ -158,7 +158,10 @@ class LoopContract final : public Step {
     if (direct_) { return 0; }
     return static_cast<std::uint64_t>(left_bytes() + right_bytes() + round_up(sizes_.m * sizes_.n * kHeld));
   }
-  double cost_ns() const override { return 50 + sizes_.multiply_adds() / (direct_ ? kDirectRate : kLoopRate); }
+  double cost_ns() const override {
+    return 50 +
+           sizes_.multiply_adds() / (direct_ ? kDirectRate : kLoopRate) / (pool_ != nullptr ? pool_->threads() : 1);
+  }
 
   Result<void> run(const RunContext& context) const override {
     if (direct_) {

@@ -48,6 +48,22 @@ void each_call(const Real* a, Real* out, std::size_t count, F f) {
   for (std::size_t i = 0; i < count; ++i) { out[i] = f(a[i]); }
 }
 
+// Functions with a shorter way for most values look at so many at a time.
+constexpr std::size_t kNeighbours = 256;
+
+[[gnu::always_inline]] inline void exponentials(const float* a, float* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; i += kNeighbours) {
+    const std::size_t n = std::min(kNeighbours, count - i);
+    int beyond = 0;
+    for (std::size_t k = 0; k < n; ++k) { beyond |= std::fabs(a[i + k]) <= kNormalExponent ? 0 : 1; }
+    if (beyond == 0) {
+      each(a + i, out + i, n, [](float x) { return normal_exponential(x); });
+    } else {
+      each(a + i, out + i, n, [](float x) { return exponential(x); });
+    }
+  }
+}
+
 // Wrapping arithmetic; the unsigned type of the same width does not overflow.
 template <class I>
 struct Wrapping {
@@ -81,9 +97,7 @@ template <class Real>
     case Opcode::abs:
       return each(a, out, count, [](Real x) { return std::fabs(x); });
     case Opcode::exp:
-      if constexpr (std::is_same_v<Real, float>) {
-        return each(a, out, count, [](Real x) { return exponential(x); });
-      }
+      if constexpr (std::is_same_v<Real, float>) { return exponentials(a, out, count); }
       return each_call(a, out, count, [](Real x) { return std::exp(x); });
     case Opcode::sqrt:
       return each(a, out, count, [](Real x) { return square_root(x); });
@@ -218,6 +232,70 @@ HAL_HOST_CLONES void apply(Opcode opcode, const std::int32_t* a, const std::int3
 HAL_HOST_CLONES void apply(Opcode opcode, const std::int64_t* a, const std::int64_t* b, const std::int64_t* c,
                            std::int64_t* out, std::size_t count) {
   apply_whole(opcode, a, b, c, out, count);
+}
+
+namespace {
+
+// Most neighbours are far from both ends of the range; where one is not, all of them take the longer way.
+template <class Divide>
+[[gnu::always_inline]] inline void divide_or(const float* a, float b, float* out, std::size_t count, Divide quick) {
+  const bool usual = std::fabs(b) >= kLeastDivisor && std::fabs(b) <= kMostDivisor;
+  for (std::size_t i = 0; i < count; i += kNeighbours) {
+    const std::size_t n = std::min(kNeighbours, count - i);
+    std::uint32_t beyond = usual ? 0 : 1;
+    for (std::size_t k = 0; k < n; ++k) { beyond |= is_quick_dividend(a[i + k]) ? 0U : 1U; }
+    if (beyond == 0) {
+      each(a + i, out + i, n, quick);
+    } else {
+      each(a + i, out + i, n, [b](float x) { return x / b; });
+    }
+  }
+}
+
+using Divide = void (*)(const float* a, float b, float* out, std::size_t count);
+
+void divide_plainly(const float* a, float b, float* out, std::size_t count) {
+  each(a, out, count, [b](float x) { return x / b; });
+}
+#if defined(__x86_64__)
+// Where there is a fused multiply-add.
+__attribute__((target("arch=x86-64-v3"))) void divide_v3(const float* a, float b, float* out, std::size_t count) {
+  divide_or(a, b, out, count, [b, r = 1 / b](float x) { return quick_quotient(x, b, r); });
+}
+__attribute__((target("arch=x86-64-v4"))) void divide_v4(const float* a, float b, float* out, std::size_t count) {
+  divide_or(a, b, out, count, [b, r = 1 / b](float x) { return quick_quotient(x, b, r); });
+}
+#endif
+
+Divide best_divide() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd")) {
+    return divide_v4;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
+    return divide_v3;
+  }
+#endif
+  return divide_plainly;
+}
+
+}  // namespace
+
+HAL_HOST_CLONES void apply_same(Opcode opcode, const float* a, float b, float* out, std::size_t count) {
+  static const Divide kBestDivide = best_divide();
+  switch (opcode) {
+    case Opcode::add:
+      return each(a, out, count, [b](float x) { return x + b; });
+    case Opcode::sub:
+      return each(a, out, count, [b](float x) { return x - b; });
+    case Opcode::mul:
+      return each(a, out, count, [b](float x) { return x * b; });
+    case Opcode::div:
+      return kBestDivide(a, b, out, count);
+    default:
+      return;  // is_same_operand_opcode()
+  }
 }
 
 }  // namespace hal::host

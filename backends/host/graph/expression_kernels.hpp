@@ -18,4 +18,11 @@ void apply(graph::Opcode opcode, const std::int32_t* a, const std::int32_t* b, c
 void apply(graph::Opcode opcode, const std::int64_t* a, const std::int64_t* b, const std::int64_t* c, std::int64_t* out,
            std::size_t count);
 
+// The same with one second operand for all: true if this is one of the opcodes that apply_same() knows.
+constexpr bool is_same_operand_opcode(graph::Opcode opcode) {
+  using graph::Opcode;
+  return opcode == Opcode::add || opcode == Opcode::sub || opcode == Opcode::mul || opcode == Opcode::div;
+}
+void apply_same(graph::Opcode opcode, const float* a, float b, float* out, std::size_t count);
+
 }  // namespace hal::host

@@ -19,6 +19,7 @@ class MapStep final : public Step {
 
   std::uint64_t scratch_bytes() const override { return code_.scratch_elements() * sizeof(T); }
   double cost_ns() const override { return static_cast<double>(loops_.total()) * code_.cost_ns(); }
+  std::uint64_t calls_ahead() const override { return code_.blocks(loops_); }
 
   Result<void> run(const RunContext& context) const override {
     if (loops_.inner() >= kLongLine) {
@@ -39,7 +40,7 @@ class MapStep final : public Step {
     const DType type = view_.tensor(step_.output).dtype;
     std::byte* const out = context.tensors[step_.output];
     loops_.each_line([&](const auto& at) {
-      code_.each_block(loops_, at, context.tensors, blocks, [&](const auto& operands, std::int64_t, std::size_t count) {
+      code_.each_block(loops_, at, context, blocks, [&](const auto& operands, std::int64_t, std::size_t count) {
         if (sums_) { load_line(step_.compute, context.tensors[*sums_], stored, 1, count, code_.block(blocks, 0)); }
         if (type == Code<T>::kType) {
           code_.evaluate(operands, blocks, count, reinterpret_cast<T*>(out) + stored);

@@ -22,8 +22,6 @@ using graph::ReduceOp;
 using Wrapping = std::uint32_t;
 using WrappingLong = std::uint64_t;
 
-constexpr std::size_t kBlock = 1024;
-
 // double stays double.
 template <class Held>
 using SignedOf =
@@ -61,28 +59,44 @@ template <class Held>
   }
 }
 
-// The same in the type of the elements: extremes need no wider one, and twice as many fit a register.
-template <ReduceOp op>
-[[gnu::always_inline]] inline float extreme(float a, float b) {
-  if constexpr (op == ReduceOp::max) { return !(a <= b) && b == b ? a : b; }
-  return !(a >= b) && b == b ? a : b;
+// Chains side by side, because one alone waits for each of its operations, become one by halves.
+template <std::size_t kLeft, class Held, std::size_t kChains, class Combine>
+[[gnu::always_inline]] inline Held join(Held (&chains)[kChains], Combine combine) {
+  if constexpr (kLeft == 1) {
+    return chains[0];
+  } else {
+    for (std::size_t k = 0; k < kLeft / 2; ++k) { chains[k] = combine(chains[k], chains[k + kLeft / 2]); }
+    return join<kLeft / 2>(chains, combine);
+  }
 }
 
+// Extremes need no wider type than that of the elements. A comparison and a look for NaN are less than an operation
+// that keeps NaN.
 template <ReduceOp op>
 [[gnu::always_inline]] inline double fold_extreme(const float* line, std::size_t count) {
-  constexpr std::size_t kChains = 32;
+  constexpr std::size_t kChains = 64;
+  const auto outer = [](float a, float b) { return (op == ReduceOp::max ? a > b : a < b) ? a : b; };
   float chains[kChains];
+  std::int32_t nans[kChains] = {};
   std::fill_n(chains, kChains, static_cast<float>(identity<double>(op)));
   std::size_t i = 0;
   for (; i + kChains <= count; i += kChains) {
-    for (std::size_t k = 0; k < kChains; ++k) { chains[k] = extreme<op>(chains[k], line[i + k]); }
+    for (std::size_t k = 0; k < kChains; ++k) {
+      const float x = line[i + k];
+      chains[k] = outer(chains[k], x);
+      nans[k] |= x != x ? 1 : 0;
+    }
   }
-  for (; i < count; ++i) { chains[0] = extreme<op>(chains[0], line[i]); }
-  for (std::size_t k = 1; k < kChains; ++k) { chains[0] = extreme<op>(chains[0], chains[k]); }
-  return static_cast<double>(chains[0]);
+  for (std::size_t k = 0; i < count; ++i, ++k) {
+    chains[k] = outer(chains[k], line[i]);
+    nans[k] |= line[i] != line[i] ? 1 : 0;
+  }
+  if (join<kChains>(nans, [](std::int32_t a, std::int32_t b) { return a | b; }) != 0) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  return static_cast<double>(join<kChains>(chains, outer));
 }
 
-// Chains side by side: one alone waits for each addition.
 template <ReduceOp op, class Held, class T>
 [[gnu::always_inline]] inline Held fold(const T* line, std::size_t count) {
   constexpr std::size_t kChains = 32;
@@ -92,9 +106,8 @@ template <ReduceOp op, class Held, class T>
   for (; i + kChains <= count; i += kChains) {
     for (std::size_t k = 0; k < kChains; ++k) { chains[k] = combine(op, chains[k], static_cast<Held>(line[i + k])); }
   }
-  for (; i < count; ++i) { chains[0] = combine(op, chains[0], static_cast<Held>(line[i])); }
-  for (std::size_t k = 1; k < kChains; ++k) { chains[0] = combine(op, chains[0], chains[k]); }
-  return chains[0];
+  for (std::size_t k = 0; i < count; ++i, ++k) { chains[k] = combine(op, chains[k], static_cast<Held>(line[i])); }
+  return join<kChains>(chains, [](Held a, Held b) { return combine(op, a, b); });
 }
 
 template <ReduceOp op, class Held, class T>
@@ -191,6 +204,7 @@ class ReduceStep final : public Step {
     return outputs_ * sizeof(Held) + code_.scratch_elements() * sizeof(T) + alignof(T);
   }
   double cost_ns() const override { return static_cast<double>(loops_.total()) * (0.3 + code_.cost_ns()); }
+  std::uint64_t calls_ahead() const override { return code_.blocks(loops_); }
 
   Result<void> run(const RunContext& context) const override {
     auto* held = reinterpret_cast<Held*>(context.scratch);
@@ -199,17 +213,16 @@ class ReduceStep final : public Step {
     std::fill_n(held, outputs_, identity<Held>(op_));
     const std::int64_t out_stride = loops_.inner_stride(inputs_);
     loops_.each_line([&](const auto& at) {
-      code_.each_block(loops_, at, context.tensors, blocks,
-                       [&](const auto& operands, std::int64_t done, std::size_t count) {
-                         const T* line = code_.evaluate(operands, blocks, count);
-                         // The output is dense and row-major in the order of the loops: its innermost stride is 0 or 1.
-                         Held* target = held + at[inputs_] + done * out_stride;
-                         if (out_stride == 0) {
-                           *target = combine(op_, *target, fold_line(op_, line, count));
-                         } else {
-                           merge_line(op_, line, count, target);
-                         }
-                       });
+      code_.each_block(loops_, at, context, blocks, [&](const auto& operands, std::int64_t done, std::size_t count) {
+        const T* line = code_.evaluate(operands, blocks, count);
+        // The output is dense and row-major in the order of the loops: its innermost stride is 0 or 1.
+        Held* target = held + at[inputs_] + done * out_stride;
+        if (out_stride == 0) {
+          *target = combine(op_, *target, fold_line(op_, line, count));
+        } else {
+          merge_line(op_, line, count, target);
+        }
+      });
     });
     store_line(out_.dtype, context.tensors[out_number_], 0, outputs_, reinterpret_cast<const SignedOf<Held>*>(held));
     return {};

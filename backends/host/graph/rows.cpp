@@ -17,8 +17,10 @@ using graph::Op;
 using graph::Role;
 using graph::ShapeView;
 
-// What the strips of one thread should take together: well inside a second-level cache.
+// What a strip should take: its rows stay in the first-level cache from one step to the next.
 constexpr std::uint64_t kStripBytes = 128U << 10U;
+// What a thread takes at once, of a thread's share: so many that none waits long for the last.
+constexpr std::int64_t kTakes = 8;
 // Below this the steps as they stand are as good.
 constexpr std::uint64_t kWorthBytes = 64U << 10U;
 
@@ -143,6 +145,7 @@ class Strip {
       HAL_TRY(auto own, folds ? make_reduce(view, step, axes_behind(view, step, leading)) : make_map(view, step));
       made->scratch_bytes = std::max(made->scratch_bytes, own->scratch_bytes());
       made->cost_ns += own->cost_ns();
+      made->calls_ahead += own->calls_ahead();
       made->steps_.push_back(std::move(own));
     }
     return made;
@@ -152,7 +155,7 @@ class Strip {
     for (const auto& step : steps_) { step->run(context).value(); }  // maps and reductions do not fail
   }
 
-  std::uint64_t scratch_bytes = 0;
+  std::uint64_t scratch_bytes = 0, calls_ahead = 0;
   double cost_ns = 0;
 
  private:
@@ -165,6 +168,7 @@ struct Moved {
   std::uint32_t tensor;
   std::int64_t row_bytes;
   bool local;            // nobody else reads it: it lives in the strip's own memory
+  bool read_first;       // no step of the strip makes it
   std::uint64_t at = 0;  // local: where
 };
 
@@ -177,14 +181,14 @@ std::vector<Moved> moved_tensors(const graph::View& view, std::span<const FusedS
       std::int64_t stride = 0;
       row_stride(access, step.domain, rows.leading, stride);
       if (stride != 0 && std::ranges::find(out, access.tensor, &Moved::tensor) == out.end()) {
-        out.push_back({access.tensor, stride * size(access.tensor), false});
+        out.push_back({access.tensor, stride * size(access.tensor), false, true});
       }
     }
     bool local = view.tensor(step.output).role == Role::intermediate;
     for (std::size_t i = first + rows.steps; i < steps.size() && local; ++i) {
       steps[i].each_read([&](const Access& access) { local = local && access.tensor != step.output; });
     }
-    out.push_back({step.output, view.tensor(step.output).elements / rows.count * size(step.output), local});
+    out.push_back({step.output, view.tensor(step.output).elements / rows.count * size(step.output), local, false});
   }
   return out;
 }
@@ -199,20 +203,27 @@ class RowsStep final : public Step {
     made->tensors_ = view.tensors().size();
     made->moved_ = moved_tensors(view, steps, first, rows);
     std::uint64_t row_bytes = 1;
-    for (const Moved& moved : made->moved_) { row_bytes += static_cast<std::uint64_t>(std::abs(moved.row_bytes)); }
+    for (const Moved& moved : made->moved_) {
+      row_bytes += static_cast<std::uint64_t>(std::abs(moved.row_bytes));
+      if (moved.row_bytes > made->ahead_row_bytes_ && moved.read_first) {
+        made->ahead_ = moved.tensor;
+        made->ahead_row_bytes_ = moved.row_bytes;
+      }
+    }
     std::int64_t strip = std::clamp<std::int64_t>(static_cast<std::int64_t>(kStripBytes / row_bytes), 1, rows.count);
     HAL_TRY(made->whole_, Strip::make(view, mine, rows.leading, strip));
     made->cost_ns_ = made->whole_->cost_ns * static_cast<double>(rows.count) / static_cast<double>(strip);
+    made->take_ = rows.count;
     if (pool != nullptr && pool->threads() > 1 && rows.count > 1 && made->cost_ns_ >= kWorthThreadsNs) {
       made->pool_ = pool;
       made->threads_ = pool->threads();
       made->cost_ns_ /= pool->threads();
-      // Enough strips that no thread waits long for the last one.
-      const std::int64_t most = std::max<std::int64_t>(1, rows.count / (4 * std::int64_t{pool->threads()}));
-      if (strip > most) {
-        strip = most;
+      made->take_ = std::max<std::int64_t>(1, rows.count / (kTakes * std::int64_t{pool->threads()}));
+      if (strip > made->take_) {
+        strip = made->take_;
         HAL_TRY(made->whole_, Strip::make(view, mine, rows.leading, strip));
       }
+      made->take_ -= made->take_ % strip;
     }
     made->strip_ = strip;
     if (rows.count % strip != 0) { HAL_TRY(made->rest_, Strip::make(view, mine, rows.leading, rows.count % strip)); }
@@ -235,13 +246,20 @@ class RowsStep final : public Step {
       const std::span<std::byte*> tensors(reinterpret_cast<std::byte**>(own), tensors_);
       std::ranges::copy(context.tensors, tensors.begin());
       std::byte* const locals = own + padded(tensors_ * sizeof(std::byte*));
-      const RunContext strip{tensors, locals + local_bytes_};
-      for (std::int64_t row = 0; (row = next.fetch_add(strip_, std::memory_order_relaxed)) < rows_;) {
-        for (const Moved& moved : moved_) {
-          tensors[moved.tensor] =
-              moved.local ? locals + moved.at : context.tensors[moved.tensor] + row * moved.row_bytes;
+      for (std::int64_t first = 0; (first = next.fetch_add(take_, std::memory_order_relaxed)) < rows_;) {
+        const std::int64_t end = std::min(rows_, first + take_);
+        for (std::int64_t row = first; row < end; row += strip_) {
+          for (const Moved& moved : moved_) {
+            tensors[moved.tensor] =
+                moved.local ? locals + moved.at : context.tensors[moved.tensor] + row * moved.row_bytes;
+          }
+          const Strip& strip = row + strip_ <= rows_ ? *whole_ : *rest_;
+          // The rows of the next strip come while this one is computed.
+          const std::int64_t next_rows = std::clamp<std::int64_t>(end - row - strip_, 0, strip_);
+          Ahead ahead(context.tensors[ahead_] + (row + strip_) * ahead_row_bytes_,
+                      static_cast<std::uint64_t>(next_rows * ahead_row_bytes_), strip.calls_ahead);
+          strip.run({tensors, locals + local_bytes_, &ahead});
         }
-        (row + strip_ <= rows_ ? whole_ : rest_)->run(strip);
       }
     };
     if (pool_ != nullptr) {
@@ -255,11 +273,14 @@ class RowsStep final : public Step {
  private:
   std::uint64_t bytes_of_thread() const { return padded(tensors_ * sizeof(std::byte*)) + local_bytes_ + step_bytes_; }
 
-  std::int64_t rows_ = 0, strip_ = 1;
+  std::int64_t rows_ = 0, strip_ = 1;  // rows of all, of a strip
+  std::int64_t take_ = 1;              // rows that a thread takes at once: strips, one after the other
   kit::LanePool* pool_ = nullptr;
   std::uint32_t threads_ = 1;
   std::unique_ptr<Strip> whole_, rest_;  // of strip_ rows, and of those left over
   std::vector<Moved> moved_;
+  std::uint32_t ahead_ = 0;  // the largest tensor that comes from outside, unless it has no rows
+  std::int64_t ahead_row_bytes_ = 0;
   std::size_t tensors_ = 0;
   std::uint64_t local_bytes_ = 0, step_bytes_ = 0;
   double cost_ns_ = 0;

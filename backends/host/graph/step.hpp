@@ -15,10 +15,27 @@
 
 namespace hal::host {
 
+// Memory that will be read next, called for a little at a time, so that it comes while something else is computed.
+class Ahead {
+ public:
+  // `calls`: how often call() will be called.
+  Ahead(const std::byte* begin, std::uint64_t bytes, std::uint64_t calls)
+      : at_(begin), end_(begin + bytes), lines_((bytes / kLine + calls) / calls) {}
+  void call() {
+    for (std::uint64_t i = lines_; i > 0 && at_ < end_; --i, at_ += kLine) { __builtin_prefetch(at_, 0, 2); }
+  }
+
+ private:
+  static constexpr std::uint64_t kLine = 64;
+  const std::byte *at_, *end_;
+  std::uint64_t lines_;
+};
+
 // One run of a graph: where each tensor lies, and memory for the step that runs.
 struct RunContext {
   std::span<std::byte* const> tensors;
-  std::byte* scratch;  // the largest scratch_bytes() of all steps; 64-byte aligned
+  std::byte* scratch;      // the largest scratch_bytes() of all steps; 64-byte aligned
+  Ahead* ahead = nullptr;  // if there is something
 };
 
 // Work that takes less is not shared with other threads: to find them would take as long.
@@ -36,6 +53,8 @@ class Step {
   virtual void prepare() const {}
   virtual std::uint64_t scratch_bytes() const { return 0; }
   virtual double cost_ns() const = 0;
+  // How often a run calls RunContext::ahead, about; at least 1.
+  virtual std::uint64_t calls_ahead() const { return 1; }
 };
 
 using StepResult = Result<std::unique_ptr<Step>>;
