@@ -45,6 +45,11 @@ std::uint32_t LanePool::started() const {
   return workers_ + substitutes_;
 }
 
+std::uint32_t LanePool::asleep() const {
+  const std::lock_guard lock(mutex_);
+  return idle_;
+}
+
 // Needs the mutex. False if the system has no thread left.
 bool LanePool::start(Role role) {
   try {
@@ -84,18 +89,38 @@ void LanePool::detach(SoftwareLane& lane) {
   --lanes_;
 }
 
-void LanePool::push(SoftwareLane& lane, bool claimed) {
+void LanePool::push(SoftwareLane& lane) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    if (lane.seat_.detached) {
-      if (claimed) { lane.drop_claim(); }
-      return;
-    }
+    if (lane.seat_.detached) { return; }
     std::erase(nappers_, &lane);
-    make_ready(lane, claimed);
-    wake = idle_ > 0;
-    if (!wake) { call_for_help(); }
+    make_ready(lane, false);
+    wake = someone_must_come();
+  }
+  if (wake) { work_.notify_one(); }
+}
+
+// A lane is ready. True if an idle thread has to be woken for it. Needs the mutex.
+bool LanePool::someone_must_come() {
+  if (looking_ > 0) { return false; }  // soon here
+  if (idle_ == 0) { call_for_help(); }
+  return idle_ > 0;
+}
+
+void LanePool::hand_back(SoftwareLane& lane) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    --away_;
+    if (lane.seat_.detached) { return lane.drop_claim(); }
+    if (lane.wants_service()) {
+      make_ready(lane, true);
+    } else {
+      lane.drop_claim();
+      put_to_nap(lane);
+    }
+    wake = first_ready_ != nullptr && someone_must_come();
   }
   if (wake) { work_.notify_one(); }
 }
@@ -168,6 +193,11 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
   const SoftwareLane::Served after = lane.serve(claimed);
   lock.lock();
   --seat.served;
+  if (after == SoftwareLane::Served::elsewhere) {  // the helper may have brought the token back by now
+    if (!someone_to_look_at()) { looked_ = Clock::now(); }
+    ++away_;
+    doze_ = false;
+  }
   if (seat.detached) {
     settled_.notify_all();
     return;
@@ -177,50 +207,62 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
       make_ready(lane, false);
       break;
     case SoftwareLane::Served::idle:
-      seat.naps = 0;
-      lane.set_napping();
-      // Looked at again after the state was stored: a submit that came before saw it awake and did not ring.
-      if (lane.wants_service() && lane.wake_up()) {
-        make_ready(lane, false);
-      } else if (!lane.is_awake()) {
-        if (nappers_.empty()) { looked_ = Clock::now(); }
-        nappers_.push_back(&lane);
-        doze_ = false;
-        // Whoever sleeps without an end has to begin to nap.
-        if (!someone_naps_ && idle_ > 0) { work_.notify_one(); }
-      }
+      put_to_nap(lane);
       break;
     case SoftwareLane::Served::elsewhere:
-      break;  // the helper who holds the claim brings the token back
+      break;
   }
 }
 
-// Sleeps until there is work. One of the idle threads looks at the lanes that nap.
+// The lane has nothing to do. Needs the mutex.
+void LanePool::put_to_nap(SoftwareLane& lane) {
+  lane.seat_.naps = 0;
+  lane.set_napping();
+  // Looked at again after the state was stored: a submit that came before saw it awake and did not ring.
+  if (lane.wants_service() && lane.wake_up()) {
+    make_ready(lane, false);
+  } else if (!lane.is_awake()) {
+    if (!someone_to_look_at()) { looked_ = Clock::now(); }
+    nappers_.push_back(&lane);
+    doze_ = false;
+    // Whoever sleeps without an end has to begin to nap.
+    if (!someone_naps_ && idle_ > 0) { work_.notify_one(); }
+  }
+}
+
+// Sleeps until there is work. One of the idle threads looks at the lanes that nap; if a token waits for a helper, which
+// will most likely put its lane to nap, so that need not wake anybody.
 void LanePool::nap(std::unique_lock<std::mutex>& lock) {
   ++idle_;
-  if (nappers_.empty() || someone_naps_) {
+  if (!someone_to_look_at() || someone_naps_) {
     work_.wait(lock);
   } else {
     someone_naps_ = true;
     (void)work_.wait_until(lock, looked_ + nap_length());
     someone_naps_ = false;
     // Somebody else naps on, if this thread finds something to do.
-    if (!nappers_.empty() && !(first_ready_ == nullptr && jobs_ == nullptr) && idle_ > 1) { work_.notify_one(); }
+    if (someone_to_look_at() && !(first_ready_ == nullptr && jobs_ == nullptr) && idle_ > 1) { work_.notify_one(); }
   }
   --idle_;
 }
 
 // Looks at the lanes that nap, if that is due.
 void LanePool::look_if_due() {
-  if (nappers_.empty()) { return; }
+  if (!someone_to_look_at()) { return; }
   const Clock::time_point now = Clock::now();
   if (now - looked_ < nap_length()) { return; }
   looked_ = now;
-  doze_ = true;
+  doze_ = away_ <= 0;
   bool falling = false;
   std::erase_if(nappers_, [&](SoftwareLane* lane) {
     Seat& seat = lane->seat_;
     if (lane->wants_service()) {
+      if (lane->is_claimed()) {
+        // A helper is at it, with what it needs in its caches. To take turns would cost more than it brings.
+        seat.naps = 0;
+        doze_ = false;
+        return false;
+      }
       // If somebody rings it just now that thread brings the token.
       if (lane->wake_up()) { make_ready(*lane, false); }
       return true;
@@ -262,6 +304,21 @@ void LanePool::take_part(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   withdraw(job);
   if (--job.inside == 0) { settled_.notify_all(); }
+  look_for_more(lock);
+}
+
+// What was split is often followed by more of it, and a wake may take as long as all of that.
+void LanePool::look_for_more(std::unique_lock<std::mutex>& lock) {
+  if (stop_ || first_ready_ != nullptr || jobs_ != nullptr) { return; }
+  ++looking_;
+  const std::uint64_t before = split_.load(std::memory_order_relaxed);
+  lock.unlock();
+  const Clock::time_point end = Clock::now() + std::chrono::nanoseconds(kLookNs);
+  while (split_.load(std::memory_order_relaxed) == before && Clock::now() < end) {}
+  lock.lock();
+  --looking_;
+  // It was to take what became ready meanwhile; one of those, that is.
+  if (first_ready_ != nullptr && first_ready_->seat_.next != nullptr) { work_.notify_all(); }
 }
 
 // Nothing of it is left to begin: nobody else need come. Needs the mutex.
@@ -275,18 +332,26 @@ void LanePool::withdraw(Job& job) {
 
 void LanePool::share(Job& job) {
   if (job.count < 2 || most_ < 2) { return job.work(); }
-  std::uint32_t idle = 0;
+  std::uint64_t wakes = 0;
   {
     const std::lock_guard lock(mutex_);
     job.next = jobs_;
     jobs_ = &job;
-    idle = idle_;
-    if (idle == 0 && workers_ < most_) { (void)start(Role::worker); }
+    split_.fetch_add(1, std::memory_order_relaxed);
+    const std::uint64_t others = job.count - 1;
+    wakes = std::min<std::uint64_t>(idle_, others - std::min<std::uint64_t>(others, looking_));
+    if (idle_ + looking_ == 0 && workers_ < most_) { (void)start(Role::worker); }
   }
-  for (std::uint64_t i = 1; i < job.count && idle > 0; ++i, --idle) { work_.notify_one(); }
+  for (; wakes > 0; --wakes) { work_.notify_one(); }
   job.work();
   std::unique_lock lock(mutex_);
   withdraw(job);
+  if (job.inside == 0) { return; }
+  lock.unlock();
+  // They are at the last of it: sleeping and being woken takes longer than most pieces.
+  const Clock::time_point end = Clock::now() + std::chrono::nanoseconds(kSettleNs);
+  while (job.inside.load(std::memory_order_relaxed) != 0 && Clock::now() < end) {}
+  lock.lock();
   settled_.wait(lock, [&] { return job.inside == 0; });
 }
 

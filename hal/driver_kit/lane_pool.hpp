@@ -11,7 +11,8 @@
 //            ever.
 // Idle       Threads are started when there is work for them. A lane without work is looked at in naps of kNapNs, kNaps
 //            times; then it sleeps until it is rung, and idle threads cost nothing.
-// Splitting  parallel() lets idle threads take part in one command of a lane.
+// Splitting  parallel() lets idle threads take part in one command of a lane. One that did looks for the next such
+//            command for kLookNs before it does anything else: waking it may take longer than what there is to do.
 #pragma once
 
 #include <atomic>
@@ -33,6 +34,8 @@ class LanePool {
   static constexpr std::uint32_t kNaps = 50;
   static constexpr std::uint64_t kDozeNs = 20'000'000;  // naps without an end, where threads cannot be ordered
   static constexpr std::uint64_t kStallNs = 2'000'000;
+  static constexpr std::uint64_t kSettleNs = 20'000;  // how long parallel() looks for the last of it before it sleeps
+  static constexpr std::uint64_t kLookNs = 50'000;    // and a thread that took part for more of the sort
   static constexpr std::uint32_t kSlice = 256;
 
   // At most `threads` serve at a time, save in a stall. `name` is shown by tools and must outlive the pool.
@@ -55,8 +58,10 @@ class LanePool {
   // On return nobody serves the lane or will.
   void detach(SoftwareLane& lane);
 
-  // The lane's token becomes ready. `claimed`: a helper leaves its claim on the lane to whoever serves it.
-  void push(SoftwareLane& lane, bool claimed = false);
+  // The lane's token becomes ready.
+  void push(SoftwareLane& lane);
+  // A helper leaves a lane whose token waits for it. Its claim goes to whoever serves what is left, or is dropped.
+  void hand_back(SoftwareLane& lane);
 
   // Calls body(i) for each i below count, on this thread and on those that are idle. Returns when all calls have.
   // `body` must not throw. Calls begin in order of i.
@@ -71,6 +76,7 @@ class LanePool {
 
   std::uint32_t threads() const { return most_; }
   std::uint32_t started() const;
+  std::uint32_t asleep() const;  // workers; some for a nap only
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -79,7 +85,7 @@ class LanePool {
     void* state = nullptr;
     std::uint64_t count = 0;
     std::atomic<std::uint64_t> begun{0};
-    std::uint32_t inside = 0;  // threads of the pool; under the mutex
+    std::atomic<std::uint32_t> inside{0};  // threads of the pool; changes under the mutex
     Job* next = nullptr;
     void work() {
       for (std::uint64_t i = 0; (i = begun.fetch_add(1, std::memory_order_relaxed)) < count;) { body(state, i); }
@@ -90,11 +96,15 @@ class LanePool {
   bool start(Role role);
   void call_for_help();
   void make_ready(SoftwareLane& lane, bool claimed);
+  void put_to_nap(SoftwareLane& lane);
+  bool someone_to_look_at() const { return !nappers_.empty() || away_ > 0; }
   void withdraw(Job& job);
   void share(Job& job);
   void run(Role role);
   void serve(std::unique_lock<std::mutex>& lock);
   void take_part(std::unique_lock<std::mutex>& lock);
+  void look_for_more(std::unique_lock<std::mutex>& lock);
+  bool someone_must_come();
   void nap(std::unique_lock<std::mutex>& lock);
   void look_if_due();
   void watch(std::unique_lock<std::mutex>& lock);
@@ -108,7 +118,9 @@ class LanePool {
   Job* jobs_ = nullptr;
   std::vector<SoftwareLane*> nappers_;  // has room for every lane: nothing here allocates once a lane is attached
   std::vector<std::thread> threads_;
-  std::uint32_t workers_ = 0, idle_ = 0, lanes_ = 0;
+  std::atomic<std::uint64_t> split_{0};  // jobs of all time; changes under the mutex
+  std::uint32_t workers_ = 0, idle_ = 0, looking_ = 0, lanes_ = 0;
+  std::int32_t away_ = 0;  // tokens that wait for helpers; below 0 while one is brought back faster than it is counted
   std::uint32_t substitutes_ = 0, substitutes_idle_ = 0;
   bool substitute_watches_ = false;  // one is enough
   Clock::time_point looked_{};       // at the lanes that nap

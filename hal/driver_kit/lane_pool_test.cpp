@@ -178,6 +178,78 @@ TEST_CASE("lane pool: a helper that holds a lane hands it to the pool when it le
   CHECK(after == 2);
 }
 
+TEST_CASE("lane pool: a lane that a helper leaves empty is looked after again") {
+  Fixture fixture(1, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  const Work nothing = [] {};
+  for (std::uint64_t round = 0; round < 20; ++round) {
+    std::promise<void> entered, go;
+    const Work gate = [&] {
+      entered.set_value();
+      go.get_future().wait();
+    };
+    const std::uint64_t first = lane.submit({call(gate)});
+    std::thread helper([&] { (void)lane.wait(first); });
+    entered.get_future().wait();
+    lane.flush();  // as above: the token waits for the helper, who leaves nothing behind
+    go.set_value();
+    helper.join();
+    // Nobody flushes or waits: it is done all the same.
+    const std::uint64_t last = lane.submit({call(nothing)});
+    while (lane.completed() < last) { std::this_thread::yield(); }
+  }
+}
+
+TEST_CASE("lane pool: work that a thread more than the workers leaves behind wakes a worker that sleeps") {
+  Fixture fixture(2, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  // Both workers are inside commands that were split, so a substitute comes for the lane.
+  std::atomic<int> inside{0};
+  std::atomic<bool> open{false};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 2; ++i) {
+    callers.emplace_back([&] {
+      fixture.pool.parallel(2, [&](std::uint64_t) {
+        ++inside;
+        while (!open) { std::this_thread::yield(); }
+      });
+    });
+    while (inside < 2 * (i + 1)) { std::this_thread::yield(); }
+  }
+  // It lets them go, sees both asleep, and has more to do than one turn: what is left has to wake one of them.
+  const Work opens = [&] { open = true; }, nothing = [] {};
+  const Work waits = [&] {
+    while (fixture.pool.asleep() < 2) { std::this_thread::yield(); }
+  };
+  std::vector<hal_command> commands{call(opens), call(waits)};
+  commands.resize(LanePool::kSlice + 50, call(nothing));
+  const std::uint64_t last = lane.submit(commands);
+  auto done = std::async(std::launch::async, [&] { return lane.wait(last, false); });
+  const bool woken = done.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+  if (!woken) { CHECK(lane.wait(last)); }  // this thread does it, so that the test ends
+  CHECK(woken);
+  for (std::thread& caller : callers) { caller.join(); }
+}
+
+TEST_CASE("lane pool: lanes that become ready while a thread looks for split work are served") {
+  Fixture fixture(3, 2);
+  for (int round = 0; round < 200; ++round) {
+    // Each waits for the other: they need two threads, whoever comes.
+    std::atomic<int> inside{0};
+    const Work meets = [&] {
+      ++inside;
+      while (inside < 2) { std::this_thread::yield(); }
+    };
+    fixture.pool.parallel(3, [](std::uint64_t) {});
+    std::uint64_t last = 0;
+    for (const auto& lane : fixture.lanes) {
+      last = lane->submit({call(meets)});
+      lane->flush();
+    }
+    for (const auto& lane : fixture.lanes) { REQUIRE(lane->wait(last, false)); }
+  }
+}
+
 TEST_CASE("lane pool: threads are started when there is work, and no more than asked for") {
   Fixture fixture(3, 8);
   CHECK(fixture.pool.threads() == 3);

@@ -292,9 +292,9 @@ void SoftwareLane::unclaim() {
   // The last access to the lane by a helper: once the claim is free the lane may be destroyed.
   std::uint32_t held = 1;
   if (claim_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed)) { return; }
-  // The lane's token waits for the claim and gets it.
+  // The lane's token waits for the claim.
   claim_.store(1, std::memory_order_relaxed);
-  options_.pool->push(*this, true);
+  options_.pool->hand_back(*this);
 }
 
 // -------------------------------------------------------------------------------------------------------------- pool

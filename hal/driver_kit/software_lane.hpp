@@ -66,10 +66,10 @@ struct TaggedLane : hal_lane {
 
 class SoftwareLane final : public TaggedLane {
  public:
-  static constexpr std::uint32_t kWakeNs = 50'000;  // held-back work that is worth a wake
-  static constexpr std::uint32_t kLightNs = 1'000;  // dearer commands are announced by a publish before they begin
-  static constexpr std::uint32_t kGroup = 64;       // most commands in one publish
-  static constexpr std::uint32_t kInlineNs = 256;   // what is cheaper is done inside submit() if the lane is idle
+  static constexpr std::uint32_t kWakeNs = 200'000;  // held-back work that is worth a wake; one may take 30'000
+  static constexpr std::uint32_t kLightNs = 1'000;   // dearer commands are announced by a publish before they begin
+  static constexpr std::uint32_t kGroup = 64;        // most commands in one publish
+  static constexpr std::uint32_t kInlineNs = 256;    // what is cheaper is done inside submit() if the lane is idle
 
   // `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
   // missing: call it inside guarded().
@@ -115,6 +115,7 @@ class SoftwareLane final : public TaggedLane {
   }
   // True if it was not awake: the caller puts its token to the ready ones.
   bool wake_up() { return worker_state_.exchange(Worker::awake, std::memory_order_seq_cst) != Worker::awake; }
+  bool is_claimed() const { return claim_.load(std::memory_order_relaxed) != 0; }
   void drop_claim() { claim_.store(0, std::memory_order_release); }
 
   bool pending() const;
