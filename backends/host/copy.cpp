@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstring>
 
-#include "driver_kit/clock.hpp"
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -45,68 +46,113 @@ FillBlocks best_fill() {
 
 const FillBlocks kFillBlocks = best_fill();
 
-// -------------------------------------------------------------------------------------------------------------- copies
+// Any pattern is eight bytes wide after repeating it.
+std::uint64_t eight_bytes_of(std::uint64_t pattern, std::uint64_t pattern_bytes) {
+  if (pattern_bytes == 1) { return (pattern & 0xffU) * 0x0101010101010101U; }
+  if (pattern_bytes == 2) { return (pattern & 0xffffU) * 0x0001000100010001U; }
+  if (pattern_bytes == 4) { return (pattern & 0xffffffffU) * 0x0000000100000001U; }
+  return pattern;
+}
 
-constexpr std::size_t kLarge = 16U << 20U;
-constexpr std::size_t kPage = 4096;
-constexpr std::size_t kPages = 4;  // read at once: each is a stream of its own to the prefetcher
-constexpr std::uint32_t kTrials = 6;
-constexpr double kMustWin = 1.05;
+#if defined(__x86_64__)
+// The processor's own loop, which from some size on needs not read what it overwrites. Where it is made to be fast.
+bool has_fast_strings() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & (1U << 9U)) != 0;
+}
 
-// The fastest of each way's trials decides: a trial may have met with page faults or other work.
-class Choice {
- public:
-  void copy(std::byte* to, const std::byte* from, std::size_t bytes) {
-    switch (way_.load(std::memory_order_relaxed)) {
-      case Way::library:
-        std::memcpy(to, from, bytes);
-        return;
-      case Way::past_caches:
-        copy_past_caches(to, from, bytes);
-        return;
-      case Way::unknown:
-        try_out(to, from, bytes);
-    }
+const bool kFastStrings = has_fast_strings();
+
+void fill_blocks_string(std::byte* to, std::size_t blocks, std::uint64_t pattern) {
+  std::size_t eights = blocks * 8;
+  asm volatile("rep stosq" : "+D"(to), "+c"(eights) : "a"(pattern) : "memory");
+}
+
+void fill_blocks_past_caches(std::byte* to, std::size_t blocks, std::uint64_t pattern) {
+  const __m128i value = _mm_set1_epi64x(static_cast<long long>(pattern));
+  for (; blocks > 0; --blocks, to += 64) {
+    for (std::size_t at = 0; at < 64; at += 16) { _mm_stream_si128(reinterpret_cast<__m128i*>(to + at), value); }
   }
+  _mm_sfence();  // such stores are ordered by nothing else, and the command will be published
+}
+#endif
 
- private:
-  enum class Way { unknown, library, past_caches };
-
-  void try_out(std::byte* to, const std::byte* from, std::size_t bytes) {
-    const std::uint32_t trial = trials_.fetch_add(1, std::memory_order_relaxed);
-    const std::size_t way = trial % 2;
-    const std::uint64_t start = kit::clock_ns();
-    if (way == 0) {
-      std::memcpy(to, from, bytes);
-    } else {
-      copy_past_caches(to, from, bytes);
-    }
-    const double ns = static_cast<double>(kit::clock_ns() - start) / static_cast<double>(bytes);
-    double least = best_[way].load(std::memory_order_relaxed);
-    while (ns < least && !best_[way].compare_exchange_weak(least, ns, std::memory_order_relaxed)) {}
-    if (trial + 1 >= kTrials) {
-      const bool wins = best_[1].load(std::memory_order_relaxed) * kMustWin < best_[0].load(std::memory_order_relaxed);
-      way_.store(wins ? Way::past_caches : Way::library, std::memory_order_relaxed);
-    }
-  }
-
-  std::atomic<Way> way_{Way::unknown};
-  std::atomic<std::uint32_t> trials_{0};
-  std::array<std::atomic<double>, 2> best_{1e9, 1e9};  // ns of a byte
-};
-
-}  // namespace
-
-void fill_bytes(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes) {
-  // Any pattern is eight bytes wide after repeating it.
-  if (pattern_bytes == 1) { pattern = (pattern & 0xffU) * 0x0101010101010101U; }
-  if (pattern_bytes == 2) { pattern = (pattern & 0xffffU) * 0x0001000100010001U; }
-  if (pattern_bytes == 4) { pattern = (pattern & 0xffffffffU) * 0x0000000100000001U; }
+void fill_eights(std::byte* to, std::size_t bytes, std::uint64_t pattern) {
   const std::size_t blocks = bytes / 64;
   kFillBlocks(to, blocks, pattern);
   to += blocks * 64;
   for (bytes %= 64; bytes >= 8; bytes -= 8, to += 8) { std::memcpy(to, &pattern, 8); }
   std::memcpy(to, &pattern, bytes);
+}
+
+// The blocks at multiples of 64.
+void fill_aligned(std::byte* to, std::size_t bytes, std::uint64_t pattern, FillBlocks blocks) {
+  const std::size_t head = std::min<std::size_t>(bytes, -reinterpret_cast<std::uintptr_t>(to) & 63U);
+  fill_eights(to, head, pattern);
+  to += head, bytes -= head;
+  pattern = std::rotr(pattern, static_cast<int>(head % 8 * 8));  // its byte that comes next is the lowest
+  const std::size_t whole = bytes & ~std::size_t{63};
+  blocks(to, whole / 64, pattern);
+  fill_eights(to + whole, bytes - whole, pattern);
+}
+
+// ------------------------------------------------------------------------------------------------------------- threads
+
+// From these sizes on; measured, see docs/performance.md.
+constexpr std::size_t kStringFill = 64U << 10U;
+constexpr std::size_t kSharedCopy = 4U << 20U, kSharedFill = 8U << 20U;
+constexpr std::size_t kPastCachesCopy = 16U << 20U, kPastCachesFill = 32U << 20U;
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPages = 4;            // read at once: each is a stream of its own to the prefetcher
+constexpr std::size_t kPiece = 256U << 10U;  // what a thread takes at a time: some 15 us
+constexpr std::size_t kMostThreads = 8;      // a few of them saturate a memory
+
+// Idle threads of the pool take part in `work` on the pieces of a range. Each begins in a part of its own, so that who
+// does the same again finds what is in its caches, and then helps with the parts of the others.
+template <class Work>
+void share(kit::LanePool& pool, const std::byte* to, std::size_t bytes, const Work& work) {
+  // Pieces end where pages do, and where a pattern does.
+  const std::size_t skew = reinterpret_cast<std::uintptr_t>(to) % kPage & ~std::size_t{7};
+  const std::size_t pieces = (skew + bytes + kPiece - 1) / kPiece;
+  const std::size_t parts = std::min({std::size_t{pool.threads()}, kMostThreads, pieces});
+  struct alignas(64) Part {
+    std::atomic<std::size_t> next{0};
+    std::size_t end = 0;
+  };
+  std::array<Part, kMostThreads> all;
+  for (std::size_t i = 0; i < parts; ++i) {
+    all[i].next.store(pieces * i / parts, std::memory_order_relaxed);
+    all[i].end = pieces * (i + 1) / parts;
+  }
+  pool.parallel(parts, [&](std::uint64_t own) {
+    for (std::size_t turn = 0; turn < parts; ++turn) {
+      Part& part = all[(own + turn) % parts];
+      for (std::size_t i = 0; (i = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;) {
+        const std::size_t begin = i == 0 ? 0 : i * kPiece - skew, end = std::min(bytes, (i + 1) * kPiece - skew);
+        work(begin, end - begin);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void fill_past_caches(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes) {
+  pattern = eight_bytes_of(pattern, pattern_bytes);
+#if defined(__x86_64__)
+  fill_aligned(to, bytes, pattern, fill_blocks_past_caches);
+#else
+  fill_eights(to, bytes, pattern);
+#endif
+}
+
+void fill_bytes(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes) {
+  pattern = eight_bytes_of(pattern, pattern_bytes);
+#if defined(__x86_64__)
+  if (bytes >= kStringFill && kFastStrings) { return fill_aligned(to, bytes, pattern, fill_blocks_string); }
+#endif
+  fill_eights(to, bytes, pattern);
 }
 
 void copy_past_caches(std::byte* to, const std::byte* from, std::size_t bytes) {
@@ -132,13 +178,27 @@ void copy_past_caches(std::byte* to, const std::byte* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
-void copy_bytes(std::byte* to, const std::byte* from, std::size_t bytes) {
-  if (bytes < kLarge) {
+void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
+  if (bytes < kSharedCopy) {
     std::memcpy(to, from, bytes);
     return;
   }
-  static Choice choice;
-  choice.copy(to, from, bytes);
+  const bool past_caches = bytes >= kPastCachesCopy;
+  share(pool, to, bytes, [&](std::size_t begin, std::size_t size) {
+    if (past_caches) {
+      copy_past_caches(to + begin, from + begin, size);
+    } else {
+      std::memcpy(to + begin, from + begin, size);
+    }
+  });
+}
+
+void fill(kit::LanePool& pool, std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes) {
+  if (bytes < kSharedFill) { return fill_bytes(to, bytes, pattern, pattern_bytes); }
+  const bool past_caches = bytes >= kPastCachesFill;
+  share(pool, to, bytes, [&](std::size_t begin, std::size_t size) {
+    (past_caches ? fill_past_caches : fill_bytes)(to + begin, size, pattern, pattern_bytes);
+  });
 }
 
 }  // namespace hal::host

@@ -5,17 +5,21 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "driver_kit/lane_pool.hpp"
+
 namespace hal::host {
 
 // Repeats the low `pattern_bytes` (1, 2, 4, 8) of the pattern; `bytes` is a multiple of it. No alignment is needed.
+// Idle threads of the pool help with what is large.
+void fill(kit::LanePool& pool, std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes);
+
+// The C library's memcpy, but for large copies: those are done by idle threads of the pool too, and the largest with
+// stores that go past the caches. The ranges do not overlap.
+void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes);
+
+// What they are made of, each on one thread: for other lanes and for tests.
 void fill_bytes(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes);
-
-// The C library's memcpy, but for large copies, where stores that go past the caches may win: that depends on the
-// processor and on what the library does itself, so the first large copies of a process are done both ways in turns and
-// timed, and those after them the faster way. The ranges do not overlap.
-void copy_bytes(std::byte* to, const std::byte* from, std::size_t bytes);
-
-// What copy_bytes() chooses between, for tests: the same result as a memcpy().
+void fill_past_caches(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes);
 void copy_past_caches(std::byte* to, const std::byte* from, std::size_t bytes);
 
 }  // namespace hal::host

@@ -21,11 +21,12 @@ class Executor final : public kit::CommandExecutor {
   hal_error* execute(const hal_command& command) override {
     switch (command.op) {
       case HAL_OP_FILL:
-        fill_bytes(address_of(command.as.fill.to), command.as.fill.to.length, command.as.fill.pattern,
-                   command.as.fill.pattern_bytes);
+        fill(*scratch_.pool, address_of(command.as.fill.to), command.as.fill.to.length, command.as.fill.pattern,
+             command.as.fill.pattern_bytes);
         return nullptr;
       case HAL_OP_COPY:
-        copy_bytes(address_of(command.as.copy.to), address_of(command.as.copy.from), command.as.copy.to.length);
+        copy(*scratch_.pool, address_of(command.as.copy.to), address_of(command.as.copy.from),
+             command.as.copy.to.length);
         return nullptr;
       case HAL_OP_RUN:
         return kit::to_c(program(command).run(command, scratch_, kit::Perturb()));
