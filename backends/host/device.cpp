@@ -100,6 +100,7 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
   const bool minimal = device_of(device).mode == Mode::minimal;
   if (name == "kernel") { return kit::yes("functions of the image formats host.functions and host.so"); }
   if (name == "graph") { return kit::yes("tensor graphs in every element type of the format"); }
+  if (name == "graph.dynamic") { return kit::yes("graphs are bound to their sizes when they run"); }
   if (name == "constants" && minimal) { return kit::no("mode=minimal declares nothing optional"); }
   if (name == "constants") { return kit::yes("kernels find them in their group"); }
   if (name == "fabric") { return kit::no("the host is no fabric port; open a photonic device"); }

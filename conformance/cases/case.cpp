@@ -127,10 +127,11 @@ std::uint64_t now_ns() {
 
 // ----------------------------------------------------------------------------------------------------- what a case has
 
-Owned<hal_instance> Case::own_instance(std::uint32_t pending_limit) {
+Owned<hal_instance> Case::own_instance(std::uint32_t pending_limit, const char* cache) {
   hal_instance_desc desc{};
   desc.struct_size = sizeof desc;
   desc.pending_limit = pending_limit;
+  desc.cache = cache;
   desc.drivers = setting_.drivers.empty() ? nullptr : setting_.drivers.c_str();
   Owned<hal_instance> made;
   EXPECT_OK(hal_instance_create(&desc, made.out()));

@@ -135,8 +135,8 @@ class Case {
 
   // Closes the worker's device, for cases that need the only handle or an instance of their own.
   void give_up_device() { setting_.device->reset(); }
-  // A second instance with the same drivers.
-  Owned<hal_instance> own_instance(std::uint32_t pending_limit = 0);
+  // A second instance with the same drivers; no cache if no folder is given.
+  Owned<hal_instance> own_instance(std::uint32_t pending_limit = 0, const char* cache = "");
   // Opens the device under test in another instance.
   Owned<hal_device> open_in(hal_instance* instance);
 

@@ -63,6 +63,12 @@ GraphBytes identity_graph(std::int64_t n) {
   return finish(b);
 }
 
+GraphBytes dynamic_graph() {
+  GraphBuilder b("dynamic");
+  b.output("y", b.map({b.input("x", DType::f32, {b.symbol("n")})}, graph::arg(0) + 0.0));
+  return finish(b);
+}
+
 Tensors random_inputs(Case& t, const GraphBytes& bytes) {
   const graph::View view = view_of(bytes);
   Tensors inputs;

@@ -23,6 +23,8 @@ Owned<hal_program> load_graph(Case& t, const GraphBytes& bytes);
 
 // f32 [n] in, the same out.
 GraphBytes identity_graph(std::int64_t n);
+// The same with a size that is known when it runs.
+GraphBytes dynamic_graph();
 
 // Random values of the graph's inputs: floats in [-1, 1), integers in [-50, 50].
 Tensors random_inputs(Case& t, const GraphBytes& bytes);

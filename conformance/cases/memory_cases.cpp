@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
 #include <cstring>
+#include <thread>
 
 #include "conformance/cases/case.hpp"
 
@@ -340,6 +345,161 @@ HAL_CASE(MEM_030, "a pool keeps its limit and its books") {
   again.reset();
   hal_pool_trim(pool, 0);
   EXPECT_EQ(hal_pool_describe(pool).cached_bytes, std::uint64_t{0});
+}
+
+HAL_CASE(MEM_031, "a budget bounds all pools together") {
+  auto queue = t.queue();
+  constexpr std::uint64_t kBudget = 4U << 20U;
+  EXPECT_OK(hal_device_set_budget(t.device(), kBudget));
+  Owned<hal_pool> first, second;
+  EXPECT_OK(hal_pool_create(t.device(), nullptr, first.out()));
+  EXPECT_OK(hal_pool_create(t.device(), nullptr, second.out()));
+  {
+    Owned<hal_buffer> cached;
+    EXPECT_OK(hal_queue_alloc(queue, first, 3U << 20U, nullptr, cached.out(), nullptr));
+    t.wait(t.submit(queue, {free_buffer(cached)}));
+  }
+  Owned<hal_buffer> large;
+  EXPECT_OK(hal_queue_alloc(queue, second, 3U << 20U, nullptr, large.out(), nullptr));  // the first one's cache goes
+  const hal_pool_stats stats = hal_device_memory(t.device());
+  EXPECT(stats.used_bytes + stats.cached_bytes <= kBudget);
+  EXPECT_EQ(stats.limit_bytes, kBudget);
+  hal_buffer* none = nullptr;
+  hal_error* error = hal_buffer_create(t.device(), 2U << 20U, &none);
+  EXPECT_EQ(hal_error_describe(error).code, HAL_OUT_OF_DEVICE_MEMORY);
+  const std::string text = text_of(error);
+  EXPECT(text.find(std::to_string(2U << 20U)) != std::string::npos);
+  EXPECT(text.find(std::to_string(kBudget)) != std::string::npos);
+  EXPECT_OK(hal_device_set_budget(t.device(), 0));
+  auto buffer = t.filled(queue, 2U << 20U, 0x31);
+  t.expect_all(t.read(queue, buffer), 0, 2U << 20U, 0x31, "once the budget is lifted");
+}
+
+HAL_CASE(MEM_032, "memory that another queue's work holds is waited for") {
+  auto queue = t.queue();
+  auto other = t.queue();
+  auto gate = t.timeline();
+  constexpr std::uint64_t kSize = 4096;
+  const hal_pool_desc desc{sizeof(hal_pool_desc), 0, kSize, 0, 0, "one block"};
+  Owned<hal_pool> pool;
+  EXPECT_OK(hal_pool_create(t.device(), &desc, pool.out()));
+  Bytes first(kSize, 0), second(kSize, 0);
+  Owned<hal_buffer> a, b;
+  EXPECT_OK(hal_queue_alloc(queue, pool, kSize, nullptr, a.out(), nullptr));
+  t.submit(queue, {fill(whole(a), 0x61), copy(hal_host(first.data(), kSize), whole(a)), free_buffer(a)}, {{{gate, 1}}});
+  EXPECT_OK(hal_queue_alloc(other, pool, kSize, nullptr, b.out(), nullptr));
+  const hal_point point = t.submit(other, {fill(whole(b), 0x62), copy(hal_host(second.data(), kSize), whole(b))});
+  EXPECT(!t.reached(point));
+  EXPECT_EQ(hal_pool_describe(pool).waits, std::uint64_t{1});
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(point);
+  t.expect_all(first, 0, kSize, 0x61, "the first queue's bytes");
+  t.expect_all(second, 0, kSize, 0x62, "the second queue's bytes");
+}
+
+HAL_CASE(MEM_033, "a first piece is cut and joined") {
+  auto queue = t.queue();
+  constexpr std::uint64_t kPiece = 1U << 20U;
+  const hal_pool_desc desc{sizeof(hal_pool_desc), 0, kPiece, 0, kPiece, nullptr};
+  Owned<hal_pool> pool;
+  EXPECT_OK(hal_pool_create(t.device(), &desc, pool.out()));
+  EXPECT_EQ(hal_pool_describe(pool).largest_free_bytes, kPiece);
+  constexpr std::array<std::uint64_t, 7> kSizes{1, 77, 4096, 4097, 100'000, 65, 30'000};
+  std::vector<Owned<hal_buffer>> buffers;
+  for (const std::uint64_t size : kSizes) {
+    buffers.emplace_back();
+    EXPECT_OK(hal_queue_alloc(queue, pool, size, nullptr, buffers.back().out(), nullptr));
+    t.submit(queue, {fill(whole(buffers.back()), buffers.size())});
+  }
+  std::vector<hal_command> frees;
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    t.expect_all(t.read(queue, buffers[i]), 0, kSizes[i], static_cast<std::uint8_t>(i + 1), "bytes of its own");
+    frees.push_back(free_buffer(buffers[i]));
+  }
+  t.wait(t.submit(queue, frees));
+  EXPECT_EQ(hal_pool_describe(pool).largest_free_bytes, kPiece);
+}
+
+HAL_CASE(MEM_034, "virtual memory shows what is mapped") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  std::uint64_t unit = 0;
+  EXPECT_OK(hal_device_number(t.device(), "virtual.granularity", &unit));
+  EXPECT(unit > 0);
+  Owned<hal_buffer> range;
+  Owned<hal_physical> memory;
+  hal_buffer* none = nullptr;
+  EXPECT_CODE(hal_virtual_create(t.device(), unit + 1, &none), HAL_INVALID_ARGUMENT);
+  EXPECT_OK(hal_virtual_create(t.device(), 3 * unit, range.out()));
+  EXPECT_OK(hal_physical_create(t.device(), unit, memory.out()));
+  EXPECT_CODE(t.try_submit(queue, {fill(slice(range, 0, 8), 1)}), HAL_INVALID_ARGUMENT);
+  EXPECT_OK(hal_virtual_map(range, 0, memory, 0, unit, HAL_ACCESS_READ_WRITE));
+  EXPECT_OK(hal_virtual_map(range, unit, memory, 0, unit, HAL_ACCESS_READ));
+  EXPECT_CODE(hal_virtual_map(range, unit, memory, 0, unit, HAL_ACCESS_READ), HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(hal_virtual_map(range, 2 * unit, memory, unit, unit, HAL_ACCESS_READ), HAL_OUT_OF_RANGE);
+  t.wait(t.submit(queue, {fill(slice(range, 0, unit), 0x3A)}));
+  t.expect_all(t.read(queue, range, unit, unit), 0, unit, 0x3A, "the second place");
+  EXPECT_CODE(t.try_submit(queue, {fill(slice(range, unit - 4, 8), 1)}), HAL_INVALID_ARGUMENT);  // read-only from there
+  EXPECT_CODE(t.try_submit(queue, {fill(slice(range, 2 * unit - 4, 8), 1)}), HAL_INVALID_ARGUMENT);
+  EXPECT_OK(hal_virtual_protect(range, 0, unit, HAL_ACCESS_READ));
+  EXPECT_CODE(t.try_submit(queue, {fill(slice(range, 0, 8), 1)}), HAL_INVALID_ARGUMENT);
+  EXPECT_OK(hal_virtual_protect(range, 0, unit, HAL_ACCESS_READ_WRITE));
+  Bytes out(unit, 0);
+  const hal_point point = t.submit(queue, {copy(hal_host(out.data(), unit), slice(range, unit, unit))}, {{{gate, 1}}});
+  EXPECT_OK(hal_virtual_unmap(range, 0, 3 * unit));
+  EXPECT_CODE(t.try_submit(queue, {fill(slice(range, 0, 8), 1)}), HAL_INVALID_ARGUMENT);
+  memory.reset();
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(point);
+  t.expect_all(out, 0, unit, 0x3A, "read after the unmap");
+}
+
+HAL_CASE(MEM_035, "imported memory is the buffer") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  Bytes mine(1024, 0x10), out(512, 0);
+  std::atomic<int> told{0};
+  hal_buffer* made = nullptr;
+  EXPECT_CODE(hal_buffer_import_host(t.device(), nullptr, 8, nullptr, nullptr, &made), HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(hal_buffer_import_host(t.device(), mine.data(), 0, nullptr, nullptr, &made), HAL_INVALID_ARGUMENT);
+  const auto note = [](void* user) { static_cast<std::atomic<int>*>(user)->fetch_add(1); };
+  EXPECT_OK(hal_buffer_import_host(t.device(), mine.data() + 256, 512, note, &told, &made));
+  Owned<hal_buffer> buffer(made);
+  t.wait(t.submit(queue, {fill(slice(buffer, 0, 256), 0x77)}));
+  t.expect_all(mine, 0, 256, 0x10, "before it");
+  t.expect_all(mine, 256, 256, 0x77, "filled");
+  t.expect_all(mine, 512, 512, 0x10, "behind the fill");
+  EXPECT_CODE(t.try_submit(queue, {free_buffer(buffer)}), HAL_INVALID_ARGUMENT);
+  const hal_point point = t.submit(queue, {copy(hal_host(out.data(), 512), whole(buffer))}, {{{gate, 1}}});
+  buffer.reset();
+  EXPECT_EQ(told.load(), 0);
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(point);
+  t.expect_all(out, 0, 256, 0x77, "read after the release");
+  for (int i = 0; i < 1000 && told.load() == 0; ++i) { t.wait(t.submit(queue, {barrier()})); }
+  while (told.load() == 0) { std::this_thread::yield(); }  // the runner's limit ends a device that never tells
+  EXPECT_EQ(told.load(), 1);
+}
+
+HAL_CASE(MEM_036, "a descriptor carries memory") {
+  auto queue = t.queue();
+  std::uint64_t unit = 0;
+  EXPECT_OK(hal_device_number(t.device(), "virtual.granularity", &unit));
+  Owned<hal_physical> memory, imported;
+  Owned<hal_buffer> here, there;
+  EXPECT_OK(hal_physical_create(t.device(), unit, memory.out()));
+  int fd = -1;
+  EXPECT_OK(hal_physical_export_fd(memory, &fd));
+  EXPECT_OK(hal_physical_import_fd(t.device(), fd, unit, imported.out()));
+  close(fd);
+  hal_physical* none = nullptr;
+  EXPECT_CODE(hal_physical_import_fd(t.device(), fd, unit, &none), HAL_INVALID_ARGUMENT);
+  EXPECT_OK(hal_virtual_create(t.device(), unit, here.out()));
+  EXPECT_OK(hal_virtual_create(t.device(), unit, there.out()));
+  EXPECT_OK(hal_virtual_map(here, 0, memory, 0, unit, HAL_ACCESS_READ_WRITE));
+  EXPECT_OK(hal_virtual_map(there, 0, imported, 0, unit, HAL_ACCESS_READ));
+  t.wait(t.submit(queue, {fill(whole(here), 0x4D)}));
+  t.expect_all(t.read(queue, there), 0, unit, 0x4D, "through the descriptor");
 }
 
 }  // namespace hal::conformance

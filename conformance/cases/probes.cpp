@@ -31,6 +31,9 @@ void probe_absent(Case& t, const std::string& feature) {
   } else if (feature == "graph") {
     std::vector<std::byte> bytes;
     image_refused(t, tiny_graph(bytes));
+  } else if (feature == "graph.dynamic") {
+    const std::vector<std::byte> bytes = dynamic_graph();
+    image_refused(t, graph_image(bytes));
   } else if (feature == "timestamp") {
     auto queue = t.queue();
     auto place = t.filled(queue, 8, 0xA5);
@@ -53,6 +56,22 @@ void probe_absent(Case& t, const std::string& feature) {
   } else if (feature == "host-visible") {
     auto buffer = t.buffer(64);
     EXPECT(hal_buffer_describe(buffer).host == nullptr);
+  } else if (feature == "virtual-memory") {
+    hal_buffer* range = nullptr;
+    EXPECT_CODE(hal_virtual_create(t.device(), 1U << 21U, &range), HAL_UNSUPPORTED);
+    EXPECT(range == nullptr);
+    hal_physical* memory = nullptr;
+    EXPECT_CODE(hal_physical_create(t.device(), 1U << 21U, &memory), HAL_UNSUPPORTED);
+    EXPECT(memory == nullptr);
+  } else if (feature == "import.host") {
+    Bytes mine(64, 0);
+    hal_buffer* made = nullptr;
+    EXPECT_CODE(hal_buffer_import_host(t.device(), mine.data(), 64, nullptr, nullptr, &made), HAL_UNSUPPORTED);
+    EXPECT(made == nullptr);
+  } else if (feature == "share.fd") {
+    hal_physical* memory = nullptr;
+    EXPECT_CODE(hal_physical_import_fd(t.device(), 0, 1U << 21U, &memory), HAL_UNSUPPORTED);
+    EXPECT(memory == nullptr);
   }
 }
 
@@ -66,6 +85,8 @@ void probe_present(Case& t, const std::string& feature) {
     Owned<hal_program> program;
     EXPECT_OK(hal_program_load(t.device(), &image, program.out()));
     EXPECT_EQ(hal_program_entry_count(program), 1U);
+  } else if (feature == "graph.dynamic") {
+    EXPECT_EQ(hal_program_signature(load_graph(t, dynamic_graph()), 0)->symbol_count, 1U);
   } else if (feature == "timestamp") {
     auto queue = t.queue();
     auto place = t.filled(queue, 8, 0);
@@ -87,6 +108,20 @@ void probe_present(Case& t, const std::string& feature) {
     const auto* host = static_cast<const std::uint8_t*>(hal_buffer_describe(buffer).host);
     EXPECT(host != nullptr);
     t.expect_all(Bytes(host, host + 64), 0, 64, 0x3C, "seen from the host");
+  } else if (feature == "virtual-memory") {
+    std::uint64_t unit = 0;
+    EXPECT_OK(hal_device_number(t.device(), "virtual.granularity", &unit));
+    Owned<hal_buffer> range;
+    EXPECT_OK(hal_virtual_create(t.device(), unit, range.out()));
+  } else if (feature == "import.host") {
+    Bytes mine(64, 0);
+    Owned<hal_buffer> made;
+    EXPECT_OK(hal_buffer_import_host(t.device(), mine.data(), 64, nullptr, nullptr, made.out()));
+  } else if (feature == "share.fd") {
+    std::uint64_t unit = 0;
+    EXPECT_OK(hal_device_number(t.device(), "virtual.granularity", &unit));
+    Owned<hal_physical> memory;
+    EXPECT_OK(hal_physical_create(t.device(), unit, memory.out()));
   }
 }
 

@@ -6,7 +6,8 @@
 
 namespace hal::conformance {
 
-inline constexpr const char* kFeatures[] = {"kernel", "graph", "fabric", "timestamp", "host-visible", "constants"};
+inline constexpr const char* kFeatures[] = {"kernel",       "graph",     "graph.dynamic",  "fabric",      "timestamp",
+                                            "host-visible", "constants", "virtual-memory", "import.host", "share.fd"};
 
 // Expects the entry points of a feature that the device denies to answer UNSUPPORTED and to change nothing.
 void probe_absent(Case& t, const std::string& feature);

@@ -453,7 +453,12 @@ HAL_CASE(TLS_028, "an exported descriptor becomes readable when the point is dec
   EXPECT(t.reached(held));
   EXPECT(readable(fds[0], 0));
   t.expect_all(t.read(queue, buffer), 0, 64, 2, "behind the gate");
-  for (int i = 0; i < 3; ++i) { ::close(fds[static_cast<std::size_t>(i)]); }
+  // Once more on the same queue, with nobody who waits in another way.
+  const hal_point second = t.submit(queue, {fill(whole(buffer), 3)}, {{{gate, 2}}});
+  EXPECT_OK(hal_point_export_fd(second, &fds[3]));
+  EXPECT_OK(hal_timeline_signal(gate, 2));
+  EXPECT(readable(fds[3], t.deadline_ns()));
+  for (const int fd : fds) { ::close(fd); }
 }
 
 HAL_CASE(TLS_029, "an imported descriptor signals, or fails when hung up") {

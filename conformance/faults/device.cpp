@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <span>
 
@@ -128,7 +129,7 @@ hal_error* program_load(hal_driver* self, void* device, const hal_image* image, 
     return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
   }
   hal_error* error = shim.ops.program_load(shim.inner, device, image, signatures, count, out);
-  if (error == nullptr && shim.is("SF-231")) {
+  if (error == nullptr && (shim.is("SF-231") || shim.is("SF-248"))) {
     const std::lock_guard lock(shim.mutex);
     for (std::uint32_t i = 0; i < count; ++i) {
       shim.dynamic[*out].push_back(signatures[i].symbol_count != 0 ? signatures[i].param_count : UINT32_MAX);
@@ -143,6 +144,7 @@ void program_unload(hal_driver* self, void* device, void* program) {
     const std::lock_guard lock(shim.mutex);
     shim.graphs_run.erase(program);
     shim.dynamic.erase(program);
+    shim.first_extents.erase(program);
   }
   shim.ops.program_unload(shim.inner, device, program);
 }
@@ -176,6 +178,44 @@ struct Forward<Entry> {
     table.*Entry = shim.ops.*Entry != nullptr ? &call : nullptr;
   }
 };
+
+hal_error* range_map(hal_driver* self, void* device, const hal_memory* range, std::uint64_t offset, void* physical,
+                     std::uint64_t from, std::uint64_t bytes, hal_access access) {
+  Shim& shim = shim_of(self);
+  return shim.ops.range_map(shim.inner, device, range, shim.is("SF-244") ? 0 : offset, physical, from, bytes, access);
+}
+
+// The copy stays: a fault may leak.
+hal_error* memory_import(hal_driver* self, void* device, void* memory, std::uint64_t bytes, hal_memory* out) {
+  Shim& shim = shim_of(self);
+  if (shim.is("SF-245")) { memory = std::memcpy(std::malloc(bytes), memory, bytes); }
+  return shim.ops.memory_import(shim.inner, device, memory, bytes, out);
+}
+
+hal_error* physical_import_fd(hal_driver* self, void* device, int fd, std::uint64_t bytes, void** out) {
+  Shim& shim = shim_of(self);
+  if (shim.is("SF-246")) { return shim.ops.physical_create(shim.inner, device, bytes, out); }
+  return shim.ops.physical_import_fd(shim.inner, device, fd, bytes, out);
+}
+
+// A driver that writes nothing writes something that nobody can read.
+hal_error* program_serialize(hal_driver* self, void* device, void* program, void** out_bytes, std::uint64_t* out_size) {
+  Shim& shim = shim_of(self);
+  std::vector<std::byte> bytes(64);
+  if (shim.ops.program_serialize != nullptr) {
+    hal_error* error = shim.ops.program_serialize(shim.inner, device, program, out_bytes, out_size);
+    if (error != nullptr || !shim.is("SF-247")) { return error; }
+    const auto* made = static_cast<const std::byte*>(*out_bytes);
+    bytes.assign(made, made + *out_size);
+    std::free(*out_bytes);
+  }
+  const std::lock_guard lock(shim.mutex);
+  if (shim.first_serialized.empty()) { shim.first_serialized = std::move(bytes); }
+  *out_size = shim.first_serialized.size();
+  *out_bytes = std::malloc(shim.first_serialized.size());
+  std::memcpy(*out_bytes, shim.first_serialized.data(), shim.first_serialized.size());
+  return nullptr;
+}
 
 }  // namespace
 
@@ -287,18 +327,18 @@ void fill_device_table(const Shim& shim, hal_driver_ops& table) {
   table.address = shim.ops.address != nullptr ? address : nullptr;
   table.peer_connect = shim.ops.peer_connect != nullptr ? peer_connect : nullptr;
   table.peer_close = shim.ops.peer_close != nullptr ? peer_close : nullptr;
-  Forward<&hal_driver_ops::memory_import>::fill(shim, table);
+  table.memory_import = shim.ops.memory_import != nullptr ? memory_import : nullptr;
   Forward<&hal_driver_ops::memory_unimport>::fill(shim, table);
   Forward<&hal_driver_ops::range_reserve>::fill(shim, table);
   Forward<&hal_driver_ops::range_release>::fill(shim, table);
-  Forward<&hal_driver_ops::range_map>::fill(shim, table);
+  table.range_map = shim.ops.range_map != nullptr ? range_map : nullptr;
   Forward<&hal_driver_ops::range_protect>::fill(shim, table);
   Forward<&hal_driver_ops::range_unmap>::fill(shim, table);
   Forward<&hal_driver_ops::physical_create>::fill(shim, table);
   Forward<&hal_driver_ops::physical_free>::fill(shim, table);
   Forward<&hal_driver_ops::physical_export_fd>::fill(shim, table);
-  Forward<&hal_driver_ops::physical_import_fd>::fill(shim, table);
-  Forward<&hal_driver_ops::program_serialize>::fill(shim, table);
+  table.physical_import_fd = shim.ops.physical_import_fd != nullptr ? physical_import_fd : nullptr;
+  table.program_serialize = shim.ops.program_serialize != nullptr || shim.is("SF-247") ? program_serialize : nullptr;
   Forward<&hal_driver_ops::program_key>::fill(shim, table);
 }
 

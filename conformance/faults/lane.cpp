@@ -15,6 +15,7 @@ void publish(Lane& lane, std::uint64_t number) {
                                                          __ATOMIC_SEQ_CST)) {}
   if (lane.shim->is("SF-088")) { return; }
   const bool asked = __atomic_load_n(&lane.head.wake_at, __ATOMIC_SEQ_CST) <= number;
+  if (asked && lane.shim->is("SF-249") && lane.woken.exchange(true)) { return; }
   if (asked || lane.shim->is("CTL-003")) { lane.head.host->reached(&lane.head); }
 }
 
@@ -97,6 +98,9 @@ std::uint32_t submit(hal_driver*, hal_lane* outer, std::uint64_t first, const ha
   std::vector<std::vector<hal_arg>> args;
   if (shim.is("CTL-001")) { commands.resize(1); }
   spoil(shim, first, commands, args);
+  if (shim.is("SF-250") && std::this_thread::get_id() != lane.maker) {
+    std::fill(commands.begin(), commands.end(), hal_command{HAL_OP_BARRIER, 0, nullptr, {}});
+  }
   // Before the call: a lane may publish inside it.
   lane.submitted = first + commands.size() - 1;
   const std::uint32_t taken =

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "hal/driver.h"
@@ -42,7 +44,10 @@ struct Shim {
   std::map<void*, int> users;  // of inner allocations that were handed out twice
   std::set<void*> graphs_run;
   std::map<std::string, std::vector<hal_constant>> first_constants;  // by format
-  std::map<void*, std::vector<std::uint32_t>> dynamic;  // programs with symbols: the parameters of each entry
+  std::map<void*, std::vector<std::uint32_t>> dynamic;       // programs with symbols: the parameters of each entry
+  std::map<void*, std::vector<std::int64_t>> first_extents;  // of the first run of a program
+  std::vector<std::byte> first_serialized;
+  std::deque<hal_buffer> misplaced;  // what commands on their way name instead of their own
   std::uint64_t clock = UINT64_MAX / 2;
 
   bool is(std::string_view id) const { return fault == id; }
@@ -64,6 +69,8 @@ struct alignas(64) Lane {
   };
   std::vector<Held> held;
   std::uint64_t held_first = 0;
+  const std::thread::id maker = std::this_thread::get_id();
+  std::atomic<bool> woken{false};
 };
 
 inline Lane& lane_of(hal_lane* lane) { return *reinterpret_cast<Lane*>(lane); }

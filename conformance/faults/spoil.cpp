@@ -42,6 +42,37 @@ void spoil_fill(const Shim& shim, hal_command& command) {
   }
 }
 
+// SF-251: names the first byte of the allocation instead of the buffer's. The driver may look at it at any time later.
+void misplace(Shim& shim, hal_slice& slice) {
+  if (slice.buffer == nullptr || slice.buffer->memory.offset == 0) { return; }
+  const std::lock_guard lock(shim.mutex);
+  hal_buffer& other = shim.misplaced.emplace_back(*slice.buffer);
+  hal_memory& memory = other.memory;
+  if (memory.host != nullptr) { memory.host = static_cast<std::byte*>(memory.host) - memory.offset; }
+  memory.address -= memory.address != 0 ? memory.offset : 0;
+  memory.offset = 0;
+  slice.buffer = &other;
+}
+
+// SF-248: extents never grow beyond those of a program's first run, so that nothing is written past the end.
+void keep_first_extents(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
+  auto& run = command.as.run;
+  const std::lock_guard lock(shim.mutex);
+  const auto known = shim.dynamic.find(run.program->impl);
+  if (known == shim.dynamic.end() || known->second[run.entry] >= run.arg_count) { return; }
+  const std::uint32_t parameters = known->second[run.entry];
+  std::vector<std::int64_t>& first = shim.first_extents[run.program->impl];
+  const bool is_first = first.empty();
+  std::vector<hal_arg>& own = own_args(command, args);
+  for (std::uint32_t i = parameters; i < run.arg_count; ++i) {
+    std::int64_t value = 0;
+    std::memcpy(&value, own[i].value.scalar, sizeof value);
+    if (is_first) { first.push_back(value); }
+    value = std::min(value, first[i - parameters]);
+    std::memcpy(own[i].value.scalar, &value, sizeof value);
+  }
+}
+
 void spoil_run(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
   auto& run = command.as.run;
   if (shim.is("SF-231")) {
@@ -56,6 +87,7 @@ void spoil_run(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg
     }
   }
   if (run.has_grid == 0) {
+    if (shim.is("SF-248")) { keep_first_extents(shim, command, args); }
     if (!shim.is("SF-216")) { return; }
     const std::lock_guard lock(shim.mutex);
     if (!shim.graphs_run.insert(run.program->impl).second) { drop(command); }
@@ -110,6 +142,11 @@ void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
       command.op = HAL_OP_FILL;
       command.as.fill = {to, --shim.clock, 8};
     }
+    if (shim.is("SF-251") && command.op == HAL_OP_COPY) {
+      misplace(shim, command.as.copy.to);
+      misplace(shim, command.as.copy.from);
+    }
+    if (shim.is("SF-251") && command.op == HAL_OP_FILL) { misplace(shim, command.as.fill.to); }
     switch (command.op) {
       case HAL_OP_COPY:
         spoil_copy(shim, command);

@@ -161,6 +161,12 @@ hal_verdict supports(hal_driver*, void* device, const char* feature) {
                                   "modelled",
                                   port_of(device).engine->provider()));
   }
+  if (is("graph.dynamic") || is("constants")) { return kit::no("a fabric port moves bytes and computes nothing"); }
+  if (is("virtual-memory")) { return kit::no("not yet: port memory is registered with the provider as a whole"); }
+  if (is("share.fd")) { return kit::no("not yet: it needs virtual memory"); }
+  if (is("import.host")) {
+    return kit::no("not yet: a port's buffers are its own, so that no peer reaches what is gone");
+  }
   if (is("host-visible")) { return kit::yes("a port's memory is host memory that libfabric reaches"); }
   if (is("timestamp")) { return kit::emulated("the virtual time of the emulated plane"); }
   if (is("kernel") || is("graph")) { return kit::no("a fabric port moves bytes and computes nothing"); }

@@ -26,6 +26,7 @@ constexpr std::array kFeatures{
     Feature{"kernel", 0},
     Feature{"constants", 0},
     Feature{"graph", 0},
+    Feature{"graph.dynamic", 0},
     Feature{"timestamp", bit(HAL_OP_TIMESTAMP)},
     Feature{"prepare", bit(HAL_OP_PREPARE)},
     Feature{"fabric", bit(HAL_OP_PUT) | bit(HAL_OP_GET) | bit(HAL_OP_SEND) | bit(HAL_OP_RECV) | bit(HAL_OP_CIRCUIT)},
@@ -55,6 +56,7 @@ class Mask final : public core::Wrapper {
       }
     }
     if (made->hidden_.empty()) { return unknown(""); }
+    if (made->hides("graph")) { made->hidden_.emplace("graph.dynamic"); }
     if (made->hides("kernel")) { made->hidden_.emplace("constants"); }  // nothing else has them
     return std::unique_ptr<core::Wrapper>(std::move(made));
   }
@@ -113,6 +115,9 @@ class Mask final : public core::Wrapper {
     if (hides("graph") && format == "hal.graph") { return fmt::format("tensor graphs are {}", kWhy); }
     if (hides("kernel") && format != "hal.graph") { return fmt::format("kernels are {}", kWhy); }
     for (const hal_signature& entry : entries) {
+      if (hides("graph.dynamic") && entry.kind == HAL_GRAPH && entry.symbol_count != 0) {
+        return fmt::format("sizes of graphs that are known only when they run are {}", kWhy);
+      }
       for (const hal_param& param : std::span(entry.params, entry.param_count)) {
         const auto type = static_cast<std::size_t>(param.dtype);
         if (type < kTypes.size() && hides(fmt::format("dtype.{}", kTypes[type]))) {

@@ -373,7 +373,7 @@ typedef struct hal_verdict {
 } hal_verdict;
 
 /**
- * Asks for a capability by name: "kernel", "graph", "constants", "fabric", "timestamp", "host-visible",
+ * Asks for a capability by name: "kernel", "graph", "graph.dynamic", "constants", "fabric", "timestamp", "host-visible",
  * "partition", "virtual-memory", "import.host", "share.fd", "dtype.bf16", "image.<format>". An unknown name is HAL_NO with
  * "unknown feature". Constant for the life of the device.
  */
