@@ -296,6 +296,11 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
   }
   if (lane) {
     taken.gate = Timeline::plain(device_.instance(), 0, "memory that another queue's work still uses");
+    if (Observer* observer = device_.instance().observer()) {
+      announce(*observer, taken.gate->object, {.label = taken.gate->label().c_str(), .internal = true});
+      const hal_point signal{taken.gate.get(), 1};
+      observer->promised(*lane, number, {&signal, 1});
+    }
     lane->when(number, [gate = taken.gate](const hal_error*) { gate->advance(1); }, Timeline::Until::physical);
   }
   const std::lock_guard lock(mutex_);

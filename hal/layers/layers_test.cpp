@@ -114,6 +114,25 @@ TEST_CASE("layers: mask refuses images by format and kind, in check as in load")
   }
 }
 
+TEST_CASE("layers: mask judges a compiled program by its entries") {
+  hal::GraphBuilder builder("same");
+  builder.output("y", builder.input("x", hal::DType::f32, {4}));
+  std::vector<std::byte> bytes;
+  {
+    const hal::Instance instance = with("").value();
+    const hal::Device device = instance.open("host:0").value();
+    bytes = device.load({"hal.graph", builder.finish().value()}).value().serialize().value();
+  }
+  const hal::Instance kernels = with("mask=kernel").value(), graphs = with("mask=graph").value();
+  const hal::Device takes = kernels.open("host:0").value(), refuses = graphs.open("host:0").value();
+  CHECK(takes.check_image({"hal.program", bytes}).support != HAL_NO);
+  CHECK(takes.load({"hal.program", bytes}));
+  const auto refused = refuses.load({"hal.program", bytes});
+  REQUIRE(!refused);
+  CHECK(refused.error().code() == HAL_UNSUPPORTED);
+  CHECK(has(refused.error().text(), "is a tensor graph, which is hidden by the layer mask"));
+}
+
 TEST_CASE("layers: oom fails the call it was told to, with a text, and everything after works") {
   const hal::Instance instance = with("oom=2").value();
   const hal::Device device = instance.open("host:0").value();

@@ -111,10 +111,16 @@ class Mask final : public core::Wrapper {
   std::string refuses(const hal_image& image, std::span<const hal_signature> entries) const {
     const std::string_view format = image.format;
     if (hides(fmt::format("image.{}", format))) { return fmt::format("the image format '{}' is {}", format, kWhy); }
-    // Without signatures (a check) the format tells: graphs come as hal.graph, and nothing else does.
+    // Without signatures (a check) the format tells: graphs come as hal.graph, and nothing else does but a driver's
+    // compiled form, which may hold either.
+    const bool compiled = format.ends_with(".cache");
     if (hides("graph") && format == "hal.graph") { return fmt::format("tensor graphs are {}", kWhy); }
-    if (hides("kernel") && format != "hal.graph") { return fmt::format("kernels are {}", kWhy); }
+    if (hides("kernel") && format != "hal.graph" && !compiled) { return fmt::format("kernels are {}", kWhy); }
     for (const hal_signature& entry : entries) {
+      if (hides(entry.kind == HAL_GRAPH ? "graph" : "kernel")) {
+        return fmt::format("entry '{}' is a {}, which is {}", entry.name,
+                           entry.kind == HAL_GRAPH ? "tensor graph" : "kernel", kWhy);
+      }
       if (hides("graph.dynamic") && entry.kind == HAL_GRAPH && entry.symbol_count != 0) {
         return fmt::format("sizes of graphs that are known only when they run are {}", kWhy);
       }
