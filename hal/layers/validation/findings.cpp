@@ -98,6 +98,27 @@ std::string of_type(const hal_param& param) {
                        : "");
 }
 
+// True if all that a usual command names is alive: the short way past against().
+template <class Alive>
+bool is_sound(const hal_command& command, Alive alive) {
+  switch (command.op) {
+    case HAL_OP_BARRIER:
+      return true;
+    case HAL_OP_FILL:
+      return alive(command.as.fill.to.buffer);
+    case HAL_OP_COPY:
+      return alive(command.as.copy.from.buffer) && alive(command.as.copy.to.buffer);
+    case HAL_OP_RUN:
+      for (std::uint32_t i = 0; command.as.run.args != nullptr && i < command.as.run.arg_count; ++i) {
+        const hal_arg& arg = command.as.run.args[i];
+        if (arg.kind == HAL_ARG_BUFFER && !alive(arg.value.slice.buffer)) { return false; }
+      }
+      return alive(command.as.run.program);
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 Validation::Validation(core::Instance& instance, bool fatal) : instance_(instance), fatal_(fatal) {
@@ -256,37 +277,19 @@ std::string Validation::against(const hal_command& command) {
   }
 }
 
-// True if all that a usual command names is alive: the short way past against().
-bool Validation::is_sound(const hal_command& command) {
-  const auto alive = [&](const void* object) { return object == nullptr || find(object) != nullptr; };
-  switch (command.op) {
-    case HAL_OP_BARRIER:
-      return true;
-    case HAL_OP_FILL:
-      return alive(command.as.fill.to.buffer);
-    case HAL_OP_COPY:
-      return alive(command.as.copy.from.buffer) && alive(command.as.copy.to.buffer);
-    case HAL_OP_RUN:
-      for (std::uint32_t i = 0; command.as.run.args != nullptr && i < command.as.run.arg_count; ++i) {
-        const hal_arg& arg = command.as.run.args[i];
-        if (arg.kind == HAL_ARG_BUFFER && !alive(arg.value.slice.buffer)) { return false; }
-      }
-      return alive(command.as.run.program);
-    default:
-      return false;
-  }
-}
-
 hal_error* Validation::submitting(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) {
-  const bool names_nothing = (sync.wait_count | sync.signal_count) == 0 &&
-                             std::all_of(commands.begin(), commands.end(),
-                                         [](const hal_command& command) { return command.op == HAL_OP_BARRIER; });
-  if (names_nothing) { return nullptr; }
+  const bool points = (sync.wait_count | sync.signal_count) != 0;
+  const auto is_usual = [&](const hal_command& command) {
+    return is_sound(command, [&](const void* object) { return is_known(object); });
+  };
+  if (!points && std::all_of(commands.begin(), commands.end(), is_usual)) { return nullptr; }
   std::string why;
   {
     const std::lock_guard guard(lock_);
     for (std::size_t i = 0; i < commands.size() && why.empty(); ++i) {
-      if (is_sound(commands[i])) { continue; }
+      if (is_sound(commands[i], [&](const void* object) { return object == nullptr || find(object) != nullptr; })) {
+        continue;
+      }
       why = against(commands[i]);
       if (why.empty()) { continue; }
       const char* label = commands[i].label;
@@ -294,13 +297,13 @@ hal_error* Validation::submitting(core::Queue& queue, std::span<const hal_comman
                         label != nullptr ? " '" : "", label != nullptr ? label : "", label != nullptr ? "'" : "",
                         queue.label());
     }
-    const auto points = [&](const hal_point* list, std::uint32_t count, const char* what) {
+    const auto look_at = [&](const hal_point* list, std::uint32_t count, const char* what) {
       for (std::uint32_t i = 0; list != nullptr && i < count && why.empty(); ++i) {
         why = against(list[i].timeline, Kind::timeline, what);
       }
     };
-    points(sync.waits, sync.wait_count, "a wait's timeline");
-    points(sync.signals, sync.signal_count, "a signal's timeline");
+    look_at(sync.waits, sync.wait_count, "a wait's timeline");
+    look_at(sync.signals, sync.signal_count, "a signal's timeline");
     if (!why.empty()) {
       if (sync.where != nullptr) { why += fmt::format(", submitted at {}:{}", sync.where->file, sync.where->line); }
       report(why, why);

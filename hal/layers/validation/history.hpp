@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/annotation.hpp"
 #include "hal/hal.h"
 #include "layers/validation/order.hpp"
 
@@ -24,7 +25,20 @@ struct Access {
 
   Access() { label[0] = '\0'; }
 
+  // Who does it: all but what is touched.
+  void by(std::uint32_t of_lane, std::uint64_t at_number, std::uint64_t at_epoch, const hal_command& command,
+          const hal_site* where) {
+    lane = of_lane;
+    number = at_number;
+    epoch = at_epoch;
+    op = command.op;
+    range = core::innermost_range();
+    file = where != nullptr ? where->file : nullptr;
+    line = where != nullptr ? where->line : 0;
+    name(command.label);
+  }
   void name(const char* text) {
+    label[0] = '\0';
     if (text == nullptr) { return; }
     label.back() = '\0';
     std::strncpy(label.data(), text, label.size() - 1);
@@ -35,13 +49,21 @@ struct Access {
 
 class History {
  public:
+  // The one access that is remembered, if another of `lane` with that range and kind takes its place without more ado:
+  // one lane doing the same again, the usual case. Else NULL.
+  Access* repeated(std::uint32_t lane, std::uint64_t begin, std::uint64_t end, bool write) {
+    if (entries_.size() != 1) { return nullptr; }
+    Access& only = entries_[0];
+    const bool covered = begin <= only.begin && end >= only.end;
+    return only.lane == lane && covered && (write || !only.write) ? &only : nullptr;
+  }
+
   // Adds an access of a lane whose clock is `clock`. Calls `found` with each earlier access that overlaps it, writes or
   // is written over, and that no point orders before it.
   template <class Found>
   void add(const Access& access, const VectorClock& clock, const VectorClock& host, Found found) {
-    if (entries_.size() == 1 && entries_[0].lane == access.lane && access.covers(entries_[0]) &&
-        (access.write || !entries_[0].write)) {
-      entries_[0] = access;  // one lane doing the same again: the usual case
+    if (Access* same = repeated(access.lane, access.begin, access.end, access.write)) {
+      *same = access;
       return;
     }
     std::size_t kept = 0;

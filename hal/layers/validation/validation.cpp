@@ -22,6 +22,42 @@ constexpr std::uint32_t kAllocation = HAL_OP_COUNT;
 
 bool receives(const hal_command& command) { return command.op == HAL_OP_RECV || command.op == HAL_OP_GET; }
 
+// Calls `visit` with each range that the command touches, and whether it writes there.
+template <class Visit>
+void each_slice(const hal_command& command, Visit visit) {
+  switch (command.op) {
+    case HAL_OP_FILL:
+      visit(command.as.fill.to, true);
+      break;
+    case HAL_OP_COPY:
+      visit(command.as.copy.from, false);
+      visit(command.as.copy.to, true);
+      break;
+    case HAL_OP_PUT:
+    case HAL_OP_GET:
+      visit(command.as.transfer.local, command.op == HAL_OP_GET);
+      break;
+    case HAL_OP_SEND:
+    case HAL_OP_RECV:
+      visit(command.as.message.local, command.op == HAL_OP_RECV);
+      break;
+    case HAL_OP_TIMESTAMP:
+      visit(command.as.timestamp.to, true);
+      break;
+    case HAL_OP_RUN: {
+      const auto& run = command.as.run;
+      const hal_signature& entry = core::cast(run.program)->signatures.views()[run.entry];
+      for (std::uint32_t i = 0; i < run.arg_count; ++i) {
+        if (run.args[i].kind != HAL_ARG_BUFFER) { continue; }
+        visit(run.args[i].value.slice, entry.params[i].direction != HAL_IN);
+      }
+      break;
+    }
+    default:
+      break;
+  }
+}
+
 }  // namespace
 
 void ShortLock::wait() { sched_yield(); }
@@ -82,7 +118,7 @@ void Validation::gone(const hal_object& object) {
     if (!lane->steps.empty()) { --waiting_lanes_; }
     lane->steps.clear();
     lane_ids_.erase(key);
-    lane_cache_[slot(key)] = {};
+    lane_cache_[slot(key)].clear();
   }
   old.history.reset();
   old.signals.reset();
@@ -91,27 +127,27 @@ void Validation::gone(const hal_object& object) {
     dead_.erase(dead_order_.front());
     dead_order_.pop_front();
   }
-  object_cache_[slot(key)] = {};
+  object_cache_[slot(key)].clear();
   objects_.erase(found);
 }
 
 Validation::Object* Validation::find(const void* key) {
   Cached& cached = object_cache_[slot(key)];
-  if (cached.key == key) { return static_cast<Object*>(cached.value); }
+  if (cached.is(key)) { return static_cast<Object*>(cached.value); }
   const auto found = objects_.find(key);
   if (found == objects_.end()) { return nullptr; }
-  cached = {key, &found->second};
+  cached.set(key, &found->second);
   return &found->second;
 }
 
 Validation::Lane* Validation::lane_of(const core::Timeline& timeline) {
   const void* key = &timeline.object;
   Cached& cached = lane_cache_[slot(key)];
-  if (cached.key == key) { return static_cast<Lane*>(cached.value); }
+  if (cached.is(key)) { return static_cast<Lane*>(cached.value); }
   const auto found = lane_ids_.find(key);
   if (found == lane_ids_.end()) { return nullptr; }
   Lane* lane = lanes_[found->second].get();
-  cached = {key, lane};
+  cached.set(key, lane);
   return lane;
 }
 
@@ -158,47 +194,39 @@ void Validation::touch(Access access, const hal_slice& slice, bool write, bool s
 void Validation::collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync,
                          bool staged, std::vector<std::pair<const void*, Access>>& out) {
   Access access;
-  access.lane = lane.id;
-  access.number = number;
-  access.epoch = lane.base + number;
-  access.op = command.op;
-  access.range = core::innermost_range();
-  if (sync.where != nullptr) {
-    access.file = sync.where->file;
-    access.line = sync.where->line;
+  access.by(lane.id, number, lane.base + number, command, sync.where);
+  each_slice(command, [&](const hal_slice& slice, bool write) { touch(access, slice, write, staged, out); });
+}
+
+// One command that does to its buffers what the lane did to them last, and nothing else is remembered of them. False,
+// and nothing is done, if it is not of that sort.
+bool Validation::again(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync) {
+  struct Touch {
+    Access* access;
+    const hal_slice* slice;
+    bool write;
+  };
+  std::array<Touch, 8> touches;
+  std::size_t count = 0;
+  bool all = true;
+  each_slice(command, [&](const hal_slice& slice, bool write) {
+    if (!all) { return; }
+    const Object* object = slice.buffer != nullptr ? find(slice.buffer) : nullptr;
+    Access* access = object != nullptr && object->history && count < touches.size()
+                         ? object->history->repeated(lane.id, slice.offset, slice.offset + slice.length, write)
+                         : nullptr;
+    const auto twice = [&](const Touch& touch) { return touch.access == access; };
+    all = access != nullptr && std::none_of(touches.begin(), touches.begin() + count, twice);
+    if (all) { touches[count++] = {access, &slice, write}; }
+  });
+  if (!all) { return false; }
+  for (const Touch& touch : std::span(touches.data(), count)) {
+    touch.access->begin = touch.slice->offset;
+    touch.access->end = touch.slice->offset + touch.slice->length;
+    touch.access->write = touch.write;
+    touch.access->by(lane.id, number, lane.base + number, command, sync.where);
   }
-  access.name(command.label);
-  switch (command.op) {
-    case HAL_OP_FILL:
-      touch(access, command.as.fill.to, true, staged, out);
-      break;
-    case HAL_OP_COPY:
-      touch(access, command.as.copy.from, false, staged, out);
-      touch(access, command.as.copy.to, true, staged, out);
-      break;
-    case HAL_OP_PUT:
-    case HAL_OP_GET:
-      touch(access, command.as.transfer.local, command.op == HAL_OP_GET, staged, out);
-      break;
-    case HAL_OP_SEND:
-    case HAL_OP_RECV:
-      touch(access, command.as.message.local, command.op == HAL_OP_RECV, staged, out);
-      break;
-    case HAL_OP_TIMESTAMP:
-      touch(access, command.as.timestamp.to, true, staged, out);
-      break;
-    case HAL_OP_RUN: {
-      const auto& run = command.as.run;
-      const hal_signature& entry = core::cast(run.program)->signatures.views()[run.entry];
-      for (std::uint32_t i = 0; i < run.arg_count; ++i) {
-        if (run.args[i].kind != HAL_ARG_BUFFER) { continue; }
-        touch(access, run.args[i].value.slice, entry.params[i].direction != HAL_IN, staged, out);
-      }
-      break;
-    }
-    default:
-      break;
-  }
+  return true;
 }
 
 void Validation::accepted(core::Timeline& timeline, std::uint64_t number, std::span<const hal_command> commands,
@@ -209,6 +237,15 @@ void Validation::accepted(core::Timeline& timeline, std::uint64_t number, std::s
   lane->accepted = lane->base + number;
   const std::uint64_t first = number - commands.size() + 1;
   bool straight = lane->steps.empty() && sync.wait_count == 0;
+  if (straight && commands.size() == 1) {
+    const hal_command& only = commands.front();
+    if (only.op == HAL_OP_BARRIER) { return; }
+    const bool usual = only.op == HAL_OP_COPY || only.op == HAL_OP_FILL || only.op == HAL_OP_RUN;
+    if (usual && again(*lane, number, only, sync)) {
+      if (only.op == HAL_OP_RUN) { check_outputs(*lane, only, sync); }
+      return;
+    }
+  }
   scratch_.clear();
   for (std::size_t i = 0; i < commands.size(); ++i) {
     const hal_command& command = commands[i];

@@ -84,9 +84,16 @@ class Validation final : public core::Observer {
     LaneClock clock;
     std::deque<Step> steps;
   };
+  // Changes under the lock. is() without it says that the object is known and lives, or that it cannot tell.
   struct Cached {
-    const void* key = nullptr;
+    std::atomic<const void*> key{nullptr};
     void* value = nullptr;
+    bool is(const void* object) const { return key.load(std::memory_order_relaxed) == object; }
+    void clear() { key.store(nullptr, std::memory_order_relaxed); }
+    void set(const void* object, void* what) {
+      value = what;
+      key.store(object, std::memory_order_relaxed);
+    }
   };
 
   static constexpr std::size_t kMostSteps = 4096, kMostDead = 4096, kCache = 256;
@@ -102,6 +109,7 @@ class Validation final : public core::Observer {
   void advance();
   void collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync, bool staged,
                std::vector<std::pair<const void*, Access>>& out);
+  bool again(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync);
   void touch(Access access, const hal_slice& slice, bool write, bool staged,
              std::vector<std::pair<const void*, Access>>& out);
   void check(const Lane& lane, const void* key, const Access& access);
@@ -111,7 +119,7 @@ class Validation final : public core::Observer {
   // Why a handle must not be used; empty if nothing is known against it.
   std::string against(const void* object, core::Kind kind, const char* what);
   std::string against(const hal_command& command);
-  bool is_sound(const hal_command& command);
+  bool is_known(const void* object) const { return object == nullptr || object_cache_[slot(object)].is(object); }
   void report(std::string key, std::string text);  // with the lock held
   void tell();                                     // without
 

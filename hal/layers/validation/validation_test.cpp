@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A misuse of each class is found, with both places; the right way beside it is silent.
+#include <array>
 #include <halyard_catch.hpp>
 #include <memory>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
+#include "hal/host_kernel.h"
 
 namespace {
 
@@ -97,6 +99,62 @@ TEST_CASE("validation: a wait for the point, a signal, the host's own wait and q
   CHECK(a.fill(buffer, std::uint8_t{5}));
   CHECK(bench.news() == 0);
   (void)two;
+}
+
+TEST_CASE("validation: of a command done again and again the last time counts, with its own place") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Buffer from = bench.device.buffer(64).value(), to = bench.device.buffer(64).value();
+  const hal::Point once = a.copy(from, to).value();
+  CHECK(a.copy(from, to));
+  const int line = __LINE__ + 1;
+  CHECK(a.copy(from, to));
+  // The first copy's point orders the first alone.
+  CHECK(b.fill(to, std::uint8_t{1}, {.waits = {once}}));
+  CHECK(bench.news() == 1);
+  CHECK(has(bench.last(), "command 3 of queue 'a'"));
+  CHECK(has(bench.last(), ":" + std::to_string(line)));
+  CHECK(b.fill(from, std::uint8_t{1}, {.waits = {once}}));
+  CHECK(bench.news() == 1);
+  // Another lane's access, or another range, is not the same again.
+  hal::Buffer parts = bench.device.buffer(128).value();
+  CHECK(a.fill(parts.slice(0, 64), std::uint8_t{1}));
+  CHECK(a.fill(parts.slice(64, 64), std::uint8_t{1}));
+  CHECK(b.fill(parts.slice(0, 64), std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+  CHECK(b.fill(parts.slice(64, 64), std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: a write stays a write whatever the same lane reads there later, in a run of its own too") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Buffer data = bench.device.buffer(64).value(), other = bench.device.buffer(64).value(),
+              third = bench.device.buffer(64).value();
+  CHECK(a.fill(data, std::uint8_t{1}));
+  CHECK(a.copy(data, other));
+  CHECK(b.copy(data, third));  // a has written there, before it read
+  CHECK(bench.news() == 1);
+
+  static const hal_host_entry entry{"both", [](const hal_host_group*, void* const*) {}};
+  static const hal_host_functions functions = HAL_HOST_FUNCTIONS(&entry, 1);
+  const hal::Program program =
+      bench.device
+          .load({"host.functions", std::as_bytes(std::span(&functions, 1)),
+                 "entry both kernel group=1,1,1\n  buffer y out f32\n  buffer x in f32\n  buffer z out f32\n"})
+          .value();
+  const hal::Entry both = program.entry("both").value();
+  hal::Buffer same = bench.device.buffer(64).value();
+  CHECK(a.copy(same, other));
+  const std::array<hal::Arg, 3> in_place{hal::Arg(same), hal::Arg(same), hal::Arg(other)};
+  CHECK(a.run(both, in_place, hal::Grid(1)));
+  CHECK(b.copy(same, third));
+  CHECK(bench.news() == 1);
+  const std::array<hal::Arg, 3> onto_itself{hal::Arg(same), hal::Arg(third), hal::Arg(same.slice(32, 32))};
+  CHECK(hal::wait(b.barrier().value(), 5s));
+  for (int i = 0; i < 3; ++i) { CHECK(a.run(both, onto_itself, hal::Grid(1))); }
+  CHECK(bench.news() == 1);  // once
+  CHECK(has(bench.last(), "overlapping arguments"));
 }
 
 TEST_CASE("validation: order may be given later: a wait before its signal, and a host call that opens a gate") {
