@@ -84,6 +84,7 @@ class Device {
 
   const hal_host_api* const host;
   kit::Verdicts verdicts;
+  std::atomic<std::uint64_t> lazy_loads{0};  // runs that had to load or obtain what PREPARE would have
 
  private:
   void reap();
@@ -101,7 +102,8 @@ class Device {
   std::thread reaper_;
 };
 
-// A loaded image. enqueue() puts one RUN or PREPARE on a lane's stream; it runs under the lane's submission order.
+// A loaded image. enqueue() puts one RUN on a lane's stream, prepare() obtains what the first would have to; both run
+// under the lane's submission order.
 class Program {
  public:
   Program() = default;
@@ -109,6 +111,7 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
   virtual Result<void> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) = 0;
+  virtual Result<void> prepare(Lane& lane, const hal_command& command) = 0;
   // A run may end in an error of its own, so that nothing may follow it before it is known to be good.
   virtual bool may_fail() const { return false; }
 };

@@ -148,6 +148,8 @@ std::uint32_t number(hal_driver*, void* device_pointer, const char* name, std::u
   const std::string_view key = name;
   if (key == "memory.alignment") {
     *out = kAlignment;
+  } else if (key == "program.lazy_loads") {
+    *out = device.lazy_loads.load(std::memory_order_relaxed);
   } else if (key == "queue.limit") {
     *out = Lane::kMostInFlight;
   } else if (key == "group.size") {

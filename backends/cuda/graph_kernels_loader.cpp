@@ -37,6 +37,8 @@ Result<std::unique_ptr<GraphKernels>> GraphKernels::load(Device& device) {
   for (std::size_t i = 0; i < kernels->kernels_.size(); ++i) {
     HAL_CHECK(check(device.api(), device.api().LibraryGetKernel(&kernels->kernels_[i], kernels->library_, kNames[i]),
                     kNames[i]));
+    CUfunction function = nullptr;  // asking for it loads its code: no run of a graph has to
+    HAL_CHECK(check(device.api(), device.api().KernelGetFunction(&function, kernels->kernels_[i]), kNames[i]));
   }
   return kernels;
 }

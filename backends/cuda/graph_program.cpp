@@ -483,7 +483,7 @@ class GraphProgram final : public Program {
   }
 
   Result<void> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) override {
-    HAL_TRY(const CUdeviceptr arena, arena_of(lane));
+    HAL_TRY(const CUdeviceptr arena, arena_of(lane, &device_.lazy_loads));
     const auto& run = command.as.run;
     std::vector<CUdeviceptr> addresses(arena_offsets_.size());
     for (std::size_t t = 0; t < addresses.size(); ++t) {
@@ -524,6 +524,12 @@ class GraphProgram final : public Program {
     return {};
   }
 
+  // Code and constants are there since the load; the intermediates belong to the lane.
+  Result<void> prepare(Lane& lane, const hal_command&) override {
+    HAL_TRY([[maybe_unused]] const CUdeviceptr arena, arena_of(lane, nullptr));
+    return {};
+  }
+
   bool may_fail() const override { return may_fail_; }
 
  private:
@@ -547,12 +553,14 @@ class GraphProgram final : public Program {
     return result;
   }
 
-  // Each lane has its own intermediates, so that lanes can run one program at the same time.
-  Result<CUdeviceptr> arena_of(Lane& lane) {
+  // Each lane has its own intermediates, so that lanes can run one program at the same time. `late` counts those that
+  // were not there yet.
+  Result<CUdeviceptr> arena_of(Lane& lane, std::atomic<std::uint64_t>* late) {
     if (arena_bytes_ == 0) { return CUdeviceptr{0}; }
     const std::lock_guard lock(mutex_);
     CUdeviceptr& arena = arenas_[&lane];
     if (arena == 0) {
+      if (late != nullptr) { late->fetch_add(1, std::memory_order_relaxed); }
       const CUresult made = device_.api().MemAlloc(&arena, arena_bytes_);
       if (made != CUDA_SUCCESS) {
         arena = 0;

@@ -117,7 +117,7 @@ Result<void> Lane::enqueue(std::uint64_t number, const hal_command& command) {
     case HAL_OP_RUN:
       return static_cast<Program*>(command.as.run.program->impl)->enqueue(*this, number, command);
     case HAL_OP_PREPARE:
-      return {};  // programs are compiled, and constants uploaded, when they are loaded
+      return static_cast<Program*>(command.as.run.program->impl)->prepare(*this, command);
     case HAL_OP_TIMESTAMP:
       return timestamp(number, command.as.timestamp.to);
     default:

@@ -25,6 +25,7 @@ struct Entry {
   std::vector<Parameter> parameters;
   std::uint32_t group_size[3] = {1, 1, 1};
   std::uint32_t shared_bytes = 0;
+  std::atomic<bool> loaded{false};  // its code is in the context
 };
 
 // Gives the module's variables the values of the specialisation constants. A constant is a module-scope variable of the
@@ -77,7 +78,7 @@ class KernelProgram final : public Program {
     HAL_TRY(library_, load_ptx(device_, text.c_str()));
     HAL_CHECK(set_constants(device_, library_, constants));
     for (const hal_signature& s : signatures) {
-      Entry entry;
+      Entry& entry = entries_.emplace_back();
       entry.name = s.name;
       if (s.kind != HAL_KERNEL) {
         return kit::error(kOrigin, HAL_INVALID_IMAGE,
@@ -98,14 +99,19 @@ class KernelProgram final : public Program {
       HAL_CHECK(compare_parameters(entry, s));
       for (std::size_t d = 0; d < 3; ++d) { entry.group_size[d] = s.group_size[d] != 0 ? s.group_size[d] : 1; }
       entry.shared_bytes = static_cast<std::uint32_t>(s.shared_bytes);
-      entries_.push_back(std::move(entry));
     }
     return {};
   }
 
+  Result<void> prepare(Lane&, const hal_command& command) override {
+    Entry& entry = entries_[command.as.run.entry];
+    return entry.loaded.load(std::memory_order_relaxed) ? Result<void>() : load_code(entry);
+  }
+
   Result<void> enqueue(Lane& lane, std::uint64_t, const hal_command& command) override {
     const auto& run = command.as.run;
-    const Entry& entry = entries_[run.entry];
+    Entry& entry = entries_[run.entry];
+    if (!entry.loaded.load(std::memory_order_relaxed)) { HAL_CHECK(load_late(entry)); }
     CUdeviceptr addresses[kMostParameters];
     void* parameters[kMostParameters];
     for (std::uint32_t i = 0; i < run.arg_count; ++i) {
@@ -135,6 +141,20 @@ class KernelProgram final : public Program {
   static constexpr std::size_t kMostParameters =
       256 + 64;  // the manifest's limits: parameters, and symbols behind them
 
+  // With CUDA_MODULE_LOADING=LAZY, the default since 12.2, a kernel's code reaches the context when its function is
+  // first asked for (CUDA programming guide, "Lazy loading"), which may wait for everything that runs there.
+  Result<void> load_code(Entry& entry) {
+    CUfunction function = nullptr;
+    HAL_CHECK(
+        check(device_.api(), device_.api().KernelGetFunction(&function, entry.kernel), "cuKernelGetFunction failed"));
+    entry.loaded.store(true, std::memory_order_relaxed);
+    return {};
+  }
+  Result<void> load_late(Entry& entry) {
+    device_.lazy_loads.fetch_add(1, std::memory_order_relaxed);
+    return load_code(entry);
+  }
+
   // The binary knows sizes, the manifest knows types: they must agree.
   Result<void> compare_parameters(const Entry& entry, const hal_signature& s) {
     if (device_.api().KernelGetParamInfo == nullptr) { return {}; }  // drivers before 12.4 do not tell
@@ -162,7 +182,7 @@ class KernelProgram final : public Program {
 
   Device& device_;
   CUlibrary library_ = nullptr;
-  std::vector<Entry> entries_;
+  std::deque<Entry> entries_;
 };
 
 // The image as text that ends in NUL, as the driver API wants it.

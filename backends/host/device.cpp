@@ -161,6 +161,8 @@ std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t*
     *out = kAlignment;
   } else if (asked == "memory.used") {
     *out = self.used_bytes.load(std::memory_order_relaxed);
+  } else if (asked == "program.lazy_loads") {
+    *out = self.lazy_loads.load(std::memory_order_relaxed);
   } else if (asked == "virtual.granularity") {
     *out = page_size();
   } else if (asked == "group.size") {

@@ -188,7 +188,10 @@ class Functions final : public Program {
                    fmt::format("no host memory for the {} shared bytes of a group", group.shared_bytes));
   }
 
-  Result<void> prepare(const hal_command&) override { return {}; }
+  Result<void> prepare(const hal_command& command, Scratch& scratch) override {
+    scratch.reserve(kernels[command.as.run.entry].shared_bytes);
+    return {};
+  }
 
   kit::CommandCost cost(const hal_command& command) const override {
     const hal_grid& grid = command.as.run.grid;

@@ -39,6 +39,7 @@ struct Device {
   WeakState weak;
   Quarantine quarantine;
   std::atomic<std::uint64_t> used_bytes{0};
+  std::atomic<std::uint64_t> lazy_loads{0};  // runs that had to obtain memory which PREPARE would have obtained
   std::atomic<std::uint64_t> allocations{0}, lanes{0};  // of all time: they number the decisions of mode weak
   kit::Verdicts verdicts;
 

@@ -16,7 +16,10 @@ namespace {
 
 class Executor final : public kit::CommandExecutor {
  public:
-  explicit Executor(kit::LanePool& pool) { scratch_.pool = &pool; }
+  explicit Executor(Device& device) {
+    scratch_.pool = device.pool.get();
+    scratch_.late = &device.lazy_loads;
+  }
 
   hal_error* execute(const hal_command& command) override {
     switch (command.op) {
@@ -31,7 +34,7 @@ class Executor final : public kit::CommandExecutor {
       case HAL_OP_RUN:
         return kit::to_c(program(command).run(command, scratch_, kit::Perturb()));
       case HAL_OP_PREPARE:
-        return kit::to_c(program(command).prepare(command));
+        return kit::to_c(program(command).prepare(command, scratch_));
       case HAL_OP_TIMESTAMP: {
         const std::uint64_t now = kit::clock_ns();
         std::memcpy(address_of(command.as.timestamp.to), &now, sizeof(now));
@@ -80,8 +83,8 @@ hal_error* lane_create(hal_driver* self, void* device, const char* label, void* 
     options.capacity = kRing;
     options.pool = of.pool.get();
     options.hold_back = of.mode != Mode::minimal;
-    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label,
-                                 std::make_unique<Executor>(*of.pool), options);
+    *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::make_unique<Executor>(of),
+                                 options);
     return nullptr;
   });
 }

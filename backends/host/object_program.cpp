@@ -27,7 +27,9 @@ class ObjectProgram final : public Program {
   Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     return functions_->run(command, scratch, perturb);
   }
-  Result<void> prepare(const hal_command& command) override { return functions_->prepare(command); }
+  Result<void> prepare(const hal_command& command, Scratch& scratch) override {
+    return functions_->prepare(command, scratch);
+  }
   kit::CommandCost cost(const hal_command& command) const override { return functions_->cost(command); }
 
  private:

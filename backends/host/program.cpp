@@ -22,6 +22,8 @@ bool is(const hal_image& image, const char* format) { return std::strcmp(image.f
 // "host.cache" is the graph as it was loaded: what the host makes of it is made again as fast as it could be read.
 bool is_graph(const hal_image& image) { return is(image, "hal.graph") || is(image, "host.cache"); }
 
+constexpr std::size_t kPage = 4096;
+
 Error unknown_format(const hal_image& image) {
   return kit::error(kOrigin, HAL_UNSUPPORTED,
                     std::string("the host does not load images of format '") + image.format +
@@ -30,16 +32,19 @@ Error unknown_format(const hal_image& image) {
 
 }  // namespace
 
-std::byte* Scratch::get(std::size_t bytes) {
-  if (bytes > size_) {
-    bytes_.reset();
-    size_ = 0;
-    const std::size_t rounded = (bytes + 4095U) & ~std::size_t{4095};
-    bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(4096, rounded)));
-    if (!bytes_) { throw std::bad_alloc(); }
-    size_ = rounded;
-  }
-  return bytes_.get();
+void Scratch::grow(std::size_t bytes) {
+  bytes_.reset();
+  size_ = 0;
+  const std::size_t rounded = (bytes + kPage - 1) & ~(kPage - 1);
+  bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, rounded)));
+  if (!bytes_) { throw std::bad_alloc(); }
+  size_ = rounded;
+}
+
+void Scratch::reserve(std::size_t bytes) {
+  if (bytes <= size_) { return; }
+  grow(bytes);
+  for (std::size_t at = 0; at < size_; at += kPage) { *reinterpret_cast<volatile std::byte*>(bytes_.get() + at) = {}; }
 }
 
 void Scratch::Free::operator()(std::byte* bytes) const { std::free(bytes); }

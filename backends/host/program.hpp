@@ -2,6 +2,7 @@
 // A loaded image of any format, as a lane sees it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,12 +21,22 @@ struct Device;
 // Memory of one lane for what a run needs besides its arguments: shared memory of groups, intermediates of graphs.
 class Scratch {
  public:
-  // 64-byte aligned, contents undefined, valid until the next get(). Throws std::bad_alloc.
-  std::byte* get(std::size_t bytes);
+  // 64-byte aligned, contents undefined, valid until the next call. Throws std::bad_alloc.
+  std::byte* get(std::size_t bytes) {
+    if (bytes > size_) {
+      if (late != nullptr) { late->fetch_add(1, std::memory_order_relaxed); }
+      grow(bytes);
+    }
+    return bytes_.get();
+  }
+  // Obtains and touches now what get() will be asked for.
+  void reserve(std::size_t bytes);
 
-  kit::LanePool* pool = nullptr;  // whose idle threads may take part in a run
+  kit::LanePool* pool = nullptr;               // whose idle threads may take part in a run
+  std::atomic<std::uint64_t>* late = nullptr;  // counts what runs had to obtain because nobody had prepared them
 
  private:
+  void grow(std::size_t bytes);
   struct Free {
     void operator()(std::byte* bytes) const;
   };
@@ -45,7 +56,8 @@ class Program {
 
   // `command` is a RUN or PREPARE of this program, checked by the core. Called from several lanes at once.
   virtual Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) = 0;
-  virtual Result<void> prepare(const hal_command& command) = 0;
+  // Obtains for the lane what a run of the entry needs, as far as it is known without arguments.
+  virtual Result<void> prepare(const hal_command& command, Scratch& scratch) = 0;
   // What program_serialize() writes and load_graph() reads; empty if the program lives in this process alone.
   virtual std::span<const std::byte> portable() const { return {}; }
   virtual kit::CommandCost cost(const hal_command& command) const = 0;

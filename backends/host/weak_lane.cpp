@@ -60,6 +60,7 @@ WeakLane::WeakLane(Device& device, std::uint64_t number, const char* label, void
   core = core_object;
   wake_at = UINT64_MAX;
   tag = kTag;
+  scratch_.late = &device.lazy_loads;
   window_size_ = 1 + perturb_.pick(0, kWindow, kLongestWindow);
   worker_ = kit::start_thread(label != nullptr && *label != 0 ? label : kOrigin, [this] { work(); });
 }
@@ -325,7 +326,7 @@ hal_error* WeakLane::run(Entry& entry) {
     case HAL_OP_RUN:
       return kit::to_c(static_cast<Program*>(command.as.run.program->impl)->run(command, scratch_, perturb_));
     case HAL_OP_PREPARE:
-      return kit::to_c(static_cast<Program*>(command.as.run.program->impl)->prepare(command));
+      return kit::to_c(static_cast<Program*>(command.as.run.program->impl)->prepare(command, scratch_));
     case HAL_OP_TIMESTAMP: {
       const std::uint64_t now = kit::clock_ns();
       std::memcpy(address_of(command.as.timestamp.to), &now, sizeof(now));

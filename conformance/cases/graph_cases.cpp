@@ -459,4 +459,32 @@ HAL_CASE(GRF_018, "the kernel pack as graphs") {
   }
 }
 
+HAL_CASE(EXE_025, "what was prepared loads nothing when it runs") {
+  GraphBuilder b("prepared");
+  const Value x = b.input("x", DType::i32, {96, 96});
+  const Value square = b.contract("mk,kn->mn", x, x);
+  b.output("y", b.contract("mk,kn->mn", b.transpose(square, {1, 0}), b.map({square}, graph::arg(0) * 3.0)));
+  const GraphBytes bytes = finish(b);
+  const Tensors inputs = random_inputs(t, bytes);
+  auto program = load_graph(t, bytes);
+  const auto lazy_loads = [&]() -> std::uint64_t {
+    std::uint64_t count = 0;
+    hal_error* error = hal_device_number(t.device(), "program.lazy_loads", &count);
+    if (error != nullptr) { EXPECT_CODE(error, HAL_NOT_FOUND); }
+    return count;
+  };
+  {
+    auto queue = t.queue("unprepared");
+    compare("unprepared", bytes, inputs, run_on_device(t, queue, program, bytes, inputs), exact());
+  }
+  auto queue = t.queue("prepared");
+  hal_command prepare = run_graph(program, 0, {});
+  prepare.op = HAL_OP_PREPARE;
+  t.wait(t.submit(queue, {prepare}));
+  const std::uint64_t before = lazy_loads();
+  const Tensors found = run_on_device(t, queue, program, bytes, inputs);
+  EXPECT_EQ(lazy_loads(), before);
+  compare("prepared", bytes, inputs, found, exact());
+}
+
 }  // namespace hal::conformance

@@ -34,6 +34,7 @@ struct Shim {
   const hal_host_api* core = nullptr;
   Host host{};
   std::string fault;
+  std::atomic<std::uint64_t> runs{0};
 
   std::mutex mutex;  // of everything below
   bool out_of_memory = false;

@@ -142,6 +142,7 @@ void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
       command.op = HAL_OP_FILL;
       command.as.fill = {to, --shim.clock, 8};
     }
+    if (shim.is("SF-252") && command.op == HAL_OP_PREPARE) { drop(command); }
     if (shim.is("SF-251") && command.op == HAL_OP_COPY) {
       misplace(shim, command.as.copy.to);
       misplace(shim, command.as.copy.from);
@@ -155,6 +156,7 @@ void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
         spoil_fill(shim, command);
         break;
       case HAL_OP_RUN:
+        ++shim.runs;
         spoil_run(shim, command, args);
         break;
       default:

@@ -80,8 +80,7 @@ class BoundGraph {
       return !lies_well(static_cast<std::size_t>(&arg - args.data()), address_of(arg.value.slice));
     });
     const std::uint64_t arena_bytes = padded(plan_.arena_bytes);
-    std::byte* const arena =
-        scratch.get(arena_bytes + padded(step_bytes_) + sum_bytes_ + (copies ? copy_bytes_ : 0) + 64);
+    std::byte* const arena = scratch.get(scratch_bytes() + (copies ? copy_bytes_ : 0));
     std::byte* const sums = arena + arena_bytes + padded(step_bytes_);
     std::byte* copy = sums + sum_bytes_;
 
@@ -130,6 +129,8 @@ class BoundGraph {
   }
 
   double cost_ns() const { return cost_ns_; }
+  // What a run takes of its lane, if its arguments lie as their types demand.
+  std::uint64_t scratch_bytes() const { return padded(plan_.arena_bytes) + padded(step_bytes_) + sum_bytes_ + 64; }
 
  private:
   // A contraction with an expression: where its sums are while it runs.
@@ -230,8 +231,12 @@ class GraphProgram final : public Program {
     return bound->run(args.first(view_.parameter_count()), scratch);
   }
 
-  // The library and its code are made when the program is loaded; what is left is to have touched the constants.
-  Result<void> prepare(const hal_command&) override { return {}; }
+  // Steps, the library's code among them, are made when the program is loaded; the intermediates belong to the lane. Of
+  // a graph whose sizes come with its arguments nothing is known here.
+  Result<void> prepare(const hal_command&, Scratch& scratch) override {
+    if (fixed_ != nullptr) { scratch.reserve(fixed_->scratch_bytes()); }
+    return {};
+  }
 
   std::span<const std::byte> portable() const override { return {bytes_.get(), size_}; }
 

@@ -50,7 +50,6 @@ class Step {
 
   // Called from several threads at once, with different contexts. Errors: OUT_OF_RANGE  an index of gather or scatter.
   virtual Result<void> run(const RunContext& context) const = 0;
-  virtual void prepare() const {}
   virtual std::uint64_t scratch_bytes() const { return 0; }
   virtual double cost_ns() const = 0;
   // How often a run calls RunContext::ahead, about; at least 1.
