@@ -80,13 +80,15 @@ class BoundGraph {
       return !lies_well(static_cast<std::size_t>(&arg - args.data()), address_of(arg.value.slice));
     });
     const std::uint64_t arena_bytes = padded(plan_.arena_bytes);
+    const std::span<const graph::Tensor> all = view_.tensors();
     std::byte* const arena = scratch.get(scratch_bytes() + (copies ? copy_bytes_ : 0));
     std::byte* const sums = arena + arena_bytes + padded(step_bytes_);
-    std::byte* copy = sums + sum_bytes_;
+    const std::span<std::byte*> tensors(reinterpret_cast<std::byte**>(sums + sum_bytes_), all.size());
+    std::byte* copy = sums + sum_bytes_ + table_bytes();
 
-    std::vector<std::byte*> tensors(view_.tensors().size());
     for (std::size_t t = 0; t < tensors.size(); ++t) {
-      const graph::Tensor& tensor = view_.tensor(t);
+      const graph::Tensor& tensor = all[t];
+      tensors[t] = nullptr;
       if (t < args.size()) {
         std::byte* given = address_of(args[t].value.slice);
         if (lies_well(t, given)) {
@@ -130,7 +132,9 @@ class BoundGraph {
 
   double cost_ns() const { return cost_ns_; }
   // What a run takes of its lane, if its arguments lie as their types demand.
-  std::uint64_t scratch_bytes() const { return padded(plan_.arena_bytes) + padded(step_bytes_) + sum_bytes_ + 64; }
+  std::uint64_t scratch_bytes() const {
+    return padded(plan_.arena_bytes) + padded(step_bytes_) + sum_bytes_ + table_bytes() + 64;
+  }
 
  private:
   // A contraction with an expression: where its sums are while it runs.
@@ -158,6 +162,9 @@ class BoundGraph {
     }
     return false;
   }
+
+  // Where each tensor lies.
+  std::uint64_t table_bytes() const { return padded(view_.tensors().size() * sizeof(std::byte*)); }
 
   static std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
 

@@ -29,8 +29,9 @@ class Loops {
   template <class Body>
   void each_line(Body&& body) const {
     std::array<std::int64_t, graph::kMaxMapInputs + 1> at{};
-    std::array<std::int64_t, kMost> index{};
     const std::size_t outer = sizes_.size() - 1;
+    if (outer == 0) { return body(at); }
+    std::array<std::int64_t, kMost> index{};
     for (;;) {
       body(at);
       std::size_t d = outer;

@@ -57,28 +57,34 @@ template <class T>
   }
 }
 
+// A tile of 1 to Most rows.
+template <class T, int Bytes, int Most>
+[[gnu::always_inline]] inline void tile_of(std::int64_t rows, const T* a, const T* b, T* c, const ProductSizes& s) {
+  if constexpr (Most > 1) {
+    if (rows < Most) { return tile_of<T, Bytes, Most - 1>(rows, a, b, c, s); }
+  }
+  tile<T, Bytes, Most>(a, b, c, s);
+}
+
+// Rows: the most that the registers hold.
 template <class T, int Bytes, int Rows>
 [[gnu::always_inline]] inline void product(const T* a, const T* b, T* c, const ProductSizes& s) {
   constexpr std::int64_t kColumns = 2 * VectorOf<T, Bytes>::kLanes;
   if (s.n < kColumns) {
     if constexpr (Bytes > 16) {
-      return product<T, Bytes / 2, 4>(a, b, c, s);
+      return product<T, Bytes / 2, Rows>(a, b, c, s);
     } else {
       return narrow(a, b, c, s);
     }
   }
+  // As few tiles as there can be, and all about as high: a low one at the end would wait for each of its few sums.
+  const std::int64_t tiles = (s.m + Rows - 1) / Rows;
   for (std::int64_t column = 0; column < s.n; column += kColumns) {
     // The last tiles reach back over elements that are done: the same sums once more, but no odd shapes.
     const std::int64_t j = std::min(column, s.n - kColumns);
-    if (s.m < Rows) {
-      std::int64_t i = 0;
-      for (; i + 4 <= s.m; i += 4) { tile<T, Bytes, 4>(a + i * s.a_row, b + j, c + i * s.c_row + j, s); }
-      for (; i < s.m; ++i) { tile<T, Bytes, 1>(a + i * s.a_row, b + j, c + i * s.c_row + j, s); }
-      continue;
-    }
-    for (std::int64_t row = 0; row < s.m; row += Rows) {
-      const std::int64_t i = std::min(row, s.m - Rows);
-      tile<T, Bytes, Rows>(a + i * s.a_row, b + j, c + i * s.c_row + j, s);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t i = s.m * t / tiles, end = s.m * (t + 1) / tiles;
+      tile_of<T, Bytes, Rows>(end - i, a + i * s.a_row, b + j, c + i * s.c_row + j, s);
     }
   }
 }
@@ -97,7 +103,7 @@ HAL_HOST_AVX2 void avx2(const T* a, const T* b, T* c, const ProductSizes& s) {
 }
 template <class T>
 HAL_HOST_AVX512 void avx512(const T* a, const T* b, T* c, const ProductSizes& s) {
-  product<T, 64, 12>(a, b, c, s);
+  product<T, 64, 14>(a, b, c, s);
 }
 #endif
 

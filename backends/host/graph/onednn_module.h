@@ -20,7 +20,8 @@ typedef struct halyard_matmul {
 typedef struct halyard_onednn {
   /* NULL if the library has no way to do it here; `why` then says so. */
   void* (*create)(const halyard_matmul* shape, uint64_t* scratch_bytes, char* why, uint64_t why_size);
-  /* On the calling thread alone. May be called from several threads at once, each with its own scratch. 0 is success. */
+  /* On the calling thread alone. May be called from several threads at once, each with its own scratch. 0 is success.
+   */
   int (*run)(const void* product, const void* left, const void* right, void* out, void* scratch);
   void (*destroy)(void* product);
 } halyard_onednn;

@@ -53,12 +53,14 @@ Row row_of(const Device& host, std::string name, Result<std::shared_ptr<Runner>>
     return row;
   }
   row.ours = [run = *made, ones]() -> Result<double> {
-    const auto start = Clock::now();
-    for (int i = 0; i < ones; ++i) {
-      HAL_TRY(const Point done, run->queue.run(run->entry, run->args));
-      HAL_CHECK(wait(done, kLong));
-    }
-    return ns_between(start, Clock::now()) / ones;
+    Result<void> done{};
+    const double ns = timed_warm(ones, [&] {
+      const Result<Point> point = run->queue.run(run->entry, run->args);
+      const Result<void> one = point ? wait(*point, kLong) : Result<void>(point.error());
+      if (!one) { done = one; }
+    });
+    HAL_CHECK(std::move(done));
+    return ns;
   };
   return row;
 }
@@ -74,9 +76,8 @@ Row matmul(const Device& host, const Queue& queue, const Type& type, std::int64_
   GraphBuilder b("matmul");
   const graph::Value left = b.input("a", type.in, {n, n}), right = b.input("b", type.in, {n, n});
   b.output("c", b.contract("mk,kn->mn", left, right, type.out));
-  const double flop = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
   Row row = row_of(host, fmt::format("matmul {} {}", type.name, n), runner(host, queue, b, type.one, type.one_bytes),
-                   std::max(1, static_cast<int>(1e8 / flop)));
+                   product_runs(static_cast<double>(n)));
   row.target = Target::speed(type.target, "oneDNN");
   return row;
 }
@@ -84,7 +85,8 @@ Row matmul(const Device& host, const Queue& queue, const Type& type, std::int64_
 Row softmax(const Device& host, const Queue& queue, std::int64_t rows, std::int64_t columns) {
   GraphBuilder b("softmax");
   b.output("y", nn::softmax(b, b.input("x", DType::f32, {rows, columns})));
-  Row row = row_of(host, fmt::format("softmax {}x{}", rows, columns), runner(host, queue, b, 0x3f800000U, 4), 1);
+  Row row =
+      row_of(host, fmt::format("softmax {}x{}", rows, columns), runner(host, queue, b, 0x3f800000U, 4), kSoftmaxRuns);
   row.target = Target::speed(1.0, "oneDNN");
   return row;
 }

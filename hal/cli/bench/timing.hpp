@@ -2,6 +2,7 @@
 // Timing a piece of work from inside the thread that does it.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 
 namespace hal::cli::bench {
@@ -19,6 +20,17 @@ double timed(int count, Work work) {
   for (int i = 0; i < count; ++i) { work(); }
   return ns_between(start, Clock::now()) / count;
 }
+
+/// The same after one run that is not counted: it finds caches full of something else and threads asleep.
+template <class Work>
+double timed_warm(int count, Work work) {
+  work();
+  return timed(count, work);
+}
+
+/// Products and softmax: how often one repetition does so much work, ours and the peers' alike. Some milliseconds.
+inline int product_runs(double n) { return std::clamp(static_cast<int>(2e9 / (2 * n * n * n)), 2, 2000); }
+constexpr int kSoftmaxRuns = 2;
 
 /// The compiler must believe that somebody reads it.
 inline void keep(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }

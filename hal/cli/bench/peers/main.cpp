@@ -7,6 +7,7 @@
 #include <exception>
 #include <iostream>
 #include <map>
+#include <thread>
 
 #include "cli/bench/peers/peer.hpp"
 
@@ -44,6 +45,7 @@ int serve(const Peer& peer) {
         auto found = prepared.find(row);
         if (found == prepared.end()) { found = prepared.emplace(row, peer.prepare(row)).first; }
         answer = fmt::format("{:.4f}", quiet(found->second));
+        std::this_thread::sleep_for(peer.spins);  // the next in turn gets both cores
       } catch (const std::exception& problem) { answer = fmt::format("missing: {}", problem.what()); }
     }
     std::cout << row << '\t' << peer.name << '\t' << answer << std::endl;

@@ -45,10 +45,9 @@ Once matmul(dnnl::memory::dim n, Type in, Type out) {
   const dnnl::matmul::primitive_desc made({a, a, c}, engine());
   const dnnl::matmul run(made);
   const dnnl::memory left = ones(a, in), right = ones(a, in), result = ones(c, out);
-  const double flop = 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-  const int count = std::max(1, static_cast<int>(1e8 / flop));
+  const int count = product_runs(static_cast<double>(n));
   return [=, stream = dnnl::stream(engine())]() mutable {
-    return timed(count, [&] {
+    return timed_warm(count, [&] {
       run.execute(stream, {{DNNL_ARG_SRC, left}, {DNNL_ARG_WEIGHTS, right}, {DNNL_ARG_DST, result}});
       stream.wait();
     });
@@ -61,7 +60,7 @@ Once softmax(dnnl::memory::dim rows, dnnl::memory::dim columns) {
   const dnnl::softmax_forward run(made);
   const dnnl::memory from = ones(x, Type::f32), to = ones(x, Type::f32);
   return [=, stream = dnnl::stream(engine())]() mutable {
-    return timed(1, [&] {
+    return timed_warm(kSoftmaxRuns, [&] {
       run.execute(stream, {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, to}});
       stream.wait();
     });
@@ -73,6 +72,7 @@ Once softmax(dnnl::memory::dim rows, dnnl::memory::dim columns) {
 
 Peer onednn() {
   Peer peer{"oneDNN", {}, {"softmax 4096x1024", "softmax 512x32768"}, {}, {}};
+  peer.spins = std::chrono::milliseconds(20);  // GNU's OpenMP: 300,000 rounds
   for (const char* n : {"32", "128", "512", "1024"}) { peer.rows.push_back(std::string("matmul f32 ") + n); }
   for (const char* n : {"512", "1024"}) {
     peer.rows.push_back(std::string("matmul bf16 ") + n);

@@ -24,9 +24,8 @@ Once matmul(Sgemm sgemm, int n) {
   };
   auto on = std::make_shared<Operands>(
       Operands{std::vector<float>(elements, 1), std::vector<float>(elements, 1), std::vector<float>(elements, 0)});
-  const double flop = 2.0 * static_cast<double>(elements) * n;
-  return [=, count = std::max(1, static_cast<int>(1e8 / flop))] {
-    return timed(count, [&] {
+  return [=, count = product_runs(n)] {
+    return timed_warm(count, [&] {
       sgemm(kRowMajor, kNoTranspose, kNoTranspose, n, n, n, 1, on->a.data(), n, on->b.data(), n, 0, on->c.data(), n);
       keep(on->c.data());
     });
@@ -37,6 +36,7 @@ Once matmul(Sgemm sgemm, int n) {
 
 Peer openblas() {
   Peer peer{"OpenBLAS", {}, {"matmul f32 32", "matmul f32 128", "matmul f32 512", "matmul f32 1024"}, {}, {}};
+  peer.spins = std::chrono::milliseconds(30);  // 2^26 cycles
   const char* asked = std::getenv("OPENBLAS_CORETYPE");
   if (asked != nullptr) { peer.name += fmt::format(" {}", asked); }
   void* library = ::dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
