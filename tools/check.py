@@ -16,6 +16,7 @@ MOST_LINES = 1200
 # Folder -> prefixes of quoted includes that it must not use.
 FORBIDDEN = {
     "hal/include": ("core/", "layers/", "cli/", "driver_kit/", "backends/", "graph/"),
+    "hal/threads": ("core/", "layers/", "cli/", "driver_kit/", "backends/", "graph/", "hal/"),
     "hal/graph": ("core/", "layers/", "cli/", "driver_kit/", "backends/", "hal/driver.h"),
     "hal/driver_kit": ("core/", "layers/", "cli/", "backends/"),
     "hal/core": ("layers/", "cli/", "driver_kit/", "backends/"),

@@ -68,49 +68,65 @@ class Functions final : public Program {
   std::vector<Kernel> kernels;
   std::vector<std::array<unsigned char, 8>> values;  // of the specialisation constants
   std::vector<const void*> constants;                // where each lies
+  const void* const* constants_table = nullptr;      // as a group gets them
 
-  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
+  Functions() { one_group = {kGroupNs, true}; }
+
+  // The usual launch is one group without shared memory. Whatever needs more goes the longer way.
+  hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     const auto& run = command.as.run;
-    const Kernel& kernel = kernels[run.entry];
-    if (run.arg_count > kFewArgs) {
-      std::vector<void*> args(run.arg_count);
-      return run_with(args.data(), command, kernel, scratch, perturb);
+    const hal_grid& grid = run.grid;
+    const Kernel& kernel = kernels.data()[run.entry];  // the core has looked
+    if (run.arg_count > kFewArgs || (grid.groups[0] | grid.groups[1] | grid.groups[2]) != 1 ||
+        (kernel.shared_bytes | grid.shared_bytes) != 0) {
+      return run_groups(command, scratch, perturb);
     }
     void* args[kFewArgs];
-    return run_with(args, command, kernel, scratch, perturb);
+    read_args(command, args);
+    const hal_host_group group = group_of(grid);
+    kernel.function(&group, args);
+    return nullptr;
   }
 
-  Result<void> run_with(void** args, const hal_command& command, const Kernel& kernel, Scratch& scratch,
-                        const kit::Perturb& perturb) {
+  static void read_args(const hal_command& command, void** to) {
     const auto& run = command.as.run;
-    for (std::uint32_t i = 0; i < run.arg_count; ++i) {
-      const hal_arg& arg = run.args[i];
+    for (const hal_arg *arg = run.args, *end = arg + run.arg_count; arg != end; ++arg) {
       // A copy of the scalar that this launch owns: the lane captured it.
-      args[i] = arg.kind == HAL_ARG_BUFFER ? static_cast<void*>(address_of(arg.value.slice))
-                                           : const_cast<unsigned char*>(arg.value.scalar);
+      *to++ = arg->kind == HAL_ARG_BUFFER ? static_cast<void*>(address_of(arg->value.slice))
+                                          : const_cast<unsigned char*>(arg->value.scalar);
     }
-    const hal_grid& grid = run.grid;
-    std::uint64_t count = std::uint64_t{grid.groups[0]} * grid.groups[1];
-    if (__builtin_mul_overflow(count, grid.groups[2], &count)) {
-      return invalid(HAL_INVALID_ARGUMENT, "the grid has more than 2^64 groups");
-    }
+  }
+
+  hal_host_group group_of(const hal_grid& grid) const {
     hal_host_group group{};
-    for (std::size_t axis = 0; axis < 3; ++axis) {
-      group.group_count[axis] = grid.groups[axis];
-      group.group_size[axis] = grid.group_size[axis];
-    }
-    group.constants = constants.empty() ? nullptr : constants.data();
-    if (const std::uint64_t shared = kernel.shared_bytes + grid.shared_bytes; shared != 0) {
+    std::memcpy(group.group_count, grid.groups, sizeof grid.groups);
+    std::memcpy(group.group_size, grid.group_size, sizeof grid.group_size);
+    group.constants = constants_table;
+    return group;
+  }
+
+  [[gnu::noinline]] hal_error* run_groups(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) {
+    const auto& run = command.as.run;
+    const Kernel& kernel = kernels[run.entry];
+    std::vector<void*> args(run.arg_count);
+    read_args(command, args.data());
+    hal_host_group group = group_of(run.grid);
+    if (const std::uint64_t shared = kernel.shared_bytes + run.grid.shared_bytes; shared != 0) {
       if (shared > UINT32_MAX) {
-        return invalid(HAL_INVALID_ARGUMENT,
-                       fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
+        return kit::make_error(kOrigin, HAL_INVALID_ARGUMENT,
+                               fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
       }
       group.shared_bytes = static_cast<std::uint32_t>(shared);
       group.shared = scratch.get(shared);
     }
-    if (count == 1) {
-      kernel.function(&group, args);
-      return {};
+    return kit::to_c(run_grid(kernel, group, args.data(), scratch, perturb));
+  }
+
+  static Result<void> run_grid(const Kernel& kernel, hal_host_group& group, void** args, Scratch& scratch,
+                               const kit::Perturb& perturb) {
+    std::uint64_t count = std::uint64_t{group.group_count[0]} * group.group_count[1];
+    if (__builtin_mul_overflow(count, group.group_count[2], &count)) {
+      return invalid(HAL_INVALID_ARGUMENT, "the grid has more than 2^64 groups");
     }
     if (!perturb.on()) { return run_all(kernel, group, args, count, scratch); }
     // Groups may run in any order. Mode weak steps through them by a stride without a common divisor, from anywhere.
@@ -195,7 +211,6 @@ class Functions final : public Program {
 
   kit::CommandCost cost(const hal_command& command) const override {
     const hal_grid& grid = command.as.run.grid;
-    if (grid.groups[0] == 1 && grid.groups[1] == 1 && grid.groups[2] == 1) { return {kGroupNs, true}; }
     const double groups = static_cast<double>(grid.groups[0]) * grid.groups[1] * grid.groups[2];
     return {kit::nanoseconds(groups * kGroupNs), true};
   }
@@ -219,6 +234,7 @@ Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image
     std::memcpy(program->values[i].data(), constants[i].value, sizeof constants[i].value);
     program->constants.push_back(program->values[i].data());
   }
+  if (!program->constants.empty()) { program->constants_table = program->constants.data(); }
   for (const hal_signature& signature : signatures) {
     Kernel kernel;
     kernel.shared_bytes = signature.shared_bytes;

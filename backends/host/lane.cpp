@@ -22,6 +22,31 @@ class Executor final : public kit::CommandExecutor {
   }
 
   hal_error* execute(const hal_command& command) override {
+    if (command.op == HAL_OP_RUN) [[likely]] { return program(command).run(command, scratch_, kUsual); }
+    return execute_other(command);
+  }
+
+  kit::CommandCost cost(const hal_command& command) const override {
+    switch (command.op) {
+      case HAL_OP_FILL:
+        return {nanoseconds_of(command.as.fill.to.length, 64), false};
+      case HAL_OP_COPY:
+        return {nanoseconds_of(command.as.copy.to.length, 32), false};
+      case HAL_OP_RUN: {
+        const Program& of = program(command);
+        const std::uint32_t* groups = command.as.run.grid.groups;
+        return of.one_group.ns != 0 && (groups[0] | groups[1] | groups[2]) == 1 ? of.one_group : of.cost(command);
+      }
+      case HAL_OP_PREPARE:
+        return {1'000'000, true};
+      default:
+        return {30, false};
+    }
+  }
+
+ private:
+  // Apart from runs, which pay for nothing that these need.
+  [[gnu::noinline]] hal_error* execute_other(const hal_command& command) {
     switch (command.op) {
       case HAL_OP_FILL:
         fill(*scratch_.pool, address_of(command.as.fill.to), command.as.fill.to.length, command.as.fill.pattern,
@@ -31,8 +56,6 @@ class Executor final : public kit::CommandExecutor {
         copy(*scratch_.pool, address_of(command.as.copy.to), address_of(command.as.copy.from),
              command.as.copy.to.length);
         return nullptr;
-      case HAL_OP_RUN:
-        return kit::to_c(program(command).run(command, scratch_, kit::Perturb()));
       case HAL_OP_PREPARE:
         return kit::to_c(program(command).prepare(command, scratch_));
       case HAL_OP_TIMESTAMP: {
@@ -46,22 +69,8 @@ class Executor final : public kit::CommandExecutor {
     }
   }
 
-  kit::CommandCost cost(const hal_command& command) const override {
-    switch (command.op) {
-      case HAL_OP_FILL:
-        return {nanoseconds_of(command.as.fill.to.length, 64), false};
-      case HAL_OP_COPY:
-        return {nanoseconds_of(command.as.copy.to.length, 32), false};
-      case HAL_OP_RUN:
-        return program(command).cost(command);
-      case HAL_OP_PREPARE:
-        return {1'000'000, true};
-      default:
-        return {30, false};
-    }
-  }
+  static constexpr kit::Perturb kUsual{};
 
- private:
   static std::uint32_t nanoseconds_of(std::uint64_t bytes, std::uint64_t bytes_a_ns) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(10 + bytes / bytes_a_ns, 4'000'000'000U));
   }

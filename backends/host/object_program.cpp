@@ -22,9 +22,11 @@ constexpr const char* kPrefix = "hal_kernel_";
 class ObjectProgram final : public Program {
  public:
   ObjectProgram(LoadedObject object, std::unique_ptr<Program> functions)
-      : object_(std::move(object)), functions_(std::move(functions)) {}
+      : object_(std::move(object)), functions_(std::move(functions)) {
+    one_group = functions_->one_group;
+  }
 
-  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
+  hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     return functions_->run(command, scratch, perturb);
   }
   Result<void> prepare(const hal_command& command, Scratch& scratch) override {

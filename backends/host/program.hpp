@@ -55,12 +55,14 @@ class Program {
   std::vector<hal_direction> directions;
 
   // `command` is a RUN or PREPARE of this program, checked by the core. Called from several lanes at once.
-  virtual Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) = 0;
+  virtual hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) = 0;
   // Obtains for the lane what a run of the entry needs, as far as it is known without arguments.
   virtual Result<void> prepare(const hal_command& command, Scratch& scratch) = 0;
   // What program_serialize() writes and load_graph() reads; empty if the program lives in this process alone.
   virtual std::span<const std::byte> portable() const { return {}; }
   virtual kit::CommandCost cost(const hal_command& command) const = 0;
+  // What cost() says of every launch of one group; 0 ns if that is not the same for all. Set while loading.
+  kit::CommandCost one_group;
 };
 
 // functions.cpp: "host.functions". Errors: INVALID_IMAGE, INCOMPATIBLE.

@@ -324,7 +324,7 @@ hal_error* WeakLane::run(Entry& entry) {
     case HAL_OP_BARRIER:
       return nullptr;
     case HAL_OP_RUN:
-      return kit::to_c(static_cast<Program*>(command.as.run.program->impl)->run(command, scratch_, perturb_));
+      return static_cast<Program*>(command.as.run.program->impl)->run(command, scratch_, perturb_);
     case HAL_OP_PREPARE:
       return kit::to_c(static_cast<Program*>(command.as.run.program->impl)->prepare(command, scratch_));
     case HAL_OP_TIMESTAMP: {

@@ -76,7 +76,7 @@ void Buffer::dispose(hal_object* object) {
 void Buffer::end() {
   const hal_released_function call = released;
   void* user = released_user;
-  if (block != nullptr && !returned) { pool->put(*block); }
+  if (block != nullptr && !is_returned()) { pool->put(*block); }
   if (range) { range->clear(); }
   if (imported) { device->driver().memory_unimport(device->driver_self(), device->impl(), &memory); }
   Storage::unmake(device->instance().allocator(), this);

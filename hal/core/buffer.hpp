@@ -14,6 +14,18 @@ class Range;
 
 // What holds the bytes decides how they go: a pool's block, a range of mapped addresses, or memory of the caller's.
 struct Buffer : hal_buffer {
+  // Whether commands may use it without another look: a range has to be asked what is mapped, and what HAL_OP_FREE gave
+  // back nothing may use. Atomic.
+  enum class Standing : std::uint32_t { plain, range, returned };
+  Standing standing = Standing::plain;
+  bool is_plain() const { return __atomic_load_n(&standing, __ATOMIC_RELAXED) == Standing::plain; }
+  bool is_returned() const { return __atomic_load_n(&standing, __ATOMIC_RELAXED) == Standing::returned; }
+  // False if it has been given back already.
+  bool give_back() {
+    return __atomic_exchange_n(&standing, Standing::returned, __ATOMIC_ACQ_REL) != Standing::returned;
+  }
+  void take_back() { __atomic_store_n(&standing, Standing::plain, __ATOMIC_RELEASE); }
+
   Ref<Device> device;
   std::shared_ptr<Pool> pool;
   Block* block = nullptr;
@@ -21,7 +33,6 @@ struct Buffer : hal_buffer {
   bool imported = false;
   hal_released_function released = nullptr;
   void* released_user = nullptr;
-  bool returned = false;  // HAL_OP_FREE gave the memory back already
 
   // `gate` reaches 1 when work may use the buffer; empty if the order of the call is enough.
   static Result<Ref<Buffer>> make(Device& device, const std::shared_ptr<Pool>& pool, std::uint64_t bytes,

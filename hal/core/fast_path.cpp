@@ -1,36 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-// The short way for the usual submission and the usual wait.
+// The short way for the usual submission.
 //
 // One command of the commonest kinds, nothing to wait for, nothing to signal, nothing held back, nobody watching. What
 // is decided here is only that a submission is of that sort and right; whatever is unusual, and everything that is
 // wrong, goes the general way, which knows the rules and words the errors. So a new rule for submissions needs a line
 // here only if work that this way takes may break it.
-#include <algorithm>
-
+#include "core/api.hpp"
 #include "core/buffer.hpp"
 #include "core/program.hpp"
 #include "core/queue.hpp"
-#include "core/range.hpp"
 
 namespace hal::core {
 namespace {
 
-// A range of a buffer of this very device. Slots have odd addresses.
-bool is_plain(const Device& device, const hal_slice& slice) {
+// Bytes of a buffer of this very device, or none. Slots have odd addresses.
+inline bool is_inside(const void* device, const hal_slice& slice) {
   if (slice.buffer == nullptr || (reinterpret_cast<std::uintptr_t>(slice.buffer) & 1U) != 0) { return false; }
   const Buffer& buffer = *cast(slice.buffer);
-  // What is mapped in a range is for the general way to look up.
-  return buffer.device_impl == device.impl() && !buffer.range && !__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED) &&
-         slice.length != 0 && slice.offset <= buffer.memory.bytes && slice.length <= buffer.memory.bytes - slice.offset;
+  const std::uint64_t bytes = buffer.memory.bytes;
+  return buffer.device_impl == device && buffer.is_plain() && slice.offset <= bytes &&
+         slice.length <= bytes - slice.offset;
+}
+
+inline bool is_plain(const void* device, const hal_slice& slice) {
+  return is_inside(device, slice) && slice.length != 0;
 }
 
 // The same, or host memory.
-bool is_reachable(const Device& device, const hal_slice& slice) {
+inline bool is_reachable(const void* device, const hal_slice& slice) {
   if (slice.buffer != nullptr) { return is_plain(device, slice); }
   return slice.offset != 0 && slice.length != 0 && slice.offset + slice.length > slice.offset;
 }
 
-bool is_plain_fill(const Device& device, const hal_command& command) {
+inline bool is_plain_fill(const void* device, const hal_command& command) {
   const auto& fill = command.as.fill;
   const std::uint64_t size = fill.pattern_bytes;
   return is_plain(device, fill.to) && (size == 1 || size == 2 || size == 4 || size == 8) &&
@@ -38,14 +40,14 @@ bool is_plain_fill(const Device& device, const hal_command& command) {
 }
 
 // Where the host sees it; 0 if it does not.
-std::uint64_t host_address(const hal_slice& slice) {
+inline std::uint64_t host_address(const hal_slice& slice) {
   if (slice.buffer == nullptr) { return slice.offset; }
   const auto base = reinterpret_cast<std::uintptr_t>(slice.buffer->memory.host);
   return base != 0 ? base + slice.offset : 0;
 }
 
 // Different buffers that do not lie in the same memory either: overlap is for the general way.
-bool is_plain_copy(const Device& device, const hal_command& command) {
+inline bool is_plain_copy(const void* device, const hal_command& command) {
   const auto& copy = command.as.copy;
   if (copy.to.length != copy.from.length || copy.to.buffer == copy.from.buffer || !is_reachable(device, copy.to) ||
       !is_reachable(device, copy.from)) {
@@ -55,85 +57,137 @@ bool is_plain_copy(const Device& device, const hal_command& command) {
   return to == 0 || from == 0 || (to < from ? from - to : to - from) >= copy.to.length;
 }
 
-bool is_plain_arg(const Device& device, const hal_param& param, const hal_arg& arg) {
-  if (param.kind == HAL_PARAM_SCALAR) { return arg.kind == HAL_ARG_SCALAR && arg.size == param.bytes; }
-  const std::uint64_t length = arg.value.slice.length;
-  // A tensor without a size of its own has dimensions that are known later.
-  const bool fits = param.kind == HAL_PARAM_TENSOR ? length == param.bytes : length >= param.bytes;
-  return arg.kind == HAL_ARG_BUFFER && fits && is_plain(device, arg.value.slice);
+inline bool is_plain_arg(const void* device, const LaunchParam& param, const hal_arg& arg) {
+  if (arg.kind != param.kind) { return false; }
+  if (arg.kind == HAL_ARG_SCALAR) { return arg.size == param.size; }
+  return arg.value.slice.length - param.least <= param.room && is_inside(device, arg.value.slice);
+}
+
+// What a run launches, if that can be seen and it has the form of the entry; else NULL.
+inline const Launch* launch_of(const void* device, const hal_command& command) {
+  const auto& run = command.as.run;
+  if (run.program == nullptr || run.program->device_impl != device) { return nullptr; }
+  const Launches& launches = cast(run.program)->launches;
+  if (run.entry >= launches.size()) { return nullptr; }
+  const Launch& launch = launches[run.entry];
+  if (run.arg_count != launch.param_count || (run.args == nullptr && run.arg_count != 0) ||
+      run.has_grid != launch.has_grid) {
+    return nullptr;
+  }
+  const std::uint32_t* groups = run.grid.groups;
+  return launch.has_grid == 0 || (groups[0] != 0 && groups[1] != 0 && groups[2] != 0) ? &launch : nullptr;
+}
+
+inline bool has_plain_args(const void* device, const Launch& launch, const hal_command& command) {
+  const LaunchParam* param = launch.params;
+  for (const hal_arg *arg = command.as.run.args, *end = arg + command.as.run.arg_count; arg != end; ++arg, ++param) {
+    if (!is_plain_arg(device, *param, *arg)) { return false; }
+  }
+  return true;
+}
+
+inline bool is_complete(const hal_command& command) {
+  const std::uint32_t* sizes = command.as.run.grid.group_size;
+  return command.as.run.has_grid == 0 || (sizes[0] != 0 && sizes[1] != 0 && sizes[2] != 0);
 }
 
 // Fills in what a grid leaves to the entry.
-bool is_plain_grid(const hal_signature& entry, hal_grid& grid) {
-  if (grid.groups[0] == 0 || grid.groups[1] == 0 || grid.groups[2] == 0) { return false; }
+hal_command completed(const hal_command& given, const Launch& launch) {
+  hal_command command = given;
   for (std::size_t axis = 0; axis < 3; ++axis) {
-    const std::uint32_t own = entry.group_size[axis] != 0 ? entry.group_size[axis] : 1;
-    grid.group_size[axis] = grid.group_size[axis] != 0 ? grid.group_size[axis] : own;
+    std::uint32_t& size = command.as.run.grid.group_size[axis];
+    if (size == 0) { size = launch.group_size[axis]; }
   }
-  return true;
-}
-
-bool is_plain_run(const Device& device, hal_command& command) {
-  auto& run = command.as.run;
-  if (run.program == nullptr || run.program->device_impl != device.impl()) { return false; }
-  const std::vector<hal_signature>& entries = cast(run.program)->signatures.views();
-  if (run.entry >= entries.size()) { return false; }
-  const hal_signature& entry = entries[run.entry];
-  if (run.arg_count != entry.param_count || (run.arg_count != 0 && run.args == nullptr)) { return false; }
-  if (entry.kind == HAL_KERNEL ? run.has_grid == 0 || !is_plain_grid(entry, run.grid) : run.has_grid != 0) {
-    return false;
-  }
-  for (std::uint32_t i = 0; i < run.arg_count; ++i) {
-    if (!is_plain_arg(device, entry.params[i], run.args[i])) { return false; }
-  }
-  return true;
+  return command;
 }
 
 }  // namespace
 
-std::uint64_t Queue::submit_plain_one(const hal_command& given, const hal_sync& sync) {
-  const Device& device = *device_;
-  if ((sync.wait_count | sync.signal_count | given.reserved) != 0 || given.op >= HAL_OP_COUNT ||
-      !device.executes(given.op) || device.instance().observer() != nullptr) {
-    return 0;
-  }
-  const hal_command* command = &given;
-  hal_command filled_in;
-  switch (given.op) {
-    case HAL_OP_BARRIER:
-      break;
-    case HAL_OP_FILL:
-      if (!is_plain_fill(device, given)) { return 0; }
-      break;
-    case HAL_OP_COPY:
-      if (!is_plain_copy(device, given)) { return 0; }
-      break;
-    case HAL_OP_RUN:
-      filled_in = given;
-      if (!is_plain_run(device, filled_in)) { return 0; }
-      command = &filled_in;
-      break;
-    default:
-      return 0;
-  }
+// Hands over one command that is known to be right. False if it has to wait here, or is not to run at all.
+template <class Note>
+[[gnu::always_inline]] inline bool Queue::submit_straight(const hal_command& command, const hal_site& site,
+                                                          hal_point* out, Note note) {
   Timeline& timeline = *timeline_;
   const std::lock_guard lock(mutex_);
-  if (timeline.failed() || !pending_.empty() || capturing()) { return 0; }
+  if (timeline.failed() || !pending_.empty() || capturing()) { return false; }
   const std::uint64_t number = timeline.assigned.load(std::memory_order_relaxed) + 1;
   timeline.assigned.store(number, std::memory_order_release);
-  recorder_.note(number, 1, given, sync.where);
-  const hal_driver_ops& ops = device.driver();
-  hal_lane* lane = timeline.lane();
+  note(number);
   // Before the call, as in hand_over(): completed must never be seen above handed.
   timeline.handed.store(number, std::memory_order_release);
-  if (ops.submit(device.driver_self(), lane, number, command, 1) == 0) [[unlikely]] {
-    timeline.handed.store(number - 1, std::memory_order_release);
-    if (timeline.failed()) { timeline.clip(); }
-    hold_rest(number, 0, {command, 1}, sync, {});
-  } else if (__atomic_load_n(&lane->wake_at, __ATOMIC_SEQ_CST) <= number && ops.notify != nullptr) [[unlikely]] {
-    ops.notify(device.driver_self(), lane);  // somebody came to wait before this work reached the lane
+  if (straight_.submit(straight_.driver, straight_.lane, number, &command, 1) == 0) [[unlikely]] {
+    held_by_full_lane(number, command, site);
+  } else if (__atomic_load_n(&straight_.lane->wake_at, __ATOMIC_SEQ_CST) <= number && straight_.notify != nullptr)
+      [[unlikely]] {
+    straight_.notify(straight_.driver, straight_.lane);  // somebody came to wait before this work reached the lane
   }
-  return number;
+  if (out != nullptr) { *out = {&timeline, number}; }
+  return true;
+}
+
+void Queue::held_by_full_lane(std::uint64_t number, const hal_command& command, const hal_site& site) {
+  timeline_->not_taken(number);
+  hold_rest(number, 0, {&command, 1}, {nullptr, nullptr, 0, 0, &site}, {});
+}
+
+// Each kind of command apart, so that the cheaper ones do not pay for what the dearer ones need; and each ends with the
+// general way itself, so that hal_queue_submit() has nothing to keep for afterwards.
+hal_error* Queue::submit_run(const hal_command& command, const hal_site& site, hal_point* out) {
+  if (const Launch* launch = launch_of(straight_.device, command)) {
+    if (!is_complete(command)) [[unlikely]] {
+      const hal_command full = completed(command, *launch);
+      return submit_run(full, site, out);
+    }
+    const auto note = [&](std::uint64_t number) { recorder_.note_run(number, command, *launch, site); };
+    if (has_plain_args(straight_.device, *launch, command) && submit_straight(command, site, out, note)) {
+      return nullptr;
+    }
+  }
+  return submit_after_all(command, site, out);
+}
+
+hal_error* Queue::submit_move(const hal_command& command, const hal_site& site, hal_point* out) {
+  const auto note = [&](std::uint64_t number) { recorder_.note_move(number, command, site); };
+  const bool plain =
+      command.op == HAL_OP_COPY ? is_plain_copy(straight_.device, command) : is_plain_fill(straight_.device, command);
+  if (plain && submit_straight(command, site, out, note)) { return nullptr; }
+  return submit_after_all(command, site, out);
+}
+
+hal_error* Queue::submit_barrier(const hal_command& command, const hal_site& site, hal_point* out) {
+  const auto note = [&](std::uint64_t number) { recorder_.note_barrier(number, command, site); };
+  if (submit_straight(command, site, out, note)) { return nullptr; }
+  return submit_after_all(command, site, out);
+}
+
+hal_error* Queue::submit_after_all(const hal_command& command, const hal_site& site, hal_point* out) {
+  const hal_sync sync{nullptr, nullptr, 0, 0, &site};
+  return submit_in_general(this, &command, 1, &sync, out);
 }
 
 }  // namespace hal::core
+
+using namespace hal::core;
+
+extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count,
+                                       const hal_sync* sync, hal_point* out) {
+  static constexpr hal_site kNowhere{};
+  const hal_site* site = &kNowhere;
+  if (count != 1 || queue == nullptr || commands == nullptr || !cast(queue)->is_straight(commands->op) ||
+      commands->reserved != 0) [[unlikely]] {
+    return submit_in_general(queue, commands, count, sync, out);
+  }
+  if (sync != nullptr) {
+    if ((sync->wait_count | sync->signal_count) != 0) { return submit_in_general(queue, commands, count, sync, out); }
+    if (sync->where != nullptr) { site = sync->where; }
+  }
+  switch (commands->op) {
+    case HAL_OP_RUN:
+      return cast(queue)->submit_run(*commands, *site, out);
+    case HAL_OP_COPY:
+    case HAL_OP_FILL:
+      return cast(queue)->submit_move(*commands, *site, out);
+    default:
+      return cast(queue)->submit_barrier(*commands, *site, out);
+  }
+}

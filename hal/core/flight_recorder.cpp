@@ -14,17 +14,13 @@ namespace hal::core {
 namespace {
 
 constexpr std::size_t kTextBytes = 24;
-constexpr std::uint32_t kShownArgs = 3;
-// Words of `data` of a run: the entry's name, then these.
-constexpr std::size_t kGroups = 3, kCounts = 6, kArgs = 7;
 
-std::uint64_t pack(std::uint32_t low, std::uint32_t high) { return std::uint64_t{high} << 32U | low; }
 std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
 std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32U); }
 std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 template <class T>
-std::uint64_t load(const char* from) {
+std::uint64_t load(const void* from) {
   T value;
   std::memcpy(&value, from, sizeof value);
   return value;
@@ -53,7 +49,7 @@ struct FlightRecorder::Copy {
   const char* file = nullptr;
   const char* function = nullptr;
   std::array<std::uint64_t, 3> label_words{};
-  std::array<std::uint64_t, 16> data{};
+  std::array<std::uint64_t, std::tuple_size_v<decltype(Entry::data)>> data{};
 
   std::uint32_t op() const { return high(op_line); }
   static std::string text(const std::uint64_t* words) {
@@ -84,28 +80,6 @@ void FlightRecorder::put_text(std::array<Word, 3>& to, const char* text) {
   }
 }
 
-void FlightRecorder::put_run(Entry& entry, const hal_command& command) {
-  const auto& run = command.as.run;
-  const auto put = [&](std::size_t at, std::uint64_t word) { entry.data[at].store(word, std::memory_order_release); };
-  const Signatures::ShortName& name = cast(run.program)->signatures.short_name(run.entry);
-  for (std::size_t i = 0; i < name.size(); ++i) { put(i, name[i]); }
-  if (command.op == HAL_OP_PREPARE) { return; }
-  put(kGroups, pack(run.grid.groups[0], run.grid.groups[1]));
-  put(kGroups + 1, pack(run.grid.groups[2], run.grid.group_size[0]));
-  put(kGroups + 2, pack(run.grid.group_size[1], run.grid.group_size[2]));
-  std::uint32_t kinds = run.has_grid != 0 ? 1U << 31U : 0;
-  const std::uint32_t shown = std::min(run.arg_count, kShownArgs);
-  for (std::uint32_t i = 0; i < shown; ++i) {
-    kinds |= (run.args[i].kind == HAL_ARG_SCALAR ? run.args[i].size : 0xffU) << (8 * i);
-    // A slice or a scalar, three words alike.
-    const char* value = reinterpret_cast<const char*>(&run.args[i].value);
-    for (std::size_t word = 0; word < 3; ++word) {
-      put(kArgs + 3 * std::size_t{i} + word, load<std::uint64_t>(value + 8 * word));
-    }
-  }
-  put(kCounts, pack(run.arg_count, kinds));
-}
-
 void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
   std::size_t at = 0;
   const auto put = [&](std::uint64_t word) { entry.data[at++].store(word, std::memory_order_release); };
@@ -116,17 +90,14 @@ void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
   };
   switch (command.op) {
     case HAL_OP_FILL:
-      slice(command.as.fill.to);
-      put(command.as.fill.pattern);
-      put(command.as.fill.pattern_bytes);
-      break;
     case HAL_OP_COPY:
-      slice(command.as.copy.to);
-      slice(command.as.copy.from);
+      put_words<kMoveWords>(entry.data.data(), &command.as);
       break;
     case HAL_OP_RUN:
+      put_run(entry, command, cast(command.as.run.program)->launches[command.as.run.entry]);
+      break;
     case HAL_OP_PREPARE:
-      put_run(entry, command);
+      for (const std::uint64_t word : cast(command.as.run.program)->launches[command.as.run.entry].name) { put(word); }
       break;
     case HAL_OP_PUT:
     case HAL_OP_GET:
@@ -181,17 +152,21 @@ bool FlightRecorder::read(const Entry& entry, Copy& out) {
 std::string FlightRecorder::Copy::run_arguments() const {
   std::string out = fmt::format("entry '{}'", text(data.data()));
   if (op() == HAL_OP_PREPARE) { return out; }
-  const std::uint32_t count = low(data[kCounts]), kinds = high(data[kCounts]);
-  if ((kinds >> 31U) != 0) {
-    out +=
-        fmt::format(", grid {} x {} x {} of {} x {} x {}", low(data[kGroups]), high(data[kGroups]),
-                    low(data[kGroups + 1]), high(data[kGroups + 1]), low(data[kGroups + 2]), high(data[kGroups + 2]));
+  hal_command command;
+  std::memcpy(reinterpret_cast<char*>(&command) + kGridAt, data.data() + kGrid, kGridWords * sizeof(std::uint64_t));
+  if (command.as.run.has_grid != 0) {
+    const hal_grid& grid = command.as.run.grid;
+    out += fmt::format(", grid {} x {} x {} of {} x {} x {}", grid.groups[0], grid.groups[1], grid.groups[2],
+                       grid.group_size[0], grid.group_size[1], grid.group_size[2]);
   }
+  const auto count = static_cast<std::uint32_t>(data[kCount]);
   for (std::uint32_t i = 0; i < std::min(count, kShownArgs); ++i) {
-    const std::uint64_t* words = data.data() + kArgs + 3 * std::size_t{i};
-    const std::uint32_t kind = kinds >> (8 * i) & 0xffU;
-    out += kind == 0xffU ? fmt::format(", {}", slice_text(words[0], words[1], words[2]))
-                         : fmt::format(", scalar of {} bytes {:#x}", kind, words[0]);
+    hal_arg arg;
+    std::memcpy(&arg, data.data() + kArgs + kArgWords * i, sizeof arg);
+    const hal_slice& slice = arg.value.slice;
+    out += arg.kind == HAL_ARG_SCALAR
+               ? fmt::format(", scalar of {} bytes {:#x}", arg.size, load<std::uint64_t>(arg.value.scalar))
+               : fmt::format(", {}", slice_text(address(slice.buffer), slice.offset, slice.length));
   }
   if (count > kShownArgs) { out += fmt::format(", and {} more", count - kShownArgs); }
   return out;

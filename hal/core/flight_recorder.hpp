@@ -5,34 +5,44 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
+#include <utility>
 
+#include "core/launch.hpp"
 #include "hal/hal.h"
 
 namespace hal::core {
 
 class FlightRecorder {
  public:
+  FlightRecorder() = default;
+  FlightRecorder(const FlightRecorder&) = delete;
+  FlightRecorder& operator=(const FlightRecorder&) = delete;
+
   static constexpr std::uint32_t kEntries = 64;
 
-  // Called under the queue's lock; read from any thread, so every word is atomic and the number is written last.
-  void note(std::uint64_t first, std::uint32_t count, const hal_command& command, const hal_site* site) {
-    Entry& entry = entries_[at_++ % kEntries];
-    // Release throughout: whoever sees a word of this submission sees that the old number was taken away before.
-    entry.last.store(0, std::memory_order_relaxed);
-    entry.first.store(first, std::memory_order_release);
-    entry.file.store(site != nullptr ? site->file : nullptr, std::memory_order_release);
-    entry.function.store(site != nullptr ? site->function : nullptr, std::memory_order_release);
-    entry.op_line.store(std::uint64_t{command.op} << 32U | (site != nullptr ? site->line : 0),
-                        std::memory_order_release);
-    if (command.label == nullptr) {
-      entry.label[0].store(0, std::memory_order_release);
-    } else {
-      put_text(entry.label, command.label);
-    }
+  // All are called under the queue's lock. Any thread reads, so every word is atomic and the number is written last.
+  void note(std::uint64_t first, std::uint32_t count, const hal_command& command, const hal_site& site) {
+    Entry& entry = begin(first, command, site);
     if (command.op != HAL_OP_BARRIER) { put_arguments(entry, command); }
     entry.last.store(first + count - 1, std::memory_order_release);
+  }
+  // The same for one command of a known kind.
+  void note_barrier(std::uint64_t number, const hal_command& command, const hal_site& site) {
+    begin(number, command, site).last.store(number, std::memory_order_release);
+  }
+  void note_move(std::uint64_t number, const hal_command& command, const hal_site& site) {
+    Entry& entry = begin(number, command, site);
+    put_words<kMoveWords>(entry.data.data(), &command.as);
+    entry.last.store(number, std::memory_order_release);
+  }
+  void note_run(std::uint64_t number, const hal_command& command, const Launch& launch, const hal_site& site) {
+    Entry& entry = begin(number, command, site);
+    put_run(entry, command, launch);
+    entry.last.store(number, std::memory_order_release);
   }
 
   // The submission that held command `number`: its site, and "command 7 (copy 'weights')". False if it was overwritten.
@@ -44,21 +54,71 @@ class FlightRecorder {
 
  private:
   using Word = std::atomic<std::uint64_t>;
+  // A fill's slice and pattern, a copy's two slices: as they lie in the command.
+  static constexpr std::size_t kMoveWords = 6;
+  static_assert(sizeof(hal_command::as.copy) == kMoveWords * sizeof(Word));
+  static constexpr std::uint32_t kShownArgs = 3;
+  static constexpr std::size_t kArgWords = sizeof(hal_arg) / sizeof(Word);
+  // Words of `data` of a run: the entry's name, then these. The grid with has_grid behind it, and arguments, as they
+  // lie in the command.
+  static constexpr std::size_t kCount = 3, kGrid = 4, kGridWords = 4, kArgs = kGrid + kGridWords;
+  static constexpr std::size_t kGridAt = offsetof(hal_command, as.run.grid);
+  static_assert(offsetof(hal_command, as.run.has_grid) + sizeof(std::uint32_t) - kGridAt == kGridWords * sizeof(Word));
   struct alignas(64) Entry {
     Word last{0}, first{0}, op_line{0};
     std::atomic<const char*> file{nullptr}, function{nullptr};
     std::array<Word, 3> label{};
-    std::array<Word, 16> data{};  // by operation
+    std::array<Word, kArgs + kShownArgs * kArgWords> data{};  // by operation
   };
   struct Copy;  // of an entry, read as a whole
 
+  Entry& begin(std::uint64_t first, const hal_command& command, const hal_site& site) {
+    Entry& entry = *next_;
+    next_ = next_ + 1 != entries_.data() + kEntries ? next_ + 1 : entries_.data();
+    // Release throughout: whoever sees a word of this submission sees that the old number was taken away before.
+    entry.last.store(0, std::memory_order_relaxed);
+    entry.first.store(first, std::memory_order_release);
+    entry.file.store(site.file, std::memory_order_release);
+    entry.function.store(site.function, std::memory_order_release);
+    entry.op_line.store(std::uint64_t{command.op} << 32U | site.line, std::memory_order_release);
+    if (command.label == nullptr) {
+      entry.label[0].store(0, std::memory_order_release);
+    } else {
+      put_text(entry.label, command.label);
+    }
+    return entry;
+  }
+  // Unrolled: a loop takes three times as long.
+  template <std::size_t kWords>
+  static void put_words(Word* to, const void* from) {
+    [=]<std::size_t... i>(std::index_sequence<i...>) {
+      (to[i].store(word_at(from, i), std::memory_order_release), ...);
+    }(std::make_index_sequence<kWords>());
+  }
+  static std::uint64_t word_at(const void* from, std::size_t i) {
+    std::uint64_t word;
+    std::memcpy(&word, static_cast<const char*>(from) + i * sizeof word, sizeof word);
+    return word;
+  }
+  static void put_run(Entry& entry, const hal_command& command, const Launch& launch) {
+    const auto& run = command.as.run;
+    Word* data = entry.data.data();
+    put_words<3>(data, launch.name.data());
+    data[kCount].store(run.arg_count, std::memory_order_release);
+    put_words<kGridWords>(data + kGrid, reinterpret_cast<const char*>(&command) + kGridAt);
+    const hal_arg* arg = run.args;
+    Word* to = data + kArgs;
+    for (const hal_arg* end = arg + (run.arg_count < kShownArgs ? run.arg_count : kShownArgs); arg != end; ++arg) {
+      put_words<kArgWords>(to, arg);
+      to += kArgWords;
+    }
+  }
   static void put_text(std::array<Word, 3>& to, const char* text);
-  static void put_run(Entry& entry, const hal_command& command);
   static void put_arguments(Entry& entry, const hal_command& command);
   static bool read(const Entry& entry, Copy& out);
 
+  Entry* next_ = entries_.data();
   std::array<Entry, kEntries> entries_;
-  std::uint32_t at_ = 0;
 };
 
 // "copy", "run" and so on; "?" for any other number.

@@ -224,6 +224,7 @@ Result<Ref<Program>> Program::load_one(Device& device, const hal_image& image) {
   made->device_impl = device.impl();
   made->device = Ref<Device>::share(&device);
   made->signatures = std::move(signatures);
+  made->launches = Launches(made->signatures.views());
   if (is_compiled(image)) {
     const std::string format = compiled_format(device);
     HAL_CHECK(made->load_impl({format.c_str(), compiled.payload.data(), compiled.payload.size(), nullptr, nullptr, 0}));

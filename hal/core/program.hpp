@@ -7,6 +7,7 @@
 
 #include "core/compiled.hpp"
 #include "core/device.hpp"
+#include "core/launch.hpp"
 #include "core/signature.hpp"
 
 namespace hal::core {
@@ -16,6 +17,7 @@ class ProgramCache;
 struct Program : hal_program {
   Ref<Device> device;
   Signatures signatures;
+  Launches launches;  // of the same entries
 
   // Loads an image, or what the device takes of a bundle.
   static Result<Ref<Program>> load(Device& device, const hal_image& image);

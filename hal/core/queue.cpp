@@ -52,8 +52,16 @@ void capture(Pending& pending, std::span<const hal_command> commands) {
 
 }  // namespace
 
+Queue::Straight Queue::straight(const Device& device, const Timeline& timeline) {
+  constexpr std::uint32_t kKinds = 1U << HAL_OP_BARRIER | 1U << HAL_OP_FILL | 1U << HAL_OP_COPY | 1U << HAL_OP_RUN;
+  const hal_driver_ops& ops = device.driver();
+  const bool watched = device.instance().observer() != nullptr;
+  return {device.impl(), device.driver_self(), timeline.lane(),
+          ops.submit,    ops.notify,           watched ? 0 : kKinds & static_cast<std::uint32_t>(device.traits().ops)};
+}
+
 Queue::Queue(Device& device, Ref<Timeline> timeline)
-    : device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
+    : straight_(straight(device, *timeline)), device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
   init(object, Kind::queue, dispose);
   const std::lock_guard lock(timeline_->owner_mutex);
   timeline_->owner = this;
@@ -199,8 +207,7 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
         ops.submit(device_->driver_self(), timeline_->lane(), first + taken, commands.data() + taken, part);
     taken += got;
     if (got < part) {
-      timeline_->handed.store(first + taken - 1, std::memory_order_release);
-      if (timeline_->failed()) { timeline_->clip(); }
+      timeline_->not_taken(first + taken);
       break;
     }
   }
@@ -271,7 +278,8 @@ std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vec
   const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   const std::uint64_t last = first + commands.size() - 1;
   timeline_->assigned.store(last, std::memory_order_release);
-  recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown, sync.where);
+  recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown,
+                 sync.where != nullptr ? *sync.where : hal_site{});
   if (Observer* observer = device_->instance().observer()) {
     observer->accepted(*timeline_, last, commands, sync, staging_);
   }
@@ -506,10 +514,11 @@ extern "C" hal_timeline* hal_queue_timeline(hal_queue* queue) {
   return queue != nullptr ? &cast(queue)->timeline() : nullptr;
 }
 
-// Apart, so that the usual submission does not pay for this one's frame.
-[[gnu::noinline]] static hal_error* submit_in_general(hal_queue* queue, const hal_command* commands,
-                                                      std::uint32_t count, const hal_sync& order, hal_point* out) {
+hal_error* hal::core::submit_in_general(hal_queue* queue, const hal_command* commands, std::uint32_t count,
+                                        const hal_sync* sync, hal_point* out) {
   return guarded("hal_queue_submit", {queue}, [&]() -> hal::Result<void> {
+    static constexpr hal_sync kNone{};
+    const hal_sync& order = sync != nullptr ? *sync : kNone;
     if (count == 0 && order.wait_count == 0 && order.signal_count == 0) {
       return hal::Error(HAL_INVALID_ARGUMENT, "hal_queue_submit(): no commands, no waits and no signals");
     }
@@ -520,23 +529,6 @@ extern "C" hal_timeline* hal_queue_timeline(hal_queue* queue) {
     if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
     return {};
   });
-}
-
-extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, std::uint32_t count,
-                                       const hal_sync* sync, hal_point* out) {
-  static constexpr hal_sync kNone{};
-  const hal_sync& order = sync != nullptr ? *sync : kNone;
-  if (count == 1 && queue != nullptr && commands != nullptr) {
-    try {
-      if (const std::uint64_t value = cast(queue)->submit_plain_one(*commands, order)) {
-        if (out != nullptr) { *out = {&cast(queue)->timeline(), value}; }
-        return nullptr;
-      }
-    } catch (...) {
-      return guarded("hal_queue_submit", {}, []() -> hal::Result<void> { throw; });
-    }
-  }
-  return submit_in_general(queue, commands, count, order, out);
 }
 
 extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uint64_t bytes, const hal_sync* sync,

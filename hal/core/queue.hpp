@@ -43,8 +43,11 @@ class Queue : public hal_queue {
   const std::string& label() const { return timeline_->label(); }
 
   Result<std::uint64_t> submit(std::span<const hal_command> commands, const hal_sync& sync);
-  // fast_path.cpp: hands a usual command over at once and returns its number; 0 if submit() has to look at it.
-  std::uint64_t submit_plain_one(const hal_command& given, const hal_sync& sync);
+  // fast_path.cpp: hal_queue_submit() of one command that waits for nothing and signals nothing.
+  bool is_straight(std::uint32_t op) const { return op < 32 && (straight_.ops >> op & 1U) != 0; }
+  hal_error* submit_run(const hal_command& command, const hal_site& site, hal_point* out);
+  hal_error* submit_move(const hal_command& command, const hal_site& site, hal_point* out);
+  hal_error* submit_barrier(const hal_command& command, const hal_site& site, hal_point* out);
   void flush();
   void cancel();
   // capture.cpp: from begin to end, submissions are recorded and do not run.
@@ -77,6 +80,20 @@ class Queue : public hal_queue {
   static void dispose(hal_object* object);
 
   struct Crossing;
+  // What the short way asks of device and lane. No operation is straight where an observer watches.
+  struct Straight {
+    const void* device;
+    hal_driver* driver;
+    hal_lane* lane;
+    std::uint32_t (*submit)(hal_driver*, hal_lane*, std::uint64_t, const hal_command*, std::uint32_t);
+    void (*notify)(hal_driver*, hal_lane*);
+    std::uint32_t ops;  // a bit each
+  };
+  static Straight straight(const Device& device, const Timeline& timeline);
+  template <class Note>
+  bool submit_straight(const hal_command& command, const hal_site& site, hal_point* out, Note note);
+  hal_error* submit_after_all(const hal_command& command, const hal_site& site, hal_point* out);
+  void held_by_full_lane(std::uint64_t number, const hal_command& command, const hal_site& site);
 
   Result<std::uint64_t> submit_unseen(std::span<const hal_command> commands, const hal_sync& sync);
   Result<std::uint64_t> submit_captured(std::span<const hal_command> commands, const hal_sync& sync);
@@ -106,6 +123,7 @@ class Queue : public hal_queue {
   std::uint32_t hand_over(std::uint64_t first, std::span<const hal_command> commands);
   Error failed_already() const;
 
+  const Straight straight_;
   Ref<Device> device_;
   Ref<Timeline> timeline_;
   mutable Lock mutex_;
@@ -113,12 +131,16 @@ class Queue : public hal_queue {
   std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
   std::atomic<bool> advance_posted_{false};
   bool staging_ = false;  // host memory of what is placed now is the core's own
-  FlightRecorder recorder_;
   // Of a capture. The flag is read without the lock, so that a submission outside of captures pays one branch.
   std::atomic<bool> capturing_{false};
   std::unique_ptr<Recorder> capture_;
   hal_error* spoilt_ = nullptr;  // the first submission that could not be captured
+  FlightRecorder recorder_;      // last: it is long
 };
+
+// hal_queue_submit() for what the short way does not take.
+hal_error* submit_in_general(hal_queue* queue, const hal_command* commands, std::uint32_t count, const hal_sync* sync,
+                             hal_point* out);
 
 inline Queue* cast(hal_queue* handle) { return static_cast<Queue*>(handle); }
 

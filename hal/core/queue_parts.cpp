@@ -49,11 +49,11 @@ class FreeClaims {
   FreeClaims(const FreeClaims&) = delete;
   FreeClaims& operator=(const FreeClaims&) = delete;
   ~FreeClaims() {
-    for (Buffer* buffer : claimed_) { __atomic_store_n(&buffer->returned, false, __ATOMIC_RELEASE); }
+    for (Buffer* buffer : claimed_) { buffer->take_back(); }
   }
 
   bool claim(Buffer& buffer) {
-    if (__atomic_exchange_n(&buffer.returned, true, __ATOMIC_ACQ_REL)) { return false; }
+    if (!buffer.give_back()) { return false; }
     claimed_.push_back(&buffer);
     return true;
   }
@@ -131,7 +131,7 @@ Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands,
         try {
           buffer.pool->put_after(*buffer.block, timeline_, last);
         } catch (const std::bad_alloc&) {  // the memory comes back with its owner's hal_release() instead
-          __atomic_store_n(&buffer.returned, false, __ATOMIC_RELEASE);
+          buffer.take_back();
         }
       } else if (crosses_devices(*device_, command)) {
         last = place_crossing(command, *crossing++, waits, part);
@@ -168,7 +168,7 @@ std::uint64_t Queue::place_call(const hal_command& command, std::shared_ptr<Pend
   const std::uint64_t number = pending->first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   if (sync.where != nullptr) { pending->site = *sync.where; }
   timeline_->assigned.store(number, std::memory_order_release);
-  recorder_.note(number, 1, command, sync.where);
+  recorder_.note(number, 1, command, sync.where != nullptr ? *sync.where : hal_site{});
   if (Observer* observer = device_->instance().observer()) {
     observer->accepted(*timeline_, number, {&command, 1}, sync, false);
   }

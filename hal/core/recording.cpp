@@ -110,7 +110,7 @@ Result<const Commands*> check_execute(const Context& at, const hal_command& exec
   for (const hal_object* owned : recording.owned) {
     if (owned->kind != static_cast<std::uint32_t>(Kind::buffer)) { continue; }
     const auto& buffer = *static_cast<const Buffer*>(reinterpret_cast<const hal_buffer*>(owned));
-    if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) {
+    if (buffer.is_returned()) {
       return at.bad(HAL_INVALID_ARGUMENT, "the recording uses a buffer that a free gave back to its pool");
     }
   }

@@ -47,8 +47,6 @@ hal_signature& Signatures::add(std::string name, hal_entry_kind kind) {
   hal_signature signature{};
   signature.name = text_.emplace_back(std::move(name)).c_str();
   signature.kind = kind;
-  ShortName& start = short_names_.emplace_back();
-  std::memcpy(start.data(), signature.name, ::strnlen(signature.name, sizeof start));
   params_.emplace_back();
   symbols_.emplace_back();
   return views_.emplace_back(signature);

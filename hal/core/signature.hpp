@@ -2,7 +2,6 @@
 // The typed entries of a program, read from a manifest or from a tensor graph, and the check of arguments against them.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -37,9 +36,6 @@ class Signatures {
   const char* keep(std::string text) { return text_.emplace_back(std::move(text)).c_str(); }
 
   const std::vector<hal_signature>& views() const { return views_; }
-  // The first bytes of an entry's name, zeros behind it: copied by whoever records every run.
-  using ShortName = std::array<std::uint64_t, 3>;
-  const ShortName& short_name(std::uint32_t entry) const { return short_names_[entry]; }
   const hal_signature* find(std::string_view name, std::uint32_t& index) const;
   std::string names() const;
 
@@ -49,7 +45,6 @@ class Signatures {
   std::deque<std::vector<const char*>> symbols_;
   std::vector<hal_constant> constants_;
   std::vector<hal_signature> views_;
-  std::vector<ShortName> short_names_;
 };
 
 inline constexpr std::size_t kMostSymbols = 64;

@@ -50,7 +50,7 @@ Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use
     return {};
   }
   const Buffer& buffer = *cast(slice.buffer);
-  if (__atomic_load_n(&buffer.returned, __ATOMIC_RELAXED)) {
+  if (buffer.is_returned()) {
     return at.bad(HAL_INVALID_ARGUMENT,
                   fmt::format("'{}' is a buffer{} that a free gave back to its pool", field, label_of(slice.buffer)));
   }

@@ -10,7 +10,11 @@
 namespace hal::core {
 
 Timeline::Timeline(Instance& instance, Ref<Device> device, const char* label, bool is_lane)
-    : instance_(instance), device_(std::move(device)), label_(label != nullptr ? label : ""), is_lane_(is_lane) {
+    : instance_(instance),
+      device_(std::move(device)),
+      label_(label != nullptr ? label : ""),
+      is_lane_(is_lane),
+      is_unwatched_lane_(is_lane && instance.observer() == nullptr) {
   init(object, Kind::timeline, dispose);
   retain(instance.object);
 }
@@ -198,7 +202,11 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
     const std::uint64_t standing = is_lane_ ? handed.load() : value_.load(std::memory_order_relaxed);
     frozen_.store(std::min({frozen_.load(), last_good, standing}), std::memory_order_release);
     show();
-    failed_.store(true, std::memory_order_release);
+    failed_.store(true, std::memory_order_seq_cst);
+    if (is_lane_) {  // see not_taken()
+      frozen_.store(std::min(frozen_.load(), handed.load(std::memory_order_seq_cst)), std::memory_order_release);
+      show();
+    }
     lane_dead_ = lane_dead_ || lane_is_dead;
     Waiters kept;
     for (auto& [value, waiter] : waiters_) {
@@ -261,6 +269,12 @@ bool Timeline::forget(std::uint64_t ticket) {
   dropped = std::move(found->second.then);
   waiters_.erase(found);
   return true;
+}
+
+void Timeline::not_taken(std::uint64_t number) {
+  // Against fail_with(), which stores the failure and then looks at `handed`: one of the two sees the other.
+  handed.store(number - 1, std::memory_order_seq_cst);
+  if (failed_.load(std::memory_order_seq_cst)) { clip(); }
 }
 
 void Timeline::clip() {

@@ -48,9 +48,15 @@ class Timeline : public hal_timeline {
   Instance& instance() const { return instance_; }
 
   std::uint64_t value();
+  // A lane, and no layer watches who waits for it.
+  bool is_unwatched_lane() const { return is_unwatched_lane_; }
+  // reached() of a lane.
+  bool lane_reached(std::uint64_t value) const {
+    return hal_lane_completed(lane_) >= value && value <= visible_.load(std::memory_order_acquire);
+  }
   // True once the value is reached, also on a timeline that failed later.
   bool reached(std::uint64_t value) {
-    if (is_lane_) { return hal_lane_completed(lane_) >= value && value <= visible_.load(std::memory_order_acquire); }
+    if (is_lane_) { return lane_reached(value); }
     return value_.load(std::memory_order_acquire) >= value ||
            (has_promises_.load(std::memory_order_acquire) && refresh() >= value);
   }
@@ -102,8 +108,8 @@ class Timeline : public hal_timeline {
   std::uint64_t when(std::uint64_t value, Reached then, Until until = Until::logical);
   // Takes a waiter back. False if it has been called or is about to be.
   bool forget(std::uint64_t ticket);
-  // Lanes that failed: nothing beyond `handed` will come, so whoever waits for the device to be done waits for that.
-  void clip();
+  // Lanes: the driver has not taken `number`, which had been counted as handed over, nor anything behind it.
+  void not_taken(std::uint64_t number);
   // Runs every waiter whose value is reached. Drivers come here through hal_host_api::reached.
   void settle();
 
@@ -149,6 +155,7 @@ class Timeline : public hal_timeline {
   std::uint64_t refresh();
   void take_reached(std::vector<Reached>& out);  // mutex_ held
   void show();                                   // mutex_ held
+  void clip();  // lanes that failed: what was not handed over will not come, so nobody waits for more
   void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
   void watch();  // asks the sources of promises that somebody now waits for
   void wake_driver();
@@ -156,7 +163,7 @@ class Timeline : public hal_timeline {
   Instance& instance_;
   Ref<Device> device_;  // lanes only
   const std::string label_;
-  const bool is_lane_;
+  const bool is_lane_, is_unwatched_lane_;
   hal_lane* lane_ = nullptr;
   bool tells_ = false;  // an observer hears of completions
   std::atomic<std::uint64_t> value_{0};

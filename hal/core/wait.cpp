@@ -247,38 +247,42 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   });
 }
 
-// True if a lane has reached the point, or does so with this thread's help. False says nothing.
-static inline bool reached_or_helped(const hal_point& point, std::uint64_t timeout_ns) {
-  Timeline& timeline = *cast(point.timeline);
-  if (!timeline.is_lane() || timeline.instance().observer() != nullptr) { return false; }
-  if (timeline.reached(point.value)) { return true; }
-  if (timeout_ns == 0 || timeline.handed.load(std::memory_order_acquire) < point.value) { return false; }
-  const Device& device = *timeline.device();
-  if (device.driver().help == nullptr) { return false; }
-  device.driver().help(device.driver_self(), timeline.lane(), point.value);
-  return timeline.reached(point.value);
-}
-
-// Apart, so that the usual wait does not pay for this one's frame.
-[[gnu::noinline]] static hal_error* wait_in_general(std::span<const hal_point> points, hal_wait_mode mode,
+// Apart, so that a wait for what is done already pays for no frame.
+[[gnu::noinline]] static hal_error* wait_in_general(const hal_point* points, std::uint32_t count, hal_wait_mode mode,
                                                     std::uint64_t timeout_ns, std::uint32_t* which) {
   return guarded("hal_wait", {}, [&]() -> hal::Result<void> {
-    Observer* observer = observer_of(points);
-    if (observer == nullptr) { return wait(points, mode, timeout_ns, which); }
-    return observed_wait(*observer, points, mode, timeout_ns, which);
+    if (points == nullptr && count != 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL"); }
+    const std::span all(points, count);
+    Observer* observer = observer_of(all);
+    if (observer == nullptr) { return wait(all, mode, timeout_ns, which); }
+    return observed_wait(*observer, all, mode, timeout_ns, which);
   });
+}
+
+// For one point of a lane that nobody watches: lends this thread to the lane.
+[[gnu::noinline]] static hal_error* wait_for_lane(const hal_point* point, hal_wait_mode mode, std::uint64_t timeout_ns,
+                                                  std::uint32_t* which) {
+  Timeline& timeline = *cast(point->timeline);
+  const Device& device = *timeline.device();
+  if (timeout_ns != 0 && timeline.handed.load(std::memory_order_acquire) >= point->value &&
+      device.driver().help != nullptr) {
+    device.driver().help(device.driver_self(), timeline.lane(), point->value);
+    if (timeline.lane_reached(point->value)) {
+      if (which != nullptr) { *which = 0; }
+      return nullptr;
+    }
+  }
+  return wait_in_general(point, 1, mode, timeout_ns, which);
 }
 
 extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal_wait_mode mode,
                                std::uint64_t timeout_ns, std::uint32_t* which) {
-  if (points == nullptr && count != 0) {
-    return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL").release();
-  }
-  const bool usual = count == 1 && points->timeline != nullptr && timeout_ns != HAL_FOREVER &&
+  const bool usual = count == 1 && points != nullptr && points->timeline != nullptr && timeout_ns != HAL_FOREVER &&
                      (mode == HAL_WAIT_ALL || mode == HAL_WAIT_ANY);
-  if (usual && reached_or_helped(*points, timeout_ns)) {
+  if (usual && cast(points->timeline)->is_unwatched_lane()) {
+    if (!cast(points->timeline)->lane_reached(points->value)) { return wait_for_lane(points, mode, timeout_ns, which); }
     if (which != nullptr) { *which = 0; }
     return nullptr;
   }
-  return wait_in_general({points, count}, mode, timeout_ns, which);
+  return wait_in_general(points, count, mode, timeout_ns, which);
 }

@@ -20,6 +20,7 @@ class CaptureRing {
   std::size_t largest_block() const { return (mask_ + 1) / 8; }
   std::uint64_t position() const { return tail_; }
   void release_to(std::uint64_t position) { head_ = position; }
+  void release_all() { head_ = tail_; }
 
   // nullptr if there is no room just now.
   void* take(std::size_t size) {

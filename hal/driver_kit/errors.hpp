@@ -36,20 +36,27 @@ inline Error error(const char* origin, hal_code code, const std::string& what, c
 // A result as the table wants it: nullptr, or the error with its ownership.
 inline hal_error* to_c(Result<void>&& result) { return result ? nullptr : std::move(result).error().release(); }
 
+// The exception that is being handled, as an error. Apart, so that guarded() costs nothing where nothing is thrown.
+[[gnu::noinline, gnu::cold]] inline hal_error* caught(const char* origin) noexcept {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return make_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
+  } catch (const std::exception& thrown) {
+    return make_error(origin, HAL_INTERNAL, std::string("the driver did not handle: ") + thrown.what());
+  } catch (...) { return make_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind"); }
+}
+
 // Runs the body of a table entry, `hal_error*()` or `Result<void>()`, and turns what it throws into an error.
 template <class Body>
-hal_error* guarded(const char* origin, Body&& body) noexcept {
+[[gnu::always_inline]] inline hal_error* guarded(const char* origin, Body&& body) noexcept {
   try {
     if constexpr (std::is_same_v<std::invoke_result_t<Body>, hal_error*>) {
       return std::forward<Body>(body)();
     } else {
       return to_c(std::forward<Body>(body)());
     }
-  } catch (const std::bad_alloc&) {
-    return make_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
-  } catch (const std::exception& thrown) {
-    return make_error(origin, HAL_INTERNAL, std::string("the driver did not handle: ") + thrown.what());
-  } catch (...) { return make_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind"); }
+  } catch (...) { return caught(origin); }
 }
 
 // The first thing hal_driver_entry() does: nullptr, or INCOMPATIBLE with both versions.

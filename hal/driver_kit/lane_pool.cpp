@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/lane_pool.hpp"
 
-#include <linux/membarrier.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <system_error>
@@ -12,21 +8,9 @@
 
 #include "driver_kit/software_lane.hpp"
 #include "driver_kit/thread.hpp"
+#include "threads/fence.hpp"
 
 namespace hal::kit {
-
-namespace {
-
-// After this every thread of the process has seen what this one stored before, and this one sees what they stored
-// before loads that they have done: a full fence in each of them, without one in their code. False if the kernel
-// cannot.
-bool order_other_threads() {
-  static const bool registered =
-      ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;  // takes up to milliseconds
-  return registered && ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
-
-}  // namespace
 
 LanePool::LanePool(std::uint32_t threads, const char* name) : most_(std::max(1U, threads)), name_(name) {}
 
@@ -282,7 +266,7 @@ void LanePool::look_if_due() {
   });
   if (!falling) { return; }
   // Whoever submits stores the lane's tail and loads its state, and need not order the two: that is done here.
-  const bool ordered = order_other_threads();
+  const bool ordered = threads::fence_other_threads();
   std::erase_if(nappers_, [&](SoftwareLane* lane) {
     if (!std::exchange(lane->seat_.falling, false)) { return false; }
     if (lane->wants_service()) {

@@ -11,7 +11,7 @@ namespace hal::kit {
 
 class Perturb {
  public:
-  Perturb() = default;  // off: every chance is 0
+  constexpr Perturb() = default;  // off: every chance is 0
   explicit Perturb(std::uint64_t seed) : seed_(seed), on_(true) {}
 
   bool on() const { return on_; }

@@ -53,47 +53,57 @@ SoftwareLane::~SoftwareLane() {
 
 // ------------------------------------------------------------------------------------------------------------ submit
 
+// Finds a place for `size` bytes that a command points to. False if there is no room just now.
+bool SoftwareLane::take_place(Slot& slot, std::size_t size, void*& to) {
+  if (size <= captures_.largest_block()) {
+    to = captures_.take(size);
+    if (to == nullptr) { to = take_released(size); }
+    return to != nullptr;
+  }
+  to = slot.heap = new (std::nothrow) std::byte[size];
+  // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way to
+  // say so.
+  slot.lost = to == nullptr;
+  return true;
+}
+
+// At most as many as a slot holds: a call of memcpy() would take longer.
+[[gnu::always_inline]] inline void copy_few(const hal_arg* from, std::uint32_t count, hal_arg* to) {
+  if (count > 0) { to[0] = from[0]; }
+  if (count > 1) { to[1] = from[1]; }
+  if (count > 2) { to[2] = from[2]; }
+  if (count > 3) { to[3] = from[3]; }
+}
+
 // Copies the command and what it points to. False if there is no room just now.
 [[gnu::always_inline]] inline bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
-  const char* from = nullptr;
-  std::size_t size = 0;
+  slot.heap = nullptr;
+  slot.lost = false;
   if (command.op == HAL_OP_RUN) {
-    size = command.as.run.arg_count * sizeof(hal_arg);
-  } else if (command.op == HAL_OP_CIRCUIT) {
-    from = command.as.circuit.permutation;
-    size = std::strlen(command.as.circuit.permutation) + 1;
-  }
-  std::byte* heap = nullptr;
-  void* to = nullptr;
-  bool lost = false;
-  if (size > 0) {
-    if (size <= captures_.largest_block()) {
-      to = captures_.take(size);
-      if (to == nullptr) {
-        to = take_released(size);
-        if (to == nullptr) { return false; }
-      }
+    const auto& run = command.as.run;
+    if (run.arg_count <= Slot::kArgs) {
+      slot.command = command;
+      slot.command.as.run.args = slot.args;
+      copy_few(run.args, run.arg_count, slot.args);
     } else {
-      to = heap = new (std::nothrow) std::byte[size];
-      // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way
-      // to say so.
-      lost = heap == nullptr;
-    }
-  }
-  slot.command = command;
-  slot.captured_end = captures_.position();
-  slot.heap = heap;
-  slot.lost = lost;
-  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
-  if (to != nullptr) {
-    if (command.op == HAL_OP_RUN) {
-      std::uninitialized_copy_n(command.as.run.args, command.as.run.arg_count, static_cast<hal_arg*>(to));
+      void* to = nullptr;
+      if (!take_place(slot, run.arg_count * sizeof(hal_arg), to)) { return false; }
+      slot.command = command;
       slot.command.as.run.args = static_cast<const hal_arg*>(to);
-    } else {
-      std::memcpy(to, from, size);
-      slot.command.as.circuit.permutation = static_cast<const char*>(to);
+      if (to != nullptr) { std::uninitialized_copy_n(run.args, run.arg_count, static_cast<hal_arg*>(to)); }
     }
+  } else {
+    void* to = nullptr;
+    if (command.op == HAL_OP_CIRCUIT) {
+      const std::size_t size = std::strlen(command.as.circuit.permutation) + 1;
+      if (!take_place(slot, size, to)) { return false; }
+      if (to != nullptr) { std::memcpy(to, command.as.circuit.permutation, size); }
+    }
+    slot.command = command;
+    if (to != nullptr) { slot.command.as.circuit.permutation = static_cast<const char*>(to); }
   }
+  slot.captured_end = captures_.position();
+  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
   return true;
 }
 
@@ -104,19 +114,26 @@ std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* comma
   const std::uint64_t done = hal_lane_completed(this);
   if (done == first - 1) {
     held_ns_ = 0;
-    if (command.op == HAL_OP_BARRIER || (command.op != HAL_OP_RUN && do_at_once(first, command))) {
-      done_at_once(first);
-      return 1;
-    }
+    if (command.op == HAL_OP_BARRIER) { return done_at_once(first); }
+    if (command.op != HAL_OP_RUN) { return submit_short(first, command); }
   }
-  Slot& slot = slots_[first & mask_];
-  if (first - done > mask_ / 2 || failed_.load(std::memory_order_acquire) || !capture(slot, command)) {
-    return submit_list(first, commands, count);
+  return submit_one(first, done, command);
+}
+
+std::uint32_t SoftwareLane::submit_short(std::uint64_t number, const hal_command& command) {
+  if (!do_at_once(number, command)) { return submit_one(number, number - 1, command); }
+  return done_at_once(number);
+}
+
+std::uint32_t SoftwareLane::submit_one(std::uint64_t number, std::uint64_t done, const hal_command& command) {
+  Slot& slot = slots_.get()[number & mask_];
+  if (number - done > mask_ / 2 || failed_.load(std::memory_order_acquire) || !capture(slot, command)) [[unlikely]] {
+    return submit_list(number, &command, 1);
   }
   held_ns_ += slot.cost.ns;
-  tail_.store(first, std::memory_order_release);  // as in submit_list()
+  tail_.store(number, std::memory_order_release);  // as in submit_list()
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (held_ns_ >= kWakeNs || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) {
+  if (held_ns_ >= kWakeNs || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) [[unlikely]] {
     ring();
     held_ns_ = 0;
   }
@@ -131,7 +148,7 @@ std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* 
     held_ns_ = 0;
     while (taken < count && commands[taken].op == HAL_OP_BARRIER && !options_.perturb.on()) { ++taken; }
     if (taken > 0) {
-      done_at_once(done = first + taken - 1);
+      (void)done_at_once(done = first + taken - 1);
       if (taken == count) { return count; }
     }
   }
@@ -163,11 +180,20 @@ std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* 
 
 // The lane had done everything before `number`, so nobody executes and the counter is ours to move. The tail follows
 // after it: an executor that sees the new tail sees the new counter too and finds nothing to do.
-void SoftwareLane::done_at_once(std::uint64_t number) {
-  if (failed_.load(std::memory_order_relaxed)) { return; }
-  slots_[number & mask_].captured_end = captures_.position();
-  hal_lane_publish(this, number);
+inline std::uint32_t SoftwareLane::done_at_once(std::uint64_t number) {
+  if (failed_.load(std::memory_order_relaxed)) [[unlikely]] { return 1; }
+  captures_.release_all();
+  released_ = number;
+  if (hal_lane_count(this, number)) [[unlikely]] { return tell_done_at_once(number); }
   tail_.store(number, std::memory_order_release);
+  return 1;
+}
+
+// Apart: the usual way needs no frame for it.
+std::uint32_t SoftwareLane::tell_done_at_once(std::uint64_t number) {
+  host->reached(this);
+  tail_.store(number, std::memory_order_release);
+  return 1;
 }
 
 // Executes a command that is cheaper than its way through the ring. False if it is not.
@@ -197,12 +223,16 @@ void* SoftwareLane::take_released(std::size_t size) {
 
 // ----------------------------------------------------------------------------------------------------------- execute
 
-bool SoftwareLane::pending() const {
-  return !failed_.load(std::memory_order_acquire) && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
-}
-
 // One command that is not a barrier. False if it failed: then the lane has stopped.
 [[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
+  if (slot.heap != nullptr || slot.lost || cancelled_.load(std::memory_order_acquire)) [[unlikely]] {
+    return execute_unusual(number, slot);
+  }
+  hal_error* error = guarded(origin_, [&] { return executor_->execute(slot.command); });
+  return error == nullptr || failed_with(number, error);
+}
+
+bool SoftwareLane::execute_unusual(std::uint64_t number, Slot& slot) {
   hal_error* error = nullptr;
   if (cancelled_.load(std::memory_order_acquire)) {
     // Skipped.
@@ -211,11 +241,13 @@ bool SoftwareLane::pending() const {
   } else {
     error = guarded(origin_, [&] { return executor_->execute(slot.command); });
   }
-  if (slot.heap != nullptr) {
-    delete[] slot.heap;
-    slot.heap = nullptr;
-  }
-  if (error == nullptr) { return true; }
+  delete[] slot.heap;
+  slot.heap = nullptr;
+  return error == nullptr || failed_with(number, error);
+}
+
+// Always false.
+bool SoftwareLane::failed_with(std::uint64_t number, hal_error* error) {
   if (hal_lane_completed(this) < number - 1) { hal_lane_publish(this, number - 1); }
   failed_.store(true, std::memory_order_seq_cst);
   hal_lane_fail(this, number, error);
@@ -259,22 +291,25 @@ void SoftwareLane::cancel() {
 }
 
 void SoftwareLane::help(std::uint64_t number) {
-  if (!options_.hold_back || !pending()) { return; }
-  if ((!usual_ && options_.perturb.pick(number, kHelp, 2) != 0) || !try_claim()) { return; }
+  if (!usual_) [[unlikely]] { return help_unfairly(number); }
+  if (!pending() || !try_claim()) { return; }
   // The tail first, as in drain(): submit() may do this very command itself, and moves the counter before the tail.
-  if (usual_ && number <= tail_.load(std::memory_order_acquire) && number == hal_lane_completed(this) + 1) {
-    do_next(number);  // the one command that the waiter has just submitted
+  if (number <= tail_.load(std::memory_order_acquire) && number == hal_lane_completed(this) + 1) {
+    // As drain() does, for the one command that the waiter has just submitted.
+    Slot& slot = slots_.get()[number & mask_];
+    if (!failed_.load(std::memory_order_acquire) && (slot.command.op == HAL_OP_BARRIER || execute(number, slot))) {
+      hal_lane_publish(this, number);
+    }
   } else {
     drain(number);
   }
   unclaim();
 }
 
-// As drain() does, for one command alone.
-inline void SoftwareLane::do_next(std::uint64_t number) {
-  Slot& slot = slots_[number & mask_];
-  if (failed_.load(std::memory_order_acquire)) { return; }
-  if (slot.command.op == HAL_OP_BARRIER || execute(number, slot)) { hal_lane_publish(this, number); }
+void SoftwareLane::help_unfairly(std::uint64_t number) {
+  if (!options_.hold_back || !pending() || options_.perturb.pick(number, kHelp, 2) != 0 || !try_claim()) { return; }
+  drain(number);
+  unclaim();
 }
 
 void SoftwareLane::flush() {
@@ -283,16 +318,8 @@ void SoftwareLane::flush() {
 
 // ------------------------------------------------------------------------------------------------------------- claim
 
-bool SoftwareLane::try_claim() {
-  std::uint32_t free = 0;
-  return claim_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
-}
-
-void SoftwareLane::unclaim() {
-  // The last access to the lane by a helper: once the claim is free the lane may be destroyed.
-  std::uint32_t held = 1;
-  if (claim_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed)) { return; }
-  // The lane's token waits for the claim.
+// The lane's token waits for the claim.
+void SoftwareLane::pass_claim_on() {
   claim_.store(1, std::memory_order_relaxed);
   options_.pool->hand_back(*this);
 }

@@ -29,8 +29,9 @@ namespace hal::kit {
 // A guess at how long a command takes. A wrong one costs time, never order.
 struct CommandCost {
   std::uint32_t ns = 0;
-  // Runs code that may take any time, or wait for something: what was done before is published before it begins.
-  bool open_ended = false;
+  // Not 0: runs code that may take any time, or wait for something, so what was done before is published before it
+  // begins. A word, so that both travel in one register.
+  std::uint32_t open_ended = 0;
 };
 
 // Clamped to what CommandCost holds.
@@ -89,12 +90,14 @@ class SoftwareLane final : public TaggedLane {
   void cancel();
 
  private:
-  struct Slot {
+  struct alignas(64) Slot {
+    static constexpr std::uint32_t kArgs = 4;  // most launches have no more
     hal_command command;
     std::uint64_t captured_end;  // position in captures_ that is free once this command is done
-    std::byte* heap;             // what did not fit into captures_
     CommandCost cost;
-    bool lost;  // there was no memory for its arguments
+    bool lost;        // there was no memory for what the command points to
+    std::byte* heap;  // of what was too long for captures_
+    hal_arg args[kArgs];
   };
   // Where the lane's token is; see lane_pool.hpp.
   enum class Worker : std::uint32_t { awake, napping, asleep };
@@ -118,18 +121,36 @@ class SoftwareLane final : public TaggedLane {
   bool is_claimed() const { return claim_.load(std::memory_order_relaxed) != 0; }
   void drop_claim() { claim_.store(0, std::memory_order_release); }
 
-  bool pending() const;
+  bool pending() const {
+    return !failed_.load(std::memory_order_acquire) && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
+  }
   std::uint32_t submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count);
   bool do_at_once(std::uint64_t number, const hal_command& command);
-  void done_at_once(std::uint64_t number);
+  std::uint32_t done_at_once(std::uint64_t number);
+  std::uint32_t tell_done_at_once(std::uint64_t number);
+  std::uint32_t submit_short(std::uint64_t number, const hal_command& command);
+  std::uint32_t submit_one(std::uint64_t number, std::uint64_t done, const hal_command& command);
+  bool take_place(Slot& slot, std::size_t size, void*& to);
   bool capture(Slot& slot, const hal_command& command);
   void* take_released(std::size_t size);
   void ring();
   void drain(std::uint64_t limit);
-  void do_next(std::uint64_t number);
+  void help_unfairly(std::uint64_t number);
   bool execute(std::uint64_t number, Slot& slot);
-  bool try_claim();
-  void unclaim();
+  bool execute_unusual(std::uint64_t number, Slot& slot);
+  bool failed_with(std::uint64_t number, hal_error* error);
+  bool try_claim() {
+    std::uint32_t free = 0;
+    return claim_.compare_exchange_strong(free, 1, std::memory_order_acquire, std::memory_order_relaxed);
+  }
+  void unclaim() {
+    // The last access to the lane by a helper: once the claim is free the lane may be destroyed.
+    std::uint32_t held = 1;
+    if (!claim_.compare_exchange_strong(held, 0, std::memory_order_release, std::memory_order_relaxed)) [[unlikely]] {
+      pass_claim_on();
+    }
+  }
+  void pass_claim_on();
 
   const char* origin_;
   std::unique_ptr<CommandExecutor> executor_;

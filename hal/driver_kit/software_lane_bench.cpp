@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "driver_kit/clock.hpp"
-#include "driver_kit/futex.hpp"
 #include "driver_kit/software_lane.hpp"
+#include "threads/futex.hpp"
 
 namespace {
 
@@ -26,7 +26,7 @@ std::atomic<std::uint32_t> g_reached{0};
 
 void on_reached(hal_lane*) {
   g_reached.fetch_add(1, std::memory_order_seq_cst);
-  hal::kit::futex_wake(g_reached);
+  hal::threads::futex_wake(g_reached);
 }
 
 struct Subject {
@@ -69,7 +69,7 @@ int main(int argc, char** argv) {
       const std::uint32_t seen = g_reached.load(std::memory_order_seq_cst);
       __atomic_store_n(&lane.wake_at, number, __ATOMIC_SEQ_CST);
       lane.notify();
-      if (__atomic_load_n(&lane.completed, __ATOMIC_SEQ_CST) < number) { hal::kit::futex_wait(g_reached, seen); }
+      if (__atomic_load_n(&lane.completed, __ATOMIC_SEQ_CST) < number) { hal::threads::futex_wait(g_reached, seen); }
       __atomic_store_n(&lane.wake_at, UINT64_MAX, __ATOMIC_SEQ_CST);
     }
   };
@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
                     __atomic_store_n(&lane.wake_at, number, __ATOMIC_SEQ_CST);
                     lane.notify();
                     if (__atomic_load_n(&lane.completed, __ATOMIC_SEQ_CST) < number) {
-                      hal::kit::futex_wait(g_reached, seen);
+                      hal::threads::futex_wait(g_reached, seen);
                     }
                     __atomic_store_n(&lane.wake_at, UINT64_MAX, __ATOMIC_SEQ_CST);
                   }

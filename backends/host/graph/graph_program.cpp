@@ -231,7 +231,11 @@ class GraphProgram final : public Program {
                kit::LanePool* pool)
       : bytes_(std::move(bytes)), size_(size), view_(std::move(view)), fixed_(std::move(fixed)), pool_(pool) {}
 
-  Result<void> run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
+  hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
+    return kit::to_c(run_graph(command, scratch));
+  }
+
+  Result<void> run_graph(const hal_command& command, Scratch& scratch) {
     const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
     if (fixed_ != nullptr) { return fixed_->run(args, scratch); }
     HAL_TRY(const auto bound, bound_to(args));

@@ -117,11 +117,16 @@ struct hal_host_api {
   const hal_allocator* allocator;
 };
 
+/** The first half of hal_lane_publish(), for who can tell the core later: nonzero if host->reached() has to be called. */
+static inline int hal_lane_count(hal_lane* lane, uint64_t number) {
+  __atomic_store_n(&lane->completed, number, __ATOMIC_SEQ_CST);
+  return __atomic_load_n(&lane->wake_at, __ATOMIC_SEQ_CST) <= number;
+}
+
 /** Publishes that all commands up to `number` are done and their effects are visible to whoever reads the counter.
     Sequentially consistent with the core's store to wake_at: one of the two sides always sees the other. */
 static inline void hal_lane_publish(hal_lane* lane, uint64_t number) {
-  __atomic_store_n(&lane->completed, number, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&lane->wake_at, __ATOMIC_SEQ_CST) <= number) { lane->host->reached(lane); }
+  if (hal_lane_count(lane, number)) { lane->host->reached(lane); }
 }
 
 static inline uint64_t hal_lane_completed(const hal_lane* lane) {

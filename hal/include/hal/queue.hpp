@@ -42,8 +42,12 @@ Command fill(Slice to, T pattern, const char* label = nullptr) {
 inline Command run(const Entry& entry, std::span<const Arg> args, std::optional<Grid> grid = {},
                    const char* label = nullptr) {
   Command c{HAL_OP_RUN, 0, label, {}};
-  c.as.run = {entry.program(),           args.data(),   entry.index(), static_cast<std::uint32_t>(args.size()),
-              grid ? *grid : hal_grid{}, grid ? 1U : 0U};
+  c.as.run = {entry.program(),
+              args.data(),
+              entry.index(),
+              static_cast<std::uint32_t>(args.size()),
+              grid ? grid->with(entry.signature()) : hal_grid{},
+              grid ? 1U : 0U};
   return c;
 }
 inline Command prepare(const Entry& entry) {

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <ctime>
 
-namespace hal::kit {
+namespace hal::threads {
 
 // Sleeps while `word` holds `expected`, at most `timeout_ns` (0: until woken).
 inline void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t timeout_ns = 0) {
@@ -23,8 +23,8 @@ inline void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t exp
   ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == 0 ? nullptr : &limit, nullptr, 0);
 }
 
-inline void futex_wake(const std::atomic<std::uint32_t>& word) {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+inline void futex_wake(const std::atomic<std::uint32_t>& word, int threads = INT_MAX) {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, threads, nullptr, nullptr, 0);
 }
 
-}  // namespace hal::kit
+}  // namespace hal::threads
