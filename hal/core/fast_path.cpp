@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The short way for the usual submission.
 //
-// One command of the commonest kinds, nothing to wait for, nothing to signal, nothing held back, nobody watching. What
-// is decided here is only that a submission is of that sort and right; whatever is unusual, and everything that is
-// wrong, goes the general way, which knows the rules and words the errors. So a new rule for submissions needs a line
-// here only if work that this way takes may break it.
+// One command of the commonest kinds, nothing to wait for, nothing to signal, nothing held back. What is decided here
+// is only that a submission is of that sort and right; whatever is unusual, and everything that is wrong, goes the
+// general way, which knows the rules and words the errors. So a new rule for submissions needs a line here only if work
+// that this way takes may break it.
 #include "core/api.hpp"
 #include "core/buffer.hpp"
+#include "core/observer.hpp"
 #include "core/program.hpp"
 #include "core/queue.hpp"
 
@@ -158,6 +159,36 @@ hal_error* Queue::submit_barrier(const hal_command& command, const hal_site& sit
   const auto note = [&](std::uint64_t number) { recorder_.note_barrier(number, command, site); };
   if (submit_straight(command, site, out, note)) { return nullptr; }
   return submit_after_all(command, site, out);
+}
+
+// The same where an observer watches, which has been asked already. False if it has to go the general way.
+bool Queue::submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out) {
+  const bool watched = command.op < 32 && (straight_.watched_ops >> command.op & 1U) != 0;
+  if (!watched || (sync.wait_count | sync.signal_count | command.reserved) != 0) { return false; }
+  switch (command.op) {
+    case HAL_OP_RUN: {
+      const Launch* launch = launch_of(straight_.device, command);
+      if (launch == nullptr || !is_complete(command) || !has_plain_args(straight_.device, *launch, command)) {
+        return false;
+      }
+      break;
+    }
+    case HAL_OP_COPY:
+      if (!is_plain_copy(straight_.device, command)) { return false; }
+      break;
+    case HAL_OP_FILL:
+      if (!is_plain_fill(straight_.device, command)) { return false; }
+      break;
+    default:
+      break;
+  }
+  static constexpr hal_site kNowhere{};
+  const hal_site& site = sync.where != nullptr ? *sync.where : kNowhere;
+  const auto note = [&](std::uint64_t number) {
+    recorder_.note(number, 1, command, site);
+    observer.accepted(*timeline_, number, {&command, 1}, sync, staging_);
+  };
+  return submit_straight(command, site, &out, note);
 }
 
 hal_error* Queue::submit_after_all(const hal_command& command, const hal_site& site, hal_point* out) {

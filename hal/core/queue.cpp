@@ -55,9 +55,10 @@ void capture(Pending& pending, std::span<const hal_command> commands) {
 Queue::Straight Queue::straight(const Device& device, const Timeline& timeline) {
   constexpr std::uint32_t kKinds = 1U << HAL_OP_BARRIER | 1U << HAL_OP_FILL | 1U << HAL_OP_COPY | 1U << HAL_OP_RUN;
   const hal_driver_ops& ops = device.driver();
+  const std::uint32_t kinds = kKinds & static_cast<std::uint32_t>(device.traits().ops);
   const bool watched = device.instance().observer() != nullptr;
-  return {device.impl(), device.driver_self(), timeline.lane(),
-          ops.submit,    ops.notify,           watched ? 0 : kKinds & static_cast<std::uint32_t>(device.traits().ops)};
+  return {device.impl(), device.driver_self(), timeline.lane(),    ops.submit,
+          ops.notify,    watched ? 0 : kinds,  watched ? kinds : 0};
 }
 
 Queue::Queue(Device& device, Ref<Timeline> timeline)
@@ -234,6 +235,10 @@ Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const
   Observer* observer = device_->instance().observer();
   if (observer == nullptr) { return submit_unseen(commands, sync); }
   HAL_CHECK(check(observer->submitting(*this, commands, sync)));
+  if (hal_point done; commands.size() == 1 && submit_watched(*observer, commands.front(), sync, done)) {
+    observer->submitted();
+    return done.value;
+  }
   Result<std::uint64_t> number = submit_unseen(commands, sync);
   if (!number) { observer->refused(*this, commands, number.error().get()); }
   observer->submitted();

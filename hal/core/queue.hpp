@@ -80,18 +80,20 @@ class Queue : public hal_queue {
   static void dispose(hal_object* object);
 
   struct Crossing;
-  // What the short way asks of device and lane. No operation is straight where an observer watches.
+  // What the short way asks of device and lane. Where an observer watches no operation is straight, and those that else
+  // would be are watched.
   struct Straight {
     const void* device;
     hal_driver* driver;
     hal_lane* lane;
     std::uint32_t (*submit)(hal_driver*, hal_lane*, std::uint64_t, const hal_command*, std::uint32_t);
     void (*notify)(hal_driver*, hal_lane*);
-    std::uint32_t ops;  // a bit each
+    std::uint32_t ops, watched_ops;  // a bit each
   };
   static Straight straight(const Device& device, const Timeline& timeline);
   template <class Note>
   bool submit_straight(const hal_command& command, const hal_site& site, hal_point* out, Note note);
+  bool submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out);
   hal_error* submit_after_all(const hal_command& command, const hal_site& site, hal_point* out);
   void held_by_full_lane(std::uint64_t number, const hal_command& command, const hal_site& site);
 

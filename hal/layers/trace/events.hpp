@@ -51,6 +51,7 @@ inline std::uint64_t ticks() {
 
 struct Chunk {
   static constexpr std::size_t kEvents = 32'768;
+  static constexpr std::size_t kBytes = kEvents * sizeof(Event);
   Event* events;  // mapped, with its pages there already: a page fault costs more than a hundred events
   std::size_t used = 0;
   Chunk();

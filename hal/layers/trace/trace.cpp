@@ -58,14 +58,21 @@ std::uint64_t bytes_of(const hal_command& command) {
 
 }  // namespace
 
+// One huge page where the system gives one: to clear that takes a third of the time, shared by all events in it.
 Chunk::Chunk() {
-  void* memory =
-      mmap(nullptr, kEvents * sizeof(Event), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (memory == MAP_FAILED) { throw std::bad_alloc(); }
-  events = static_cast<Event*>(memory);
+  void* twice = mmap(nullptr, 2 * kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (twice == MAP_FAILED) { throw std::bad_alloc(); }
+  auto* memory = static_cast<std::byte*>(twice);
+  const std::size_t before = -reinterpret_cast<std::uintptr_t>(memory) % kBytes;
+  if (before != 0) { munmap(memory, before); }
+  memory += before;
+  munmap(memory + kBytes, kBytes - before);
+  (void)madvise(memory, kBytes, MADV_HUGEPAGE);
+  for (std::size_t at = 0; at < kBytes; at += 4096) { *const_cast<volatile std::byte*>(memory + at) = std::byte{0}; }
+  events = reinterpret_cast<Event*>(memory);
 }
 
-Chunk::~Chunk() { munmap(events, kEvents * sizeof(Event)); }
+Chunk::~Chunk() { munmap(events, kBytes); }
 
 Trace::Trace(std::string path, core::Instance& instance)
     : path_(std::move(path)), instance_(instance), id_(next_id()), first_tick_(ticks()), first_ns_(now_ns()) {

@@ -131,12 +131,10 @@ void Validation::gone(const hal_object& object) {
   objects_.erase(found);
 }
 
-Validation::Object* Validation::find(const void* key) {
-  Cached& cached = object_cache_[slot(key)];
-  if (cached.is(key)) { return static_cast<Object*>(cached.value); }
+Validation::Object* Validation::find_slowly(const void* key) {
   const auto found = objects_.find(key);
   if (found == objects_.end()) { return nullptr; }
-  cached.set(key, &found->second);
+  object_cache_[slot(key)].set(key, &found->second);
   return &found->second;
 }
 
@@ -215,8 +213,8 @@ bool Validation::again(const Lane& lane, std::uint64_t number, const hal_command
     Access* access = object != nullptr && object->history && count < touches.size()
                          ? object->history->repeated(lane.id, slice.offset, slice.offset + slice.length, write)
                          : nullptr;
-    const auto twice = [&](const Touch& touch) { return touch.access == access; };
-    all = access != nullptr && std::none_of(touches.begin(), touches.begin() + count, twice);
+    all = access != nullptr;
+    for (std::size_t i = 0; i < count; ++i) { all = all && touches[i].access != access; }
     if (all) { touches[count++] = {access, &slice, write}; }
   });
   if (!all) { return false; }

@@ -99,7 +99,11 @@ class Validation final : public core::Observer {
   static constexpr std::size_t kMostSteps = 4096, kMostDead = 4096, kCache = 256;
   static std::size_t slot(const void* key) { return reinterpret_cast<std::uintptr_t>(key) / 64 % kCache; }
 
-  Object* find(const void* key);
+  Object* find(const void* key) {
+    const Cached& cached = object_cache_[slot(key)];
+    return cached.is(key) ? static_cast<Object*>(cached.value) : find_slowly(key);
+  }
+  Object* find_slowly(const void* key);
   Lane* lane_of(const core::Timeline& timeline);
   Lane& new_lane();
   void take_step(Lane& lane, Step&& step);
