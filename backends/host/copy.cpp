@@ -178,11 +178,10 @@ void copy_past_caches(std::byte* to, const std::byte* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
-void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
-  if (bytes < kSharedCopy) {
-    std::memcpy(to, from, bytes);
-    return;
-  }
+// Apart from the small ones, which need no frame.
+namespace {
+
+[[gnu::noinline]] void copy_shared(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
   const bool past_caches = bytes >= kPastCachesCopy;
   share(pool, to, bytes, [&](std::size_t begin, std::size_t size) {
     if (past_caches) {
@@ -193,12 +192,25 @@ void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t
   });
 }
 
-void fill(kit::LanePool& pool, std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes) {
+[[gnu::noinline]] void fill_large(kit::LanePool& pool, std::byte* to, std::size_t bytes, std::uint64_t pattern,
+                                  std::uint64_t pattern_bytes) {
   if (bytes < kSharedFill) { return fill_bytes(to, bytes, pattern, pattern_bytes); }
   const bool past_caches = bytes >= kPastCachesFill;
   share(pool, to, bytes, [&](std::size_t begin, std::size_t size) {
     (past_caches ? fill_past_caches : fill_bytes)(to + begin, size, pattern, pattern_bytes);
   });
+}
+
+}  // namespace
+
+void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
+  if (bytes >= kSharedCopy) { return copy_shared(pool, to, from, bytes); }
+  std::memcpy(to, from, bytes);
+}
+
+void fill(kit::LanePool& pool, std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes) {
+  if (bytes >= kStringFill) { return fill_large(pool, to, bytes, pattern, pattern_bytes); }
+  fill_eights(to, bytes, eight_bytes_of(pattern, pattern_bytes));
 }
 
 }  // namespace hal::host
