@@ -317,6 +317,14 @@ TEST_CASE("host graph: maps and reductions that follow each other may run a few 
   }
 }
 
+TEST_CASE("host graph: a result too large for the caches, with lines that begin anywhere in them") {
+  const auto build = [](GraphBuilder& b) {
+    const Value rows = b.input("rows", DType::f32, {2100, 1}), columns = b.input("columns", DType::f32, {1, 4003});
+    b.output("y", b.map({rows, columns}, arg(0) - arg(1)));
+  };
+  for (const char* mode : {"threads=1", "threads=2"}) { expect_exact(run(build, -1, 1, false, mode)); }
+}
+
 TEST_CASE("host graph: sums of byte products are exact, also at the ends of the range") {
   // Pairs of such products pass what 16 bits hold; some processors' instructions would cut them off there.
   const std::pair<double, double> ranges[] = {{-128, 127}, {-128, -127.9}, {126.9, 127}};

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "graph/lines.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
 #include "graph/element.hpp"
 #include "graph/simd.hpp"
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 
 namespace hal::host {
 
@@ -253,6 +257,29 @@ void move_line(std::size_t size, const std::byte* from, std::int64_t from_stride
   } else {
     take(std::uint8_t{});
   }
+}
+
+void stream_line(const std::byte* from, std::byte* to, std::size_t bytes) {
+#if defined(__x86_64__)
+  constexpr std::size_t kLine = 64;
+  const std::size_t head = std::min<std::size_t>(bytes, -reinterpret_cast<std::uintptr_t>(to) & (kLine - 1));
+  std::memcpy(to, from, head);
+  to += head, from += head, bytes -= head;
+  for (; bytes >= kLine; bytes -= kLine, to += kLine, from += kLine) {
+    for (std::size_t at = 0; at < kLine; at += sizeof(__m128i)) {
+      __m128i value;
+      std::memcpy(&value, from + at, sizeof value);
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + at), value);
+    }
+  }
+#endif
+  std::memcpy(to, from, bytes);
+}
+
+void fence_streams() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
 }
 
 void move_i4(const std::byte* from, std::int64_t from_index, std::int64_t from_stride, std::byte* to,

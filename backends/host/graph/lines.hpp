@@ -35,7 +35,13 @@ void store_line(DType type, std::byte* data, std::int64_t index, std::size_t cou
 void move_line(std::size_t size, const std::byte* from, std::int64_t from_stride, std::byte* to, std::int64_t to_stride,
                std::size_t count);
 
-// The same for i4: places are counted in elements from two tensors' beginnings.
+// A copy with stores that go past the caches: for results of this size and more, which no cache holds until somebody
+// reads them. Ordered by nothing but fence_streams().
+constexpr std::uint64_t kPastCachesFrom = 32U << 20U;
+void stream_line(const std::byte* from, std::byte* to, std::size_t bytes);
+void fence_streams();
+
+// move_line() for i4: places are counted in elements from two tensors' beginnings.
 void move_i4(const std::byte* from, std::int64_t from_index, std::int64_t from_stride, std::byte* to,
              std::int64_t to_index, std::int64_t to_stride, std::size_t count);
 

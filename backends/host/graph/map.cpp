@@ -15,7 +15,10 @@ class MapStep final : public Step {
  public:
   // `sums` is the contraction's own result, or nothing.
   MapStep(const graph::View& view, const graph::FusedStep& step, std::optional<std::uint32_t> sums)
-      : view_(view), step_(step), sums_(sums), code_(view, step, sums ? 1 : 0), loops_(loops_of(step)) {}
+      : view_(view), step_(step), sums_(sums), code_(view, step, sums ? 1 : 0), loops_(loops_of(step)) {
+    const graph::Tensor& out = view.tensor(step.output);
+    streams_ = out.role == graph::Role::output && out.dtype == Code<T>::kType && out.bytes >= kPastCachesFrom;
+  }
 
   std::uint64_t scratch_bytes() const override { return code_.scratch_elements() * sizeof(T); }
   double cost_ns() const override { return static_cast<double>(loops_.total()) * code_.cost_ns(); }
@@ -42,7 +45,11 @@ class MapStep final : public Step {
     loops_.each_line([&](const auto& at) {
       code_.each_block(loops_, at, context, blocks, [&](const auto& operands, std::int64_t, std::size_t count) {
         if (sums_) { load_line(step_.compute, context.tensors[*sums_], stored, 1, count, code_.block(blocks, 0)); }
-        if (type == Code<T>::kType) {
+        if (streams_) {
+          const T* values = code_.evaluate(operands, blocks, count);
+          stream_line(reinterpret_cast<const std::byte*>(values),
+                      reinterpret_cast<std::byte*>(reinterpret_cast<T*>(out) + stored), count * sizeof(T));
+        } else if (type == Code<T>::kType) {
           code_.evaluate(operands, blocks, count, reinterpret_cast<T*>(out) + stored);
         } else {
           store_line(type, out, stored, count, code_.evaluate(operands, blocks, count));
@@ -50,6 +57,7 @@ class MapStep final : public Step {
         stored += static_cast<std::int64_t>(count);
       });
     });
+    if (streams_) { fence_streams(); }
   }
 
   // Short lines: as many as fill a block at once.
@@ -83,6 +91,7 @@ class MapStep final : public Step {
   std::optional<std::uint32_t> sums_;
   Code<T> code_;
   Loops loops_;
+  bool streams_ = false;  // the result is too large for any cache
 };
 
 }  // namespace
