@@ -77,7 +77,7 @@ class Device {
   void enter() const;
   int attribute(CUdevice_attribute attribute) const;
   // Loaded when the first graph is.
-  Result<const GraphKernels*> graph_kernels();
+  Result<GraphKernels*> graph_kernels();
   // Looks after a lane until everything that it was given now is published.
   void watch(Lane* lane);
   void forget(Lane* lane);

@@ -129,7 +129,7 @@ hal_verdict supports(hal_driver*, void* device_pointer, const char* feature) {
   if (name == "import.host") { return kit::no("not yet: host memory is not registered with the GPU"); }
   if (name == "constants") { return has("module variables of a ptx image, each load with its own"); }
   if (name == "timestamp") { return has("%globaltimer"); }
-  constexpr std::array kTypes{"f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i32", "i8", "u8", "bool"};
+  constexpr std::array kTypes{"f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i64", "i32", "i8", "u8", "bool"};
   if (name.starts_with("dtype.") && std::ranges::find(kTypes, name.substr(6)) != kTypes.end()) {
     return has("in graphs");
   }
@@ -137,7 +137,7 @@ hal_verdict supports(hal_driver*, void* device_pointer, const char* feature) {
   if (name == "partition") { return kit::no("not yet: MIG instances and green contexts are not offered"); }
   if (name == "fabric") { return kit::no("a GPU is no fabric port"); }
   if (name.starts_with("dtype.")) {
-    return kit::no("graphs do not have this type on CUDA yet; kernels have what they use");
+    return kit::no("not yet in graphs on CUDA, which have types of whole bytes; kernels have what they use");
   }
   if (name.starts_with("image.")) { return kit::no("this driver loads ptx and hal.graph"); }
   return kit::unknown_feature();
@@ -204,10 +204,10 @@ int Device::attribute(CUdevice_attribute attribute) const {
   return value;
 }
 
-Result<const GraphKernels*> Device::graph_kernels() {
+Result<GraphKernels*> Device::graph_kernels() {
   const std::lock_guard lock(kernels_mutex_);
   if (!kernels_) { HAL_TRY(kernels_, GraphKernels::load(*this)); }
-  return static_cast<const GraphKernels*>(kernels_.get());
+  return kernels_.get();
 }
 
 void Device::watch(Lane* lane) {

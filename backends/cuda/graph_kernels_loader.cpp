@@ -12,7 +12,10 @@ namespace {
 
 constexpr const char* kNames[] = {"hal_strided_copy_1", "hal_strided_copy_2", "hal_strided_copy_4", "hal_fill",
                                   "hal_timestamp",      "hal_convert",        "hal_contract",       "hal_matmul_f32",
-                                  "hal_reduce",         "hal_gather",         "hal_scatter",        "hal_map"};
+                                  "hal_reduce",         "hal_gather",         "hal_scatter",        "hal_map",
+                                  "hal_strided_copy_8", "hal_convert_wide",   "hal_contract_f64",   "hal_contract_i64",
+                                  "hal_reduce_f64",     "hal_reduce_i64",     "hal_gather_8",       "hal_scatter_f64",
+                                  "hal_scatter_i64",    "hal_map_f64",        "hal_map_i64"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(KernelId::count));
 
 }  // namespace
@@ -31,20 +34,37 @@ Result<CUlibrary> load_ptx(const Device& device, const char* text) {
 }
 
 Result<std::unique_ptr<GraphKernels>> GraphKernels::load(Device& device) {
-  device.enter();
   std::unique_ptr<GraphKernels> kernels(new GraphKernels(device));
-  HAL_TRY(kernels->library_, load_ptx(device, kGraphPtx));
-  for (std::size_t i = 0; i < kernels->kernels_.size(); ++i) {
-    HAL_CHECK(check(device.api(), device.api().LibraryGetKernel(&kernels->kernels_[i], kernels->library_, kNames[i]),
-                    kNames[i]));
-    CUfunction function = nullptr;  // asking for it loads its code: no run of a graph has to
-    HAL_CHECK(check(device.api(), device.api().KernelGetFunction(&function, kernels->kernels_[i]), kNames[i]));
-  }
+  HAL_CHECK(kernels->load_library(kGraphPtx, kernels->library_, KernelId{}, kFirstWide));
   return kernels;
 }
 
+Result<void> GraphKernels::need_wide() {
+  const std::lock_guard lock(wide_mutex_);
+  if (wide_ != nullptr) { return {}; }
+  return load_library(kWidePtx, wide_, kFirstWide, KernelId::count);
+}
+
+Result<void> GraphKernels::load_library(const char* ptx, CUlibrary& library, KernelId first, KernelId end) {
+  device_.enter();
+  HAL_TRY(CUlibrary made, load_ptx(device_, ptx));
+  for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(end); ++i) {
+    CUfunction function = nullptr;  // asking for it loads its code: no run of a graph has to
+    Result<void> found = check(device_.api(), device_.api().LibraryGetKernel(&kernels_[i], made, kNames[i]), kNames[i]);
+    if (found) { found = check(device_.api(), device_.api().KernelGetFunction(&function, kernels_[i]), kNames[i]); }
+    if (!found) {
+      device_.api().LibraryUnload(made);
+      return found;
+    }
+  }
+  library = made;
+  return {};
+}
+
 GraphKernels::~GraphKernels() {
-  if (library_ != nullptr) { device_.api().LibraryUnload(library_); }
+  for (CUlibrary library : {library_, wide_}) {
+    if (library != nullptr) { device_.api().LibraryUnload(library); }
+  }
 }
 
 Result<void> GraphKernels::fill(Lane& lane, CUdeviceptr to, std::uint64_t bytes, std::uint64_t pattern,

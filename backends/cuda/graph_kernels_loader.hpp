@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The driver's own kernels (kernels/graph.cu), loaded once for a device.
+// The driver's own kernels, loaded once for a device: those of kernels/graph.cu with the first queue, those of
+// kernels/wide.cu, for 64 bits, with the first graph that needs one.
 #pragma once
 
 #include <array>
@@ -21,8 +22,20 @@ enum class KernelId : std::uint8_t {
   gather,
   scatter,
   map,
+  strided_copy_8,
+  convert_wide,
+  contract_f64,
+  contract_i64,
+  reduce_f64,
+  reduce_i64,
+  gather_8,
+  scatter_f64,
+  scatter_i64,
+  map_f64,
+  map_i64,
   count
 };
+inline constexpr KernelId kFirstWide = KernelId::strided_copy_8;
 
 class GraphKernels {
  public:
@@ -33,6 +46,8 @@ class GraphKernels {
   GraphKernels(const GraphKernels&) = delete;
   GraphKernels& operator=(const GraphKernels&) = delete;
 
+  // Before the first use of a kernel from kFirstWide on.
+  Result<void> need_wide();
   CUkernel kernel(KernelId id) const { return kernels_[static_cast<std::size_t>(id)]; }
   Result<void> fill(Lane& lane, CUdeviceptr to, std::uint64_t bytes, std::uint64_t pattern,
                     std::uint32_t pattern_bytes) const;
@@ -40,16 +55,19 @@ class GraphKernels {
 
  private:
   explicit GraphKernels(Device& device) : device_(device) {}
+  // Of the kernels from `first` to before `end`.
+  Result<void> load_library(const char* ptx, CUlibrary& library, KernelId first, KernelId end);
 
   Device& device_;
-  CUlibrary library_ = nullptr;
+  CUlibrary library_ = nullptr, wide_ = nullptr;
+  std::mutex wide_mutex_;
   std::array<CUkernel, static_cast<std::size_t>(KernelId::count)> kernels_{};
 };
 
 // Loads PTX text (terminated by NUL), with the compiler's log in the error.
 Result<CUlibrary> load_ptx(const Device& device, const char* text);
 
-// kernels/graph.ptx, embedded at build.
-extern const char* const kGraphPtx;
+// kernels/graph.ptx and kernels/wide.ptx, embedded at build.
+extern const char *const kGraphPtx, *const kWidePtx;
 
 }  // namespace hal::cuda

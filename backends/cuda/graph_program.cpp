@@ -36,6 +36,10 @@ std::uint64_t size_of(DType type) { return dtype_bits(type) / 8; }  // of the ty
 
 unsigned kernel_type(DType type) {
   switch (type) {
+    case DType::f64:
+      return k::kF64;
+    case DType::i64:
+      return k::kI64;
     case DType::f32:
       return k::kF32;
     case DType::bf16:
@@ -70,6 +74,20 @@ graph::FuseOptions fuse_options() {
   return options;
 }
 
+// Floating numbers and integers of 64 bits have kernels of their own.
+enum class Width { narrow, doubles, longs };
+Width width_of(std::initializer_list<DType> types) {
+  Width found = Width::narrow;
+  for (const DType type : types) {
+    if (type == DType::f64) { found = Width::doubles; }
+    if (type == DType::i64) { found = Width::longs; }
+  }
+  return found;
+}
+KernelId pick(Width width, KernelId narrow, KernelId doubles, KernelId longs) {
+  return width == Width::narrow ? narrow : width == Width::doubles ? doubles : longs;
+}
+
 Error unsupported(const graph::View& view, std::size_t node, const std::string& why) {
   return kit::error(kOrigin, HAL_UNSUPPORTED, fmt::format("{}: {}", view.node_label(node), why));
 }
@@ -77,10 +95,9 @@ Error unsupported(const graph::View& view, std::size_t node, const std::string& 
 Result<void> check_tensors(const graph::View& view) {
   const auto check = [](const graph::Tensor& t, const std::string& who) -> Result<void> {
     if (kernel_type(t.dtype) == 0) {
-      return kit::error(
-          kOrigin, HAL_UNSUPPORTED,
-          fmt::format("{} has type {}; graphs on CUDA have f32, f16, bf16, f8e4m3, f8e5m2, i32, i8, u8 and bool", who,
-                      dtype_name(t.dtype)));
+      return kit::error(kOrigin, HAL_UNSUPPORTED,
+                        fmt::format("{} has type {}; graphs on CUDA have types of whole bytes; convert it to i8 before",
+                                    who, dtype_name(t.dtype)));
     }
     if (t.elements > kMostElements) {
       return kit::error(
@@ -94,11 +111,6 @@ Result<void> check_tensors(const graph::View& view) {
   }
   for (std::size_t n = 0; n < view.nodes().size(); ++n) {
     HAL_CHECK(check(view.tensor(view.nodes()[n].output), view.node_label(n)));
-    const graph::Node& node = view.nodes()[n];
-    if ((node.op == Op::contract && node.as<graph::ContractAttributes>().accumulate == DType::f64) ||
-        (node.op == Op::reduce && node.as<graph::ReduceAttributes>().accumulate == DType::f64)) {
-      return unsupported(view, n, "has type f64 as accumulator; graphs on CUDA accumulate in f32");
-    }
     if (view.nodes()[n].op == Op::map && view.nodes()[n].as<graph::MapAttributes>().code.size() > k::kMapCode) {
       return unsupported(view, n, fmt::format("expressions on CUDA have at most {} instructions", k::kMapCode));
     }
@@ -158,7 +170,10 @@ class Builder {
   }
   static KernelId copy_kernel(DType type) {
     const std::uint64_t size = size_of(type);
-    return size == 1 ? KernelId::strided_copy_1 : size == 2 ? KernelId::strided_copy_2 : KernelId::strided_copy_4;
+    return size == 1   ? KernelId::strided_copy_1
+           : size == 2 ? KernelId::strided_copy_2
+           : size == 4 ? KernelId::strided_copy_4
+                       : KernelId::strided_copy_8;
   }
 
   Result<void> node(std::size_t n) {
@@ -260,7 +275,8 @@ class Builder {
     c.total = static_cast<unsigned>(output().elements);
     c.to_type = kernel_type(output().dtype);
     c.from_type = kernel_type(input(0).dtype);
-    Step& s = add(KernelId::convert, c, c.total);
+    const bool wide = width_of({input(0).dtype, output().dtype}) != Width::narrow;
+    Step& s = add(wide ? KernelId::convert_wide : KernelId::convert, c, c.total);
     slot(s, offsetof(k::Convert, to), node_->output);
     slot(s, offsetof(k::Convert, from), node_->inputs[0]);
     return {};
@@ -270,7 +286,8 @@ class Builder {
     const graph::Access &left = step_->operands[0], &right = step_->operands[1];
     const graph::Contraction c = graph::classify_contraction(view_, *node_, left.strides, right.strides);
     const auto product = c.matmul();
-    const bool f32 = input(0).dtype == DType::f32 && input(1).dtype == DType::f32 && output().dtype == DType::f32;
+    const Width width = width_of({input(0).dtype, output().dtype, node_->as<graph::ContractAttributes>().accumulate});
+    const bool f32 = input(0).dtype == DType::f32 && output().dtype == DType::f32 && width == Width::narrow;
     if (product && f32 && product->m.size >= 8 && product->n.size >= 4 && product->k.size >= 4 &&
         product->batch.size <= 65535 && product->m.size <= 65535 * 16) {
       k::Matmul p{};
@@ -320,7 +337,7 @@ class Builder {
     put(c.k);
     p.inner = static_cast<int>(at) - p.outer;
     for (std::size_t i = 0; i + 1 < c.k.size(); ++i) { p.k_outer *= static_cast<unsigned>(c.k[i].size); }
-    Step& s = add(KernelId::contract, p, p.total);
+    Step& s = add(pick(width, KernelId::contract, KernelId::contract_f64, KernelId::contract_i64), p, p.total);
     slot(s, offsetof(k::Contract, out), node_->output);
     slot(s, offsetof(k::Contract, left), left);
     slot(s, offsetof(k::Contract, right), right);
@@ -350,7 +367,8 @@ class Builder {
     p.outer = static_cast<int>(at);
     put(true);
     p.inner = static_cast<int>(at) - p.outer;
-    Step& s = add(KernelId::reduce, p, p.total);
+    const Width width = width_of({input(0).dtype, output().dtype, a.accumulate});
+    Step& s = add(pick(width, KernelId::reduce, KernelId::reduce_f64, KernelId::reduce_i64), p, p.total);
     slot(s, offsetof(k::Reduce, to), node_->output);
     slot(s, offsetof(k::Reduce, from), from);
     return {};
@@ -378,7 +396,7 @@ class Builder {
     p.axis = t.axis;
     p.count = static_cast<unsigned>(input(1).elements);
     p.bytes = static_cast<unsigned>(size_of(output().dtype));
-    Step& s = add(KernelId::gather, p, p.total);
+    Step& s = add(p.bytes == 8 ? KernelId::gather_8 : KernelId::gather, p, p.total);
     slot(s, offsetof(k::Gather, to), node_->output);
     slot(s, offsetof(k::Gather, from), node_->inputs[0]);
     slot(s, offsetof(k::Gather, indices), node_->inputs[1]);
@@ -401,7 +419,8 @@ class Builder {
     p.count = static_cast<unsigned>(input(1).elements);
     p.type = kernel_type(output().dtype);
     p.add = a.mode == graph::ScatterMode::add ? 1 : 0;
-    Step& s = add(KernelId::scatter, p, p.total);
+    Step& s = add(pick(width_of({output().dtype}), KernelId::scatter, KernelId::scatter_f64, KernelId::scatter_i64), p,
+                  p.total);
     slot(s, offsetof(k::Scatter, to), node_->output);
     slot(s, offsetof(k::Scatter, updates), node_->inputs[2]);
     slot(s, offsetof(k::Scatter, indices), node_->inputs[1]);
@@ -411,11 +430,12 @@ class Builder {
     return {};
   }
 
-  Result<void> map() {
-    k::Map p{};
+  // What the kernels of narrow and wide maps have in common; they differ in their constants.
+  template <class M>
+  Result<void> map(KernelId kernel) {
+    M p{};
     p.total = static_cast<unsigned>(output().elements);
     p.to_type = kernel_type(output().dtype);
-    p.integer = step_->integer() ? 1 : 0;
     p.length = static_cast<unsigned>(step_->code.size());
     p.rank = static_cast<int>(output().rank);
     p.inputs = static_cast<int>(step_->inputs.size());
@@ -425,22 +445,28 @@ class Builder {
       p.type[i] = kernel_type(view_.tensor(x.tensor).dtype);
       for (std::size_t d = 0; d < output().rank; ++d) { p.stride[i][d] = static_cast<unsigned>(x.strides[d]); }
     }
+    if constexpr (requires { p.integer; }) { p.integer = step_->integer() ? 1 : 0; }
     for (std::size_t i = 0; i < step_->code.size(); ++i) {
       const graph::Instruction& from = step_->code[i];
       p.code[i].opcode = static_cast<unsigned short>(from.opcode);
       p.code[i].input = from.input;
       if (step_->integer()) {
-        p.code[i].integer = static_cast<int>(from.constant);
+        p.code[i].integer = static_cast<decltype(p.code[i].integer)>(from.constant);
       } else {
-        p.code[i].real = static_cast<float>(from.constant);
+        p.code[i].real = static_cast<decltype(p.code[i].real)>(from.constant);
       }
     }
-    Step& s = add(KernelId::map, p, p.total);
-    slot(s, offsetof(k::Map, to), step_->output);
+    Step& s = add(kernel, p, p.total);
+    slot(s, offsetof(M, to), step_->output);
     for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
-      slot(s, offsetof(k::Map, from) + i * sizeof(void*), step_->inputs[i]);
+      slot(s, offsetof(M, from) + i * sizeof(void*), step_->inputs[i]);
     }
     return {};
+  }
+  Result<void> map() {
+    const Width width = width_of({step_->compute});
+    return width == Width::narrow ? map<k::Map>(KernelId::map)
+                                  : map<k::WideMap>(pick(width, KernelId::map, KernelId::map_f64, KernelId::map_i64));
   }
 
   const graph::View& view_;
@@ -453,7 +479,7 @@ class Builder {
 
 class GraphProgram final : public Program {
  public:
-  GraphProgram(Device& device, const GraphKernels& kernels) : device_(device), kernels_(kernels) {}
+  GraphProgram(Device& device, GraphKernels& kernels) : device_(device), kernels_(kernels) {}
   ~GraphProgram() override {
     device_.enter();
     if (constants_ != 0) { device_.api().MemFree(constants_); }
@@ -466,6 +492,8 @@ class GraphProgram final : public Program {
     HAL_TRY(const graph::Plan plan, graph::plan_memory(view, fused, {.alignment = kAlignment, .in_place = true}));
     Builder builder(view, fused);
     HAL_TRY(steps_, builder.run());
+    const auto is_wide = [](const Step& step) { return step.kernel >= kFirstWide; };
+    if (std::ranges::any_of(steps_, is_wide)) { HAL_CHECK(kernels_.need_wide()); }
     may_fail_ = builder.may_fail();
     arena_bytes_ = plan.arena_bytes;
     arena_offsets_ = plan.offsets;
@@ -571,7 +599,7 @@ class GraphProgram final : public Program {
   }
 
   Device& device_;
-  const GraphKernels& kernels_;
+  GraphKernels& kernels_;
   std::vector<Step> steps_;
   bool may_fail_ = false;
   std::size_t parameters_ = 0;
@@ -603,7 +631,7 @@ Result<std::unique_ptr<Program>> load_graph(Device& device, std::span<const std:
   if (!image.empty()) { std::memcpy(bytes, image.data(), image.size()); }
   HAL_TRY(const graph::View view, graph::View::verify({bytes, image.size()}));
   device.enter();
-  HAL_TRY(const GraphKernels* kernels, device.graph_kernels());
+  HAL_TRY(GraphKernels * kernels, device.graph_kernels());
   auto program = std::make_unique<GraphProgram>(device, *kernels);
   HAL_CHECK(program->load(view));
   return std::unique_ptr<Program>(std::move(program));

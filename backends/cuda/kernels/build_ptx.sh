@@ -1,8 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Regenerates graph.ptx with any nvcc. The version line is lowered so that older drivers accept the text; the kernels use
-# nothing newer. Not part of the build.
+# Regenerates graph.ptx and wide.ptx with any nvcc. The version line is lowered so that older drivers accept the text; the
+# kernels use nothing newer. Not part of the build.
 set -e
 cd "$(dirname "$0")"
-"${NVCC:-nvcc}" -O3 -std=c++17 -ptx -arch=compute_80 graph.cu -o graph.ptx
-sed -i -e 's/^\.version .*/.version 7.0/' -e '/^\/\/ Compiler Build ID/d' -e '/^\/\/ Cuda compilation tools/d' graph.ptx
+for name in graph wide; do
+  "${NVCC:-nvcc}" -O3 -std=c++17 -ptx -arch=compute_80 $name.cu -o $name.ptx
+  sed -i -e 's/^\.version .*/.version 7.0/' -e '/^\/\/ Compiler Build ID/d' -e '/^\/\/ Cuda compilation tools/d' $name.ptx
+done

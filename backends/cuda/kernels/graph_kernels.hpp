@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameters of the kernels in graph.cu, shared by host and device code. Numbers of operations and instructions are
-// those of hal.graph; types are our own, ordered so that integers are kI32 and above.
+// Parameters of the kernels in graph.cu and wide.cu, shared by host and device code. Numbers of operations and
+// instructions are those of hal.graph; types are our own, ordered so that integers are kI32 and above.
 #pragma once
 
 namespace hal::cuda::kernels {
 
-constexpr unsigned kF32 = 1, kBf16 = 2, kF16 = 3, kF8E4M3 = 4, kF8E5M2 = 5, kI32 = 6, kI8 = 7, kU8 = 8, kBool = 9;
+// kF64 and kI64 are known to the kernels of wide.cu alone.
+constexpr unsigned kF32 = 1, kBf16 = 2, kF16 = 3, kF8E4M3 = 4, kF8E5M2 = 5, kI32 = 6, kI8 = 7, kU8 = 8, kBool = 9,
+                   kF64 = 10, kI64 = 11;
 constexpr unsigned kSum = 1, kMax = 2, kMin = 3, kProduct = 4;
 constexpr int kRank = 8, kMapInputs = 8, kMapStack = 32, kMapCode = 192, kContractLoops = 16;
 
@@ -96,6 +98,27 @@ struct Map {
   MapInstruction code[kMapCode];
 };
 
-static_assert(sizeof(Map) <= 4096, "kernel parameters are limited to 4 KiB before CUDA 12.1");
+struct WideInstruction {
+  unsigned short opcode, input;
+  unsigned reserved;
+  union {
+    double real;
+    long long integer;
+  };
+};
+
+struct WideMap {
+  void* to;
+  const void* from[kMapInputs];
+  unsigned type[kMapInputs];
+  unsigned total, to_type, length;
+  int rank, inputs;
+  unsigned size[kRank];
+  unsigned stride[kMapInputs][kRank];
+  WideInstruction code[kMapCode];
+};
+
+static_assert(sizeof(Map) <= 4096 && sizeof(WideMap) <= 4096,
+              "kernel parameters are limited to 4 KiB before CUDA 12.1");
 
 }  // namespace hal::cuda::kernels

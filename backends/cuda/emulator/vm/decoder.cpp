@@ -193,6 +193,7 @@ class Decoder {
       if (m.take(part)) { key += fmt::format(".{}", part); }
     }
     done(m);
+    if (type == Type::f64 && key.ends_with(".ftz") && round != "approx") { fail(".ftz of f64 needs .approx"); }
     key += fmt::format(".{}", number_name(type));
     const std::uint32_t d = to(0, type);
     Instruction& i = emit(key, {d});

@@ -208,6 +208,10 @@ TEST_CASE("double precision") {
   CHECK(real("mul.rz.f64 %e4, %e1, %e2;", 3.0, 5.0) == 15.0);
   CHECK(real("div.rn.f64 %e4, %e1, %e2;", 1.0, 3.0) == 1.0 / 3.0);
   CHECK(real("rcp.rn.f64 %e4, %e1;", 8.0) == 0.125);
+  CHECK(real("rcp.approx.ftz.f64 %e4, %e1;", 8.0) == 0.125);
+  CHECK(real("rcp.approx.ftz.f64 %e4, %e1;", 3.0) == 0x1.55555p-2);  // 20 bits of the mantissa
+  CHECK(real("rcp.approx.ftz.f64 %e4, %e1;", 0x1p-1060) == std::numeric_limits<double>::infinity());
+  CHECK(real("rsqrt.approx.ftz.f64 %e4, %e1;", 4.0) == 0.5);
   CHECK(real("sqrt.rn.f64 %e4, %e1;", 2.0) == std::sqrt(2.0));
   CHECK(real("min.f64 %e4, %e1, %e2;", -1.0, 2.0) == -1.0);
   CHECK(real("neg.f64 %e4, %e1;", -1.0) == 1.0);

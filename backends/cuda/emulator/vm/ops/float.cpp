@@ -67,7 +67,16 @@ void functions(OperationTable& t, const char* mods) {
         }));
 }
 
+// What .approx.ftz.f64 works with: the upper half of the number, and no subnormals (PTX ISA, rcp.approx.ftz.f64).
+double upper_half(double a) {
+  const u64 bits = as<u64>(a) & 0xffffffff00000000ull;
+  return as<double>((bits & (0x7ffull << 52)) == 0 ? bits & (1ull << 63) : bits);
+}
+
 void doubles(OperationTable& t) {
+  t.add({"rcp.ftz.f64"}, lanes_one_by_one<double, double>([](double a) { return upper_half(1.0 / upper_half(a)); }));
+  t.add({"rsqrt.ftz.f64"},
+        lanes_one_by_one<double, double>([](double a) { return upper_half(1.0 / __builtin_sqrt(upper_half(a))); }));
   t.add({"add.f64"}, lanes<double, double, double>([](double a, double b) { return a + b; }));
   t.add({"sub.f64"}, lanes<double, double, double>([](double a, double b) { return a - b; }));
   t.add({"mul.f64"}, lanes<double, double, double>([](double a, double b) { return a * b; }));
