@@ -22,7 +22,7 @@ class Executor final : public kit::CommandExecutor {
   }
 
   hal_error* execute(const hal_command& command) override {
-    if (command.op == HAL_OP_RUN) [[likely]] { return program(command).run(command, scratch_, kUsual); }
+    if (command.op == HAL_OP_RUN) [[likely]] { return program_of(command).run(command, scratch_, kUsual); }
     return execute_other(command);
   }
 
@@ -32,11 +32,8 @@ class Executor final : public kit::CommandExecutor {
         return {nanoseconds_of(command.as.fill.to.length, 64), false};
       case HAL_OP_COPY:
         return {nanoseconds_of(command.as.copy.to.length, 32), false};
-      case HAL_OP_RUN: {
-        const Program& of = program(command);
-        const std::uint32_t* groups = command.as.run.grid.groups;
-        return of.one_group.ns != 0 && (groups[0] | groups[1] | groups[2]) == 1 ? of.one_group : of.cost(command);
-      }
+      case HAL_OP_RUN:
+        return program_of(command).cost(command);
       case HAL_OP_PREPARE:
         return {1'000'000, true};
       default:
@@ -57,7 +54,7 @@ class Executor final : public kit::CommandExecutor {
              command.as.copy.to.length);
         return nullptr;
       case HAL_OP_PREPARE:
-        return kit::to_c(program(command).prepare(command, scratch_));
+        return kit::to_c(program_of(command).prepare(command, scratch_));
       case HAL_OP_TIMESTAMP: {
         const std::uint64_t now = kit::clock_ns();
         std::memcpy(address_of(command.as.timestamp.to), &now, sizeof(now));
@@ -74,7 +71,6 @@ class Executor final : public kit::CommandExecutor {
   static std::uint32_t nanoseconds_of(std::uint64_t bytes, std::uint64_t bytes_a_ns) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(10 + bytes / bytes_a_ns, 4'000'000'000U));
   }
-  static Program& program(const hal_command& command) { return *static_cast<Program*>(command.as.run.program->impl); }
 
   Scratch scratch_;
 };
@@ -92,6 +88,7 @@ hal_error* lane_create(hal_driver* self, void* device, const char* label, void* 
     options.capacity = kRing;
     options.pool = of.pool.get();
     options.hold_back = of.mode != Mode::minimal;
+    options.lane_programs = true;
     *out = new kit::SoftwareLane(static_cast<Driver*>(self)->api, core, kOrigin, label, std::make_unique<Executor>(of),
                                  options);
     return nullptr;

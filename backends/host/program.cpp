@@ -82,7 +82,7 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
     } else {
       return unknown_format(*image);
     }
-    *out = program.release();
+    *out = static_cast<kit::LaneProgram*>(program.release());
     return {};
   });
 }

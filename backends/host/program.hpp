@@ -44,13 +44,8 @@ class Scratch {
   std::size_t size_ = 0;
 };
 
-class Program {
+class Program : public kit::LaneProgram {
  public:
-  Program() = default;
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
-  virtual ~Program() = default;
-
   // What a run does to each argument, if it does nothing else; empty if that is not known. Set while loading.
   std::vector<hal_direction> directions;
 
@@ -61,9 +56,12 @@ class Program {
   // What program_serialize() writes and load_graph() reads; empty if the program lives in this process alone.
   virtual std::span<const std::byte> portable() const { return {}; }
   virtual kit::CommandCost cost(const hal_command& command) const = 0;
-  // What cost() says of every launch of one group; 0 ns if that is not the same for all. Set while loading.
-  kit::CommandCost one_group;
 };
+
+// Of a RUN or PREPARE.
+inline Program& program_of(const hal_command& command) {
+  return *static_cast<Program*>(static_cast<kit::LaneProgram*>(command.as.run.program->impl));
+}
 
 // functions.cpp: "host.functions". Errors: INVALID_IMAGE, INCOMPATIBLE.
 Result<void> check_functions(std::span<const std::byte> image);

@@ -137,7 +137,7 @@ void WeakLane::describe(Entry& entry) const {
         entry.args.assign(run.args, run.args + run.arg_count);
         run.args = entry.args.data();
         // Only a tensor graph does nothing but what its signature says.
-        const auto& directions = static_cast<const Program*>(run.program->impl)->directions;
+        const auto& directions = program_of(command).directions;
         entry.fence = directions.size() != run.arg_count;
         for (std::size_t i = 0; !entry.fence && i < entry.args.size(); ++i) {
           if (entry.args[i].kind != HAL_ARG_BUFFER) { continue; }
@@ -324,9 +324,9 @@ hal_error* WeakLane::run(Entry& entry) {
     case HAL_OP_BARRIER:
       return nullptr;
     case HAL_OP_RUN:
-      return static_cast<Program*>(command.as.run.program->impl)->run(command, scratch_, perturb_);
+      return program_of(command).run(command, scratch_, perturb_);
     case HAL_OP_PREPARE:
-      return kit::to_c(static_cast<Program*>(command.as.run.program->impl)->prepare(command, scratch_));
+      return kit::to_c(program_of(command).prepare(command, scratch_));
     case HAL_OP_TIMESTAMP: {
       const std::uint64_t now = kit::clock_ns();
       std::memcpy(address_of(command.as.timestamp.to), &now, sizeof(now));

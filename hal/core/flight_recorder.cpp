@@ -76,13 +76,13 @@ void FlightRecorder::put_text(std::array<Word, 3>& to, const char* text) {
   const std::size_t length = ::strnlen(text, kTextBytes);
   for (std::size_t i = 0; i < to.size(); ++i) {
     const std::size_t at = std::min(8 * i, length);
-    to[i].store(word_of(text + at, std::min<std::size_t>(length - at, 8)), std::memory_order_release);
+    to[i].store(word_of(text + at, std::min<std::size_t>(length - at, 8)), std::memory_order_relaxed);
   }
 }
 
 void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
   std::size_t at = 0;
-  const auto put = [&](std::uint64_t word) { entry.data[at++].store(word, std::memory_order_release); };
+  const auto put = [&](std::uint64_t word) { entry.data[at++].store(word, std::memory_order_relaxed); };
   const auto slice = [&](const hal_slice& given) {
     put(address(given.buffer));
     put(given.offset);

@@ -103,7 +103,7 @@ bool SoftwareLane::take_place(Slot& slot, std::size_t size, void*& to) {
     if (to != nullptr) { slot.command.as.circuit.permutation = static_cast<const char*>(to); }
   }
   slot.captured_end = captures_.position();
-  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, false} : executor_->cost(command);
+  slot.cost = cost(command);
   return true;
 }
 

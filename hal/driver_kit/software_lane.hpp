@@ -37,6 +37,18 @@ struct CommandCost {
 // Clamped to what CommandCost holds.
 inline std::uint32_t nanoseconds(double ns) { return ns < 4e9 ? static_cast<std::uint32_t>(ns) : 4'000'000'000U; }
 
+// What the driver's own programs may begin with, so that a lane can ask without a call what a usual launch costs.
+struct LaneProgram {
+  LaneProgram() = default;
+  LaneProgram(const LaneProgram&) = delete;
+  LaneProgram& operator=(const LaneProgram&) = delete;
+  virtual ~LaneProgram() = default;
+
+  // What CommandExecutor::cost() says of every launch of one group; 0 ns if that is not the same for all. Set while
+  // loading.
+  CommandCost one_group;
+};
+
 // What a driver gives to a lane: how one command is done. Called by one thread at a time, not always the same one.
 class CommandExecutor {
  public:
@@ -57,6 +69,7 @@ struct LaneOptions {
   std::uint32_t capture_bytes = 65536;  // for copies of arguments; a power of two
   bool hold_back = true;                // false: the lane is rung by every submit, and waiters do not help
   LanePool* pool = nullptr;             // who serves the lane; outlives it. nullptr: a thread of its own
+  bool lane_programs = false;           // hal_program::impl of every run is a LaneProgram*
   Perturb perturb;
 };
 
@@ -130,6 +143,15 @@ class SoftwareLane final : public TaggedLane {
   std::uint32_t tell_done_at_once(std::uint64_t number);
   std::uint32_t submit_short(std::uint64_t number, const hal_command& command);
   std::uint32_t submit_one(std::uint64_t number, std::uint64_t done, const hal_command& command);
+  CommandCost cost(const hal_command& command) const {
+    if (command.op == HAL_OP_BARRIER) { return {5, 0}; }
+    if (command.op == HAL_OP_RUN && options_.lane_programs) {
+      const CommandCost& one = static_cast<const LaneProgram*>(command.as.run.program->impl)->one_group;
+      const std::uint32_t* groups = command.as.run.grid.groups;
+      if (one.ns != 0 && (groups[0] | groups[1] | groups[2]) == 1) [[likely]] { return one; }
+    }
+    return executor_->cost(command);
+  }
   bool take_place(Slot& slot, std::size_t size, void*& to);
   bool capture(Slot& slot, const hal_command& command);
   void* take_released(std::size_t size);
