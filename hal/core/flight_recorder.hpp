@@ -76,7 +76,9 @@ class FlightRecorder {
     next_ = next_ + 1 != entries_.data() + kEntries ? next_ + 1 : entries_.data();
     // Whoever sees a word of this submission sees that the old number was taken away before.
     entry.last.store(0, std::memory_order_relaxed);
+#if !defined(__SANITIZE_THREAD__)
     std::atomic_thread_fence(std::memory_order_release);
+#endif
     entry.first.store(first, std::memory_order_relaxed);
     entry.file.store(site.file, std::memory_order_relaxed);
     entry.function.store(site.function, std::memory_order_relaxed);

@@ -6,8 +6,12 @@
 
 #include "core/device.hpp"
 #include "core/instance.hpp"
+#include "threads/fence.hpp"
 
 namespace hal::core {
+
+// Asked while the library is loaded: the first time takes long once the process has several threads.
+static const bool can_fence_threads = threads::fence_other_threads();
 
 Timeline::Timeline(Instance& instance, Ref<Device> device, const char* label, bool is_lane)
     : instance_(instance),
@@ -38,6 +42,7 @@ Ref<Timeline> Timeline::of_lane(Device& device, const char* label) {
 
 void Timeline::attach(hal_lane* lane) {
   lane_ = lane;
+  __atomic_store_n(&lane->fences, can_fence_threads ? 0U : 1U, __ATOMIC_RELAXED);
   const Observer* observer = instance_.observer();
   tells_ = observer != nullptr && observer->wants_completions();
   if (tells_) { settle(); }
@@ -326,7 +331,8 @@ void Timeline::settle() {
     const std::lock_guard lock(mutex_);
     take_reached(ready);
     while (is_lane_) {
-      // Arm, then look again: either this load sees the publish, or the publish sees the armed word (hal_lane_publish).
+      // Arm, fence all threads, then look again: either this load sees the publish, or the publish sees the armed word
+      // (hal_lane_publish). A word that is raised needs no fence: who still sees the lower one calls for nothing.
       const std::uint64_t visible = visible_.load(std::memory_order_relaxed);
       const auto first = std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) {
         return entry.second.until == Until::physical || entry.first <= visible;
@@ -336,7 +342,8 @@ void Timeline::settle() {
         done = hal_lane_completed(lane_);
         next = std::min(next, done + 1);
       }
-      __atomic_store_n(&lane_->wake_at, next, __ATOMIC_SEQ_CST);
+      const std::uint64_t before = __atomic_exchange_n(&lane_->wake_at, next, __ATOMIC_SEQ_CST);
+      if (next < before) { (void)threads::fence_other_threads(); }
       if (__atomic_load_n(&lane_->completed, __ATOMIC_SEQ_CST) < next) { break; }
       take_reached(ready);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/harness.hpp"
+#include "threads/fence.hpp"
 
 #include <dlfcn.h>
 
@@ -92,6 +93,7 @@ hal_program* Harness::Device::load(const hal_image& image, std::span<const hal_s
 Harness::Lane::Lane(Device& device, const char* label) : device_(device) {
   Harness& host = device.host();
   if (hal_error* error = host.ops().lane_create(host.driver(), device.impl(), label, this, &lane_)) { raise(error); }
+  lane_->fences = threads::fence_other_threads() ? 0 : 1;
 }
 
 Harness::Lane::~Lane() {
@@ -154,8 +156,9 @@ bool Harness::Lane::wait(std::uint64_t number, bool help) {
   if (completed() >= number) { return true; }
   if (help && ops().help != nullptr) { ops().help(driver, lane_, number); }
   if (completed() >= number) { return true; }
-  // The core's side of hal_lane_publish(): store wake_at, then look again.
+  // The core's side of hal_lane_publish(): store wake_at, fence all threads, then look again.
   __atomic_store_n(&lane_->wake_at, number, __ATOMIC_SEQ_CST);
+  (void)threads::fence_other_threads();
   if (ops().notify != nullptr) { ops().notify(driver, lane_); }
   std::unique_lock lock(mutex_);
   const bool settled = changed_.wait_for(lock, kPatience, [&] {

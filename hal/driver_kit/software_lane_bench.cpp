@@ -11,6 +11,7 @@
 
 #include "driver_kit/clock.hpp"
 #include "driver_kit/software_lane.hpp"
+#include "threads/fence.hpp"
 #include "threads/futex.hpp"
 
 namespace {
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
     while (hal_lane_completed(&lane) < number) {
       const std::uint32_t seen = g_reached.load(std::memory_order_seq_cst);
       __atomic_store_n(&lane.wake_at, number, __ATOMIC_SEQ_CST);
+      (void)hal::threads::fence_other_threads();
       lane.notify();
       if (__atomic_load_n(&lane.completed, __ATOMIC_SEQ_CST) < number) { hal::threads::futex_wait(g_reached, seen); }
       __atomic_store_n(&lane.wake_at, UINT64_MAX, __ATOMIC_SEQ_CST);
@@ -121,6 +123,7 @@ int main(int argc, char** argv) {
                   while (hal_lane_completed(&lane) < number) {
                     const std::uint32_t seen = g_reached.load(std::memory_order_seq_cst);
                     __atomic_store_n(&lane.wake_at, number, __ATOMIC_SEQ_CST);
+                    (void)hal::threads::fence_other_threads();
                     lane.notify();
                     if (__atomic_load_n(&lane.completed, __ATOMIC_SEQ_CST) < number) {
                       hal::threads::futex_wait(g_reached, seen);

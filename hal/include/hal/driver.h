@@ -92,6 +92,7 @@ typedef struct hal_lane {
   uint64_t wake_at;                                /* the core writes: call reached() once completed is this high */
   const hal_host_api* host;                        /* as given to hal_driver_entry() */
   void* core;                                      /* as given to lane_create() */
+  uint32_t fences;                                 /* the core writes: publish must fence, the system cannot do it */
 } hal_lane;
 
 /** What the core offers to a driver. Every function may be called from any thread. */
@@ -117,14 +118,21 @@ struct hal_host_api {
   const hal_allocator* allocator;
 };
 
-/** The first half of hal_lane_publish(), for who can tell the core later: nonzero if host->reached() has to be called. */
+/** The first half of hal_lane_publish(), for who can tell the core later: nonzero if host->reached() has to be called.
+    A store and a load, in no order of their own: whoever arms wake_at fences all threads before it looks at the counter
+    again (membarrier(2)), so one of the two sides always sees the other. */
 static inline int hal_lane_count(hal_lane* lane, uint64_t number) {
-  __atomic_store_n(&lane->completed, number, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&lane->fences, __ATOMIC_RELAXED) == 0) {
+    __atomic_store_n(&lane->completed, number, __ATOMIC_RELEASE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  } else {
+    (void)__atomic_exchange_n(&lane->completed, number, __ATOMIC_SEQ_CST);
+  }
   return __atomic_load_n(&lane->wake_at, __ATOMIC_SEQ_CST) <= number;
 }
 
-/** Publishes that all commands up to `number` are done and their effects are visible to whoever reads the counter.
-    Sequentially consistent with the core's store to wake_at: one of the two sides always sees the other. */
+/** Publishes that all commands up to `number` are done and their effects are visible to whoever reads the counter; tells
+    the core if somebody waits for that. */
 static inline void hal_lane_publish(hal_lane* lane, uint64_t number) {
   if (hal_lane_count(lane, number)) { lane->host->reached(lane); }
 }
