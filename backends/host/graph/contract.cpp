@@ -170,6 +170,10 @@ class LoopContract final : public Step {
         return reinterpret_cast<const Held*>(context.tensors[access.tensor]) + access.offset;
       };
       auto* to = reinterpret_cast<Held*>(context.tensors[node_.output]);
+      if (batch_.total() == 1) {
+        multiply_direct(at(0), at(1), to);
+        return {};
+      }
       each_batch(batch_, [&](std::int64_t left_at, std::int64_t right_at, std::int64_t out_at) {
         multiply_direct(at(0) + left_at, at(1) + right_at, to + out_at);
       });

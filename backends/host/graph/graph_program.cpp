@@ -169,7 +169,7 @@ class BoundGraph {
   static std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
 
   bool lies_well(std::size_t t, const std::byte* at) const {
-    return reinterpret_cast<std::uintptr_t>(at) % size_of(view_.tensor(t).dtype) == 0;
+    return (reinterpret_cast<std::uintptr_t>(at) & (sizes_[t] - 1U)) == 0;
   }
 
   Result<void> make_steps(kit::LanePool* pool) {
@@ -185,7 +185,10 @@ class BoundGraph {
       sum_bytes_ = std::max(sum_bytes_, padded(view_.tensor(sums).bytes));
     }
     // Arguments that do not lie as their type demands are worked on in copies behind everything else.
-    for (std::size_t t = 0; t < view_.parameter_count(); ++t) { copy_bytes_ += padded(view_.tensor(t).bytes); }
+    for (std::size_t t = 0; t < view_.parameter_count(); ++t) {
+      copy_bytes_ += padded(view_.tensor(t).bytes);
+      sizes_.push_back(static_cast<std::uint8_t>(size_of(view_.tensor(t).dtype)));
+    }
     return {};
   }
 
@@ -218,6 +221,7 @@ class BoundGraph {
   graph::View view_;
   std::vector<graph::FusedStep> fused_;  // what steps_ were made of, and refer to
   graph::Plan plan_;
+  std::vector<std::uint8_t> sizes_;  // of a parameter's elements: a power of two
   std::vector<Sums> sums_;
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<RowSteps> rows_;

@@ -26,6 +26,7 @@ template <class T, int Bytes, int Rows>
   using Vector = typename VectorOf<T, Bytes>::Type;
   constexpr std::int64_t kLanes = VectorOf<T, Bytes>::kLanes;
   Vector held[static_cast<std::size_t>(Rows)][2] = {};
+#pragma GCC unroll 4
   for (std::int64_t p = 0; p < s.k; ++p) {
     const Vector low = *reinterpret_cast<const Vector*>(b + p * s.b_row);
     const Vector high = *reinterpret_cast<const Vector*>(b + p * s.b_row + kLanes);
