@@ -59,15 +59,6 @@ struct Grid : hal_grid {
     group_size[0] = x, group_size[1] = y, group_size[2] = z;
     return *this;
   }
-  // With the entry's own sizes where this leaves them 0, as the library would fill them in.
-  hal_grid with(const Signature& entry) const {
-    hal_grid full = *this;
-    for (int axis = 0; axis < 3; ++axis) {
-      const std::uint32_t own = entry.group_size[axis] != 0 ? entry.group_size[axis] : 1;
-      full.group_size[axis] = full.group_size[axis] != 0 ? full.group_size[axis] : own;
-    }
-    return full;
-  }
   Grid& shared(std::uint32_t bytes) {
     shared_bytes = bytes;
     return *this;

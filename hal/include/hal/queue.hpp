@@ -38,16 +38,25 @@ Command fill(Slice to, T pattern, const char* label = nullptr) {
   std::memcpy(&c.as.fill.pattern, &pattern, sizeof pattern);
   return c;
 }
-// `args` must live until the command is submitted or recorded.
+// `args` must live until the command is submitted or recorded. The entry's own sizes stand where the grid leaves them
+// 0.
 inline Command run(const Entry& entry, std::span<const Arg> args, std::optional<Grid> grid = {},
                    const char* label = nullptr) {
   Command c{HAL_OP_RUN, 0, label, {}};
-  c.as.run = {entry.program(),
-              args.data(),
-              entry.index(),
-              static_cast<std::uint32_t>(args.size()),
-              grid ? grid->with(entry.signature()) : hal_grid{},
-              grid ? 1U : 0U};
+  auto& run = c.as.run;
+  run.program = entry.program();
+  run.args = args.data();
+  run.entry = entry.index();
+  run.arg_count = static_cast<std::uint32_t>(args.size());
+  if (!grid) { return c; }
+  run.has_grid = 1;
+  // Number by number: a copy of the whole would wait for the stores that have just made the grid.
+  for (int axis = 0; axis < 3; ++axis) {
+    const std::uint32_t own = entry.signature().group_size[axis];
+    run.grid.groups[axis] = grid->groups[axis];
+    run.grid.group_size[axis] = grid->group_size[axis] != 0 ? grid->group_size[axis] : own != 0 ? own : 1;
+  }
+  run.grid.shared_bytes = grid->shared_bytes;
   return c;
 }
 inline Command prepare(const Entry& entry) {
