@@ -353,7 +353,7 @@ TEST_CASE("host graph: products so large that threads share them agree with the 
                         {"bmk,bkn->mbn", {2, 150, 90}, {2, 90, 140}}, {"mk,kn->mn", {128, 128}, {128, 128}},
                         {"mk,kn->mn", {5, 640}, {640, 512}}};
   for (const Case& one : cases) {
-    for (const char* mode : {"threads=1", "threads=3"}) {
+    for (const char* mode : {"threads=1", "threads=3", "threads=40"}) {
       for (const DType type : {DType::f32, DType::bf16, DType::i8}) {
         INFO(one.einsum << " " << std::string(hal::dtype_name(type)) << " " << mode);
         const auto build = [&](GraphBuilder& b) {

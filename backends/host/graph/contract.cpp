@@ -35,6 +35,13 @@ constexpr std::int64_t kLibraryFromDirect = (1 << 21) + 1;
 constexpr double kDirectRate = 80, kLoopRate = 10;
 double library_rate(DType type) { return type == DType::f32 ? 80 : type == DType::bf16 ? 400 : 800; }
 
+// Into how many parts threads share work of one thread's `ns`.
+std::int64_t parts_of(double ns, const kit::LanePool* pool) {
+  constexpr double kPartNs = kWorthThreadsNs / 2;
+  if (pool == nullptr) { return 1; }
+  return static_cast<std::int64_t>(std::clamp(ns / kPartNs, 1.0, static_cast<double>(pool->threads())));
+}
+
 std::int64_t round_up(std::int64_t bytes) { return (bytes + 63) & ~std::int64_t{63}; }
 
 struct Sizes {
@@ -136,8 +143,10 @@ class LoopContract final : public Step {
   LoopContract(const graph::View& view, const graph::FusedStep& step, const Contraction& c, const Sizes& sizes,
                kit::LanePool* pool)
       : LoopContract(view, view.nodes()[step.node], step, c, sizes) {
+    constexpr std::int64_t kLeastRows = 8;
     const double ns = sizes.multiply_adds() / static_cast<double>(sizes.batch) / kDirectRate;
-    if (direct_ && pool != nullptr && ns >= kWorthThreadsNs && sizes.m >= 2 * pool->threads()) { pool_ = pool; }
+    if (direct_) { parts_ = std::min(parts_of(ns, pool), std::max<std::int64_t>(1, sizes.m / kLeastRows)); }
+    pool_ = pool;
   }
   LoopContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step, const Contraction& c,
                const Sizes& sizes)
@@ -159,8 +168,7 @@ class LoopContract final : public Step {
     return static_cast<std::uint64_t>(left_bytes() + right_bytes() + round_up(sizes_.m * sizes_.n * kHeld));
   }
   double cost_ns() const override {
-    return 50 +
-           sizes_.multiply_adds() / (direct_ ? kDirectRate : kLoopRate) / (pool_ != nullptr ? pool_->threads() : 1);
+    return 50 + sizes_.multiply_adds() / (direct_ ? kDirectRate : kLoopRate) / static_cast<double>(parts_);
   }
 
   Result<void> run(const RunContext& context) const override {
@@ -205,11 +213,10 @@ class LoopContract final : public Step {
 
   // Threads take rows of the result.
   void multiply_direct(const Held* left, const Held* right, Held* out) const {
-    if (pool_ == nullptr) { return multiply(left, right, out, rows_); }
-    const std::int64_t parts = pool_->threads();
-    pool_->parallel(pool_->threads(), [&](std::uint64_t i) {
+    if (parts_ == 1) { return multiply(left, right, out, rows_); }
+    pool_->parallel(static_cast<std::uint64_t>(parts_), [&](std::uint64_t i) {
       const auto part = static_cast<std::int64_t>(i);
-      const std::int64_t first = rows_.m * part / parts, end = rows_.m * (part + 1) / parts;
+      const std::int64_t first = rows_.m * part / parts_, end = rows_.m * (part + 1) / parts_;
       ProductSizes own = rows_;
       own.m = end - first;
       multiply(left + first * rows_.a_row, right, out + first * rows_.c_row, own);
@@ -263,7 +270,8 @@ class LoopContract final : public Step {
   Loops batch_, left_, right_, out_;
   ProductSizes rows_;
   bool direct_;
-  kit::LanePool* pool_ = nullptr;  // who shares in it
+  std::int64_t parts_ = 1;  // of a product: rows that a thread takes
+  kit::LanePool* pool_ = nullptr;
 };
 
 // ------------------------------------------------------------------------------------------------------------ library
@@ -342,8 +350,7 @@ class LibraryContract final : public Step {
     const double ns = sizes.multiply_adds() / static_cast<double>(step->one_call_ ? 1 : sizes.batch) /
                       library_rate(view.tensor(node.inputs[0]).dtype);
     step->pool_ = pool;
-    const std::uint32_t threads = pool != nullptr && ns >= kWorthThreadsNs ? pool->threads() : 1;
-    if (!step->make_parts(shape, threads)) { return nullptr; }
+    if (!step->make_parts(shape, parts_of(ns, pool))) { return nullptr; }
     step->cost_ns_ =
         500 + ns / static_cast<double>(step->parts_.size()) * static_cast<double>(step->one_call_ ? 1 : sizes.batch);
 
@@ -415,34 +422,32 @@ class LibraryContract final : public Step {
 
   // False if the library cannot do it.
   bool make_parts(const halyard_matmul& whole, std::int64_t most) {
-    // By rows if there are enough: with fewer columns than the right operand's rows have the library takes another way,
-    // which is slow for bytes and bf16, and a tenth faster for large f32 (oneDNN 2.6 on a Xeon with AMX).
-    constexpr std::int64_t kLeastRows = 16, kLeastColumns = 64, kLargeColumns = 512;
-    std::int64_t halyard_matmul::* cut = nullptr;
-    std::int64_t left = 0, right = 0, out = 0;  // from one index of that dimension to the next, in elements
-    const bool large = whole.in_type == HALYARD_ONEDNN_F32 && whole.n >= kLargeColumns * most;
-    if (whole.batch >= most) {
-      cut = &halyard_matmul::batch;
-      left = whole.left[0], right = whole.right[0], out = whole.out[0];
-    } else if (whole.m >= kLeastRows * most && !large) {
-      cut = &halyard_matmul::m;
-      left = whole.left[1], out = whole.out[1];
-    } else if (whole.n >= kLeastColumns * most) {
-      cut = &halyard_matmul::n;
-      right = whole.right[2], out = whole.out[2];
-    } else {
-      cut = &halyard_matmul::batch;
-      most = 1;
-    }
-    for (std::int64_t i = 0; i < most; ++i) {
-      const std::int64_t first = whole.*cut * i / most, end = whole.*cut * (i + 1) / most;
+    // By batches, else by rows, if there are enough: with fewer columns than the right operand's rows have the library
+    // takes another way, which is slow for bytes and bf16, and a tenth faster for large f32 (oneDNN 2.6 on a Xeon with
+    // AMX).
+    struct Cut {
+      std::int64_t halyard_matmul::* size;
+      std::int64_t left, right, out;  // from one index of that dimension to the next, in elements
+      std::int64_t parts;             // that are worth it
+    };
+    const std::int64_t large = whole.in_type == HALYARD_ONEDNN_F32 ? whole.n / 512 : 0;
+    const Cut cuts[] = {{&halyard_matmul::batch, whole.left[0], whole.right[0], whole.out[0], whole.batch},
+                        {&halyard_matmul::n, 0, whole.right[2], whole.out[2], large},
+                        {&halyard_matmul::m, whole.left[1], 0, whole.out[1], whole.m / 16},
+                        {&halyard_matmul::n, 0, whole.right[2], whole.out[2], whole.n / 64}};
+    const Cut* cut = std::ranges::find_if(cuts, [&](const Cut& one) { return one.parts >= most; });
+    if (cut == std::end(cuts)) { cut = std::ranges::max_element(cuts, {}, &Cut::parts); }
+    const std::int64_t parts = std::clamp<std::int64_t>(cut->parts, 1, most);
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const std::int64_t first = whole.*(cut->size) * i / parts, end = whole.*(cut->size) * (i + 1) / parts;
       halyard_matmul part = whole;
-      part.*cut = end - first;
+      part.*(cut->size) = end - first;
       std::uint64_t bytes = 0;
       char why[256];
       void* product = library_->create(&part, &bytes, why, sizeof(why));
       if (product == nullptr) { return false; }
-      parts_.push_back({product, first * left * in_size_, first * right * in_size_, first * out * out_size_, scratch_});
+      parts_.push_back({product, first * cut->left * in_size_, first * cut->right * in_size_,
+                        first * cut->out * out_size_, scratch_});
       scratch_ += (bytes + 63U) & ~std::uint64_t{63};
     }
     return true;
