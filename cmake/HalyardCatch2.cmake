@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests link halyard_catch2 and include <halyard_catch.hpp>; nothing else knows the Catch2 version.
 find_package(Catch2 REQUIRED)
+
+# Allocations that fail on purpose: in every test program, and to be preloaded into others.
+add_library(halyard_failing OBJECT "${PROJECT_SOURCE_DIR}/cmake/failing_allocations.cpp")
+hal_target(halyard_failing)
+set_target_properties(halyard_failing PROPERTIES CXX_VISIBILITY_PRESET default)  # the libraries are to find it
+add_library(halyard-failing MODULE "${PROJECT_SOURCE_DIR}/cmake/failing_allocations.cpp")
+hal_target(halyard-failing)
+set_target_properties(halyard-failing PROPERTIES PREFIX "" CXX_VISIBILITY_PRESET default
+  LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib/testing")
+
 add_library(halyard_catch2 INTERFACE)
 target_include_directories(halyard_catch2 INTERFACE "${PROJECT_SOURCE_DIR}/cmake")
+target_sources(halyard_catch2 INTERFACE $<TARGET_OBJECTS:halyard_failing>)
 if(Catch2_VERSION VERSION_GREATER_EQUAL 3)
   target_link_libraries(halyard_catch2 INTERFACE Catch2::Catch2WithMain)
   target_compile_definitions(halyard_catch2 INTERFACE HALYARD_CATCH2_V3=1)

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// Allocations that fail on purpose: operator new, malloc and its kin, and threads that the system refuses.
+//
+// Linked into every test program, where HALYARD_FAIL_EVERY turns it on, and a library to be preloaded into the tools.
+// Only what the project's own libraries ask for fails: a test program's own wishes, Catch2's and those of libraries of
+// others (oneDNN, hwloc) come true, and so do those of the C library and the loader, which end the process without
+// memory.
+#include "failing_allocations.hpp"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <unwind.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string_view>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HALYARD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HALYARD_SANITIZED 1
+#endif
+#endif
+
+extern "C" {
+void* __libc_malloc(std::size_t);                 // NOLINT: the C library's names
+void* __libc_calloc(std::size_t, std::size_t);    // NOLINT
+void* __libc_realloc(void*, std::size_t);         // NOLINT
+void* __libc_memalign(std::size_t, std::size_t);  // NOLINT
+}
+
+namespace {
+
+std::atomic<std::int64_t> countdown{0};  // candidates until one fails
+std::atomic<std::uint64_t> period{0};    // then this many more; 0: once
+std::atomic<bool> armed{false};
+std::uint64_t asked = 0;  // by the environment
+std::atomic<std::uint64_t> failed{0};
+std::atomic<std::int64_t> live{0};
+thread_local bool inside __attribute__((tls_model("initial-exec"))) = false;  // looking at the stack
+
+enum class Whose { ours, language, others };  // language: the C++ run time and libfmt, on behalf of their caller
+
+Whose whose(void* address) {
+  dl_find_object found{};
+  if (::_dl_find_object(address, &found) != 0) { return Whose::others; }
+  const std::string_view name(found.dlfo_link_map->l_name);
+  if (name.empty()) { return Whose::others; }  // the program
+  if (name.find("/libstdc++") != name.npos || name.find("/libfmt") != name.npos) { return Whose::language; }
+  if (name.starts_with("/lib") || name.starts_with("/usr/") || name.find("/halyard-failing") != name.npos) {
+    return Whose::others;
+  }
+  return Whose::ours;
+}
+
+// The nearest caller that is not the language's decides; whatever happens while the loader runs is left alone.
+struct Look {
+  void* caller;
+  bool begun = false, decided = false, ours = false;
+};
+
+_Unwind_Reason_Code look(_Unwind_Context* frame, void* to) {
+  auto& seen = *static_cast<Look*>(to);
+  void* address = reinterpret_cast<void*>(_Unwind_GetIP(frame));
+  seen.begun = seen.begun || address == seen.caller;
+  dl_find_object found{};
+  if (!seen.begun || ::_dl_find_object(address, &found) != 0) { return _URC_NO_REASON; }
+  if (std::string_view(found.dlfo_link_map->l_name).find("/ld-linux") != std::string_view::npos) {
+    seen.decided = seen.ours = false;
+    return _URC_END_OF_STACK;
+  }
+  if (const Whose of = whose(address); !seen.decided && of != Whose::language) {
+    seen.decided = true;
+    seen.ours = of == Whose::ours;
+  }
+  return _URC_NO_REASON;
+}
+
+bool asked_by_us(void* caller) {
+  Look seen{caller};
+  inside = true;
+  _Unwind_Backtrace(look, &seen);
+  inside = false;
+  return seen.ours;
+}
+
+// With the countdown at its end.
+bool strike() {
+  const std::uint64_t again = period.load(std::memory_order_relaxed);
+  if (again == 0) {
+    if (!armed.exchange(false)) { return false; }
+  } else {
+    countdown.store(static_cast<std::int64_t>(again) - 1, std::memory_order_relaxed);
+  }
+  failed.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+bool fails_now(void* caller) {
+  if (!armed.load(std::memory_order_relaxed) || inside || whose(caller) == Whose::others) { return false; }
+  if (countdown.fetch_sub(1, std::memory_order_relaxed) > 0) { return false; }
+  return asked_by_us(caller) && strike();  // else the next that is ours
+}
+
+#if defined(HALYARD_SANITIZED)
+
+// The sanitizers count for themselves, and see more if nothing lies in front of a block.
+void* take(std::size_t bytes, std::size_t alignment, void* caller) noexcept {
+  if (fails_now(caller)) { return nullptr; }
+  if (alignment == 0) { return std::malloc(bytes != 0 ? bytes : 1); }
+  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void drop(void* address, std::size_t) noexcept { std::free(address); }
+
+#else
+
+// Blocks of the project's own carry a mark in front, so that whoever deletes them counts them off.
+constexpr std::size_t kLeast = 16;
+
+void* take(std::size_t bytes, std::size_t alignment, void* caller) noexcept {
+  if (fails_now(caller)) { return nullptr; }
+  const std::size_t room = alignment > kLeast ? alignment : kLeast;
+  if (bytes > SIZE_MAX - 2 * room) { return nullptr; }
+  const std::size_t size = (bytes + room + room - 1) / room * room;
+  auto* raw = static_cast<char*>(alignment > kLeast ? __libc_memalign(alignment, size) : __libc_malloc(size));
+  if (raw == nullptr) { return nullptr; }
+  const std::uint64_t ours = whose(caller) == Whose::ours ? 1 : 0;
+  live.fetch_add(static_cast<std::int64_t>(ours), std::memory_order_relaxed);
+  std::memcpy(raw, &ours, sizeof ours);
+  return raw + room;
+}
+
+void drop(void* address, std::size_t alignment) noexcept {
+  if (address == nullptr) { return; }
+  char* raw = static_cast<char*>(address) - (alignment > kLeast ? alignment : kLeast);
+  std::uint64_t ours = 0;
+  std::memcpy(&ours, raw, sizeof ours);
+  live.fetch_sub(static_cast<std::int64_t>(ours), std::memory_order_relaxed);
+  std::free(raw);
+}
+
+#endif
+
+void* take_or_throw(std::size_t bytes, std::size_t alignment, void* caller) {
+  void* address = take(bytes, alignment, caller);
+  if (address == nullptr) { throw std::bad_alloc(); }
+  return address;
+}
+
+}  // namespace
+
+namespace hal::test {
+
+void fail_after(std::uint64_t n) {
+  failed = 0;
+  period = 0;
+  countdown = static_cast<std::int64_t>(n);
+  armed = true;
+}
+
+void fail_every(std::uint64_t n, std::uint64_t offset) {
+  failed = 0;
+  period = n;
+  countdown = static_cast<std::int64_t>(offset);
+  armed = n != 0;
+}
+
+void fail_no_more() {
+  period = asked;
+  countdown = static_cast<std::int64_t>(asked);
+  armed = asked != 0;
+}
+
+bool fails_here() {
+  if (!armed.load(std::memory_order_relaxed) || countdown.fetch_sub(1, std::memory_order_relaxed) > 0) { return false; }
+  return strike();
+}
+
+std::uint64_t failures() { return failed; }
+std::int64_t live_allocations() { return live; }
+
+}  // namespace hal::test
+
+#define HALYARD_CALLER __builtin_extract_return_addr(__builtin_return_address(0))
+
+void* operator new(std::size_t bytes) { return take_or_throw(bytes, 0, HALYARD_CALLER); }
+void* operator new[](std::size_t bytes) { return take_or_throw(bytes, 0, HALYARD_CALLER); }
+void* operator new(std::size_t bytes, std::align_val_t at) {
+  return take_or_throw(bytes, static_cast<std::size_t>(at), HALYARD_CALLER);
+}
+void* operator new[](std::size_t bytes, std::align_val_t at) {
+  return take_or_throw(bytes, static_cast<std::size_t>(at), HALYARD_CALLER);
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 0, HALYARD_CALLER); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 0, HALYARD_CALLER); }
+void* operator new(std::size_t bytes, std::align_val_t at, const std::nothrow_t&) noexcept {
+  return take(bytes, static_cast<std::size_t>(at), HALYARD_CALLER);
+}
+void* operator new[](std::size_t bytes, std::align_val_t at, const std::nothrow_t&) noexcept {
+  return take(bytes, static_cast<std::size_t>(at), HALYARD_CALLER);
+}
+void operator delete(void* address) noexcept { drop(address, 0); }
+void operator delete[](void* address) noexcept { drop(address, 0); }
+void operator delete(void* address, std::size_t) noexcept { drop(address, 0); }
+void operator delete[](void* address, std::size_t) noexcept { drop(address, 0); }
+void operator delete(void* address, std::align_val_t at) noexcept { drop(address, static_cast<std::size_t>(at)); }
+void operator delete[](void* address, std::align_val_t at) noexcept { drop(address, static_cast<std::size_t>(at)); }
+void operator delete(void* address, std::size_t, std::align_val_t at) noexcept {
+  drop(address, static_cast<std::size_t>(at));
+}
+void operator delete[](void* address, std::size_t, std::align_val_t at) noexcept {
+  drop(address, static_cast<std::size_t>(at));
+}
+void operator delete(void* address, const std::nothrow_t&) noexcept { drop(address, 0); }
+void operator delete[](void* address, const std::nothrow_t&) noexcept { drop(address, 0); }
+
+#if !defined(HALYARD_SANITIZED)  // a sanitizer has its own
+
+extern "C" {
+
+void* malloc(std::size_t bytes) noexcept {
+  if (fails_now(HALYARD_CALLER)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return __libc_malloc(bytes);
+}
+
+void* calloc(std::size_t count, std::size_t bytes) noexcept {
+  if (fails_now(HALYARD_CALLER)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return __libc_calloc(count, bytes);
+}
+
+void* realloc(void* address, std::size_t bytes) noexcept {
+  if (fails_now(HALYARD_CALLER)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return __libc_realloc(address, bytes);
+}
+
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
+  if (fails_now(HALYARD_CALLER)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return __libc_memalign(alignment, bytes);
+}
+
+int posix_memalign(void** out, std::size_t alignment, std::size_t bytes) noexcept {
+  if (fails_now(HALYARD_CALLER)) { return ENOMEM; }
+  *out = __libc_memalign(alignment, bytes);
+  return *out != nullptr ? 0 : ENOMEM;
+}
+
+int pthread_create(pthread_t* out, const pthread_attr_t* attributes, void* (*run)(void*), void* of) noexcept {
+  using Real = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto real = reinterpret_cast<Real>(::dlsym(RTLD_NEXT, "pthread_create"));
+  if (fails_now(HALYARD_CALLER)) { return EAGAIN; }
+  return real(out, attributes, run, of);
+}
+
+}  // extern "C"
+
+#endif
+
+namespace {
+
+// After the constructors of the libraries: one of theirs that throws ends the process.
+[[gnu::constructor]] void begin() {
+  const char* text = std::getenv("HALYARD_FAIL_EVERY");
+  if (text == nullptr) { return; }
+  char* end = nullptr;
+  asked = std::strtoull(text, &end, 10);
+  hal::test::fail_every(asked, end != nullptr && *end == ':' ? std::strtoull(end + 1, nullptr, 10) : asked);
+}
+
+}  // namespace
