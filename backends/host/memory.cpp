@@ -128,10 +128,12 @@ void release(const Device& device, void* impl, std::uint64_t bytes, std::uint64_
 // What mode weak had kept after it was freed.
 void release_kept(Device& device, const Quarantine::Block& block, std::optional<std::uint64_t> written) {
   if (written) {
-    const std::string text = fmt::format(
-        "{}: memory of {} bytes was written at offset {} after it had been freed; some work was not waited for",
-        device.uri, block.bytes, *written);
-    device.driver->api->log(device.driver->api, HAL_LOG_ERROR, kOrigin, text.c_str());
+    try {
+      const std::string text = fmt::format(
+          "{}: memory of {} bytes was written at offset {} after it had been freed; some work was not waited for",
+          device.uri, block.bytes, *written);
+      device.driver->api->log(device.driver->api, HAL_LOG_ERROR, kOrigin, text.c_str());
+    } catch (const std::bad_alloc&) {}  // then nobody is told; the memory goes back all the same
   }
   release(device, block.begin, block.bytes, kSkew);
 }

@@ -3,13 +3,16 @@
 // yet.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "driver_kit/perturb.hpp"
 
@@ -44,42 +47,49 @@ class Quarantine {
   static constexpr std::uint64_t kBytes = 64U << 20U;
 
   // Keeps the block. What has to go for it, oldest first, is handed to `release`, with the offset of a byte that
-  // somebody wrote after the block was freed, if there is one.
+  // somebody wrote after the block was freed, if there is one. Freeing must not need memory, so the room is fixed.
   template <class Release>
   void keep(Block block, Release&& release) {
-    std::deque<Block> gone;
+    Blocks gone;
     {
       const std::lock_guard lock(mutex_);
       poison(block);
-      blocks_.push_back(block);
+      blocks_.add(block);
       bytes_ += block.bytes;
-      while (blocks_.size() > kBlocks || (bytes_ > kBytes && !blocks_.empty())) {
-        bytes_ -= blocks_.front().bytes;
-        gone.push_back(blocks_.front());
-        blocks_.pop_front();
+      while (blocks_.count > kBlocks || (bytes_ > kBytes && blocks_.count != 0)) {
+        bytes_ -= blocks_.at.front().bytes;
+        gone.add(blocks_.at.front());
+        std::move(blocks_.at.begin() + 1, blocks_.at.begin() + static_cast<std::ptrdiff_t>(blocks_.count--),
+                  blocks_.at.begin());
       }
     }
-    for (const Block& old : gone) { release(old, written(old)); }
+    for (const Block& old : gone.used()) { release(old, written(old)); }
   }
 
   // Gives everything back, as when memory runs out or the device closes.
   template <class Release>
   void drain(Release&& release) {
-    std::deque<Block> gone;
+    Blocks gone;
     {
       const std::lock_guard lock(mutex_);
-      gone.swap(blocks_);
+      gone = std::exchange(blocks_, {});
       bytes_ = 0;
     }
-    for (const Block& old : gone) { release(old, written(old)); }
+    for (const Block& old : gone.used()) { release(old, written(old)); }
   }
 
  private:
+  struct Blocks {  // oldest first
+    std::array<Block, kBlocks + 1> at{};
+    std::size_t count = 0;
+    void add(const Block& block) { at[count++] = block; }
+    std::span<const Block> used() const { return std::span(at).first(count); }
+  };
   static void poison(const Block& block);
   static std::optional<std::uint64_t> written(const Block& block);
 
   std::mutex mutex_;
-  std::deque<Block> blocks_;
+  Blocks blocks_;
   std::uint64_t bytes_ = 0;
 };
 

@@ -61,7 +61,7 @@ void forget(hal_object& object) {
     observer = found->second.observer;
     annotations().erase(found);
   }
-  if (observer != nullptr) { observer->gone(object); }
+  tell(observer, [&](Observer& told) { told.gone(object); });
 }
 
 std::string label_of(const void* object) {
@@ -109,7 +109,7 @@ extern "C" hal_error* hal_object_set_label(void* object, const char* label) {
       observer = annotation.observer;
       annotations_in_use.store(true, std::memory_order_relaxed);
     }
-    if (observer != nullptr) { observer->labelled(head, label); }
+    tell(observer, [&](Observer& told) { told.labelled(head, label); });
     return {};
   });
 }
@@ -123,7 +123,7 @@ extern "C" void hal_range_begin(hal_instance* instance, const char* label) {
   if (mine.depth < Ranges::kMost) { mine.open[mine.depth] = label != nullptr ? label : ""; }
   ++mine.depth;
   if (instance == nullptr) { return; }
-  if (Observer* observer = cast(instance)->observer()) { observer->ranged(label != nullptr ? label : ""); }
+  tell(cast(instance)->observer(), [&](Observer& observer) { observer.ranged(label != nullptr ? label : ""); });
 }
 
 extern "C" void hal_range_end(hal_instance* instance) {
@@ -131,5 +131,5 @@ extern "C" void hal_range_end(hal_instance* instance) {
   if (mine.depth == 0) { return; }
   --mine.depth;
   if (instance == nullptr) { return; }
-  if (Observer* observer = cast(instance)->observer()) { observer->ranged(nullptr); }
+  tell(cast(instance)->observer(), [](Observer& observer) { observer.ranged(nullptr); });
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/device.hpp"
+#include "core/failure.hpp"
 #include "core/instance.hpp"
 #include "hal/result.hpp"
 
@@ -33,9 +34,11 @@ hal_error* guarded(const char* function, std::initializer_list<const void*> poin
     Result<void> result = body();
     return result ? nullptr : std::move(result).error().release();
   } catch (const std::bad_alloc&) {
-    return Error(HAL_OUT_OF_HOST_MEMORY, std::string(function) + "(): the host has no memory left").release();
+    return worded(HAL_OUT_OF_HOST_MEMORY, [&] {
+      return Error(HAL_OUT_OF_HOST_MEMORY, std::string(function) + "(): the host has no memory left");
+    });
   } catch (const std::exception& problem) {
-    return Error(HAL_INTERNAL, std::string(function) + "(): " + problem.what()).release();
+    return worded(HAL_INTERNAL, [&] { return Error(HAL_INTERNAL, std::string(function) + "(): " + problem.what()); });
   }
 }
 

@@ -70,7 +70,8 @@ void Buffer::dispose(hal_object* object) {
   // Commands that are held back or that a lane has taken point to this object, also when FREE has returned its memory.
   // Memory that the host sees may be part of another device's copies; other memory is its own device's alone.
   const Device* only = self->memory.host == nullptr ? self->device.get() : nullptr;
-  self->device->instance().when_idle([self] { self->end(); }, only);
+  self->idle_.task = {[](void* of) { static_cast<Buffer*>(of)->end(); }, self};
+  self->device->instance().when_idle(self->idle_, only);
 }
 
 void Buffer::end() {

@@ -48,6 +48,8 @@ struct Buffer : hal_buffer {
   static Ref<Buffer> blank(Device& device);
   static void dispose(hal_object* object);
   void end();
+
+  Idle idle_;
 };
 
 inline Buffer* cast(hal_buffer* handle) { return static_cast<Buffer*>(handle); }

@@ -61,7 +61,12 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
                  fmt::format("cannot be captured from queue '{}' on {}: {}", label(), device_->uri(), why));
   };
   const Result<void> added = [&]() -> Result<void> {
-    if (spoilt_ != nullptr) { return refuse("an earlier submission of this capture was refused"); }
+    if (spoilt_ != nullptr) {
+      const std::string what =
+          fmt::format("cannot be captured from queue '{}' on {}: an earlier submission of this capture was refused",
+                      label(), device_->uri());
+      return Error(HAL_INVALID_ARGUMENT, what, "core", "", 0, static_cast<hal_error*>(hal_retain(spoilt_)));
+    }
     if ((sync.wait_count != 0 && sync.waits == nullptr) || (sync.signal_count != 0 && sync.signals == nullptr)) {
       return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
     }

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "core/api.hpp"
@@ -47,7 +48,7 @@ Result<int> export_point(const hal_point& point) {
   Timeline* from = point.timeline != nullptr ? cast(point.timeline) : nullptr;
   Observer* observer = from != nullptr ? from->instance().observer() : nullptr;
   auto ring = [ours = std::move(ours), from, observer, value = point.value](const hal_error*) {
-    if (observer != nullptr) { observer->observed(*from, value); }  // before anybody can act on it
+    tell(observer, [&](Observer& told) { told.observed(*from, value); });  // before anybody can act on it
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = ::write(ours.get(), &one, sizeof one);
   };
@@ -62,15 +63,16 @@ Result<int> export_point(const hal_point& point) {
 // What happened to a descriptor, as the timeline learns it.
 void arrived(Timeline& timeline, std::uint64_t value, std::uint32_t events) {
   if ((events & EPOLLIN) != 0) {
-    if (Observer* observer = timeline.instance().observer()) { observer->signalled(timeline, value); }
+    tell(timeline.instance().observer(), [&](Observer& observer) { observer.signalled(timeline, value); });
     timeline.advance(value);
     return;
   }
-  timeline.fail(Error(HAL_UNAVAILABLE,
-                      fmt::format("the descriptor that was to signal {} to timeline '{}' {} before it was readable",
-                                  value, timeline.label(), (events & EPOLLERR) != 0 ? "broke" : "was hung up"),
-                      "core", "", 0)
-                    .release());
+  timeline.fail(worded(HAL_UNAVAILABLE, [&] {
+    return Error(HAL_UNAVAILABLE,
+                 fmt::format("the descriptor that was to signal {} to timeline '{}' {} before it was readable", value,
+                             timeline.label(), (events & EPOLLERR) != 0 ? "broke" : "was hung up"),
+                 "core", "", 0);
+  }));
 }
 
 Result<void> import(Timeline& timeline, std::uint64_t value, int fd) {
@@ -94,22 +96,41 @@ Result<void> import(Timeline& timeline, std::uint64_t value, int fd) {
                              "to timeline '{}'; import the end that is read",
                              fd, timeline.label()));
   }
-  const int ours = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (ours < 0) { return no_descriptor("no descriptor to import a signal with"); }
+  Descriptor ours(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (ours.get() < 0) { return no_descriptor("no descriptor to import a signal with"); }
   Engine& engine = timeline.instance().engine();
   const std::uint64_t ticket = engine.next_ticket();
-  timeline.add_import(ticket, value);  // before it can arrive
+  struct Arrival {
+    Timeline* timeline;
+    std::uint64_t value, ticket;
+    std::uint32_t events = 0;
+    Ref<Timeline> kept{};
+    Task task{};
+    static void run(void* of) {
+      const std::unique_ptr<Arrival> self(static_cast<Arrival*>(of));
+      self->kept->drop_import(self->ticket);
+      arrived(*self->kept, self->value, self->events);
+    }
+  };
+  auto arrival = std::unique_ptr<Arrival>(new Arrival{&timeline, value, ticket});
   // The claim runs under the engine's lock, and dispose() unwatches under it too: the timeline is still there.
-  Result<void> watched = engine.watch(ticket, ours, [&timeline, value, ticket](std::uint32_t events) -> Task {
-    Ref<Timeline> kept = try_share(&timeline);
-    if (!kept) { return {}; }
-    return [kept = std::move(kept), value, events, ticket] {
-      kept->drop_import(ticket);
-      arrived(*kept, value, events);
-    };
-  });
-  if (!watched) { timeline.drop_import(ticket); }
-  return watched;
+  timeline.add_import(ticket, value);  // before it can arrive
+  struct Import {                      // until it is watched
+    Timeline* of;
+    std::uint64_t ticket;
+    ~Import() {
+      if (of != nullptr) { of->drop_import(ticket); }
+    }
+  } made{&timeline, ticket};
+  HAL_CHECK(engine.watch(ticket, ours.take(), [arrival = std::move(arrival)](std::uint32_t events) mutable -> Task* {
+    arrival->kept = try_share(arrival->timeline);
+    if (!arrival->kept) { return nullptr; }
+    arrival->events = events;
+    arrival->task = {Arrival::run, arrival.get()};
+    return &arrival.release()->task;
+  }));
+  made.of = nullptr;
+  return {};
 }
 
 }  // namespace

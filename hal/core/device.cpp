@@ -42,7 +42,12 @@ void Device::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Device*>(object);
   self->instance_.closed(*self);
   if (Engine::on_core_thread()) {
-    self->instance_.engine().post([self] { Storage::unmake(self->instance_.allocator(), self); });
+    self->end_ = {[](void* of) {
+                    auto* gone = static_cast<Device*>(of);
+                    Storage::unmake(gone->instance_.allocator(), gone);
+                  },
+                  self};
+    self->instance_.engine().post(self->end_);
   } else {
     Storage::unmake(self->instance_.allocator(), self);
   }

@@ -60,6 +60,7 @@ class Device : public hal_device {
   mutable std::set<std::string> texts_;
   mutable std::once_flag identity_once_;
   mutable std::string identity_;
+  Task end_;
 };
 
 }  // namespace hal::core

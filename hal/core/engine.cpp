@@ -9,11 +9,13 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <mutex>
+#include <new>
+#include <string>
+#include <system_error>
 #include <thread>
-#include <vector>
+#include <utility>
 
 namespace hal::core {
 namespace {
@@ -21,6 +23,40 @@ namespace {
 constexpr std::size_t kMostWorkers = 64;
 
 thread_local bool core_thread = false;
+
+class TaskList {
+ public:
+  bool empty() const { return first_ == nullptr; }
+  std::size_t size() const { return size_; }
+  void push(Task& task) {
+    task.next = nullptr;
+    (last_ != nullptr ? last_->next : first_) = &task;
+    last_ = &task;
+    ++size_;
+  }
+  Task& pop() {
+    Task& task = *first_;
+    first_ = std::exchange(task.next, nullptr);
+    if (first_ == nullptr) { last_ = nullptr; }
+    --size_;
+    return task;
+  }
+
+ private:
+  Task *first_ = nullptr, *last_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// `make` starts a thread.
+template <class Make>
+Result<void> started(Make make) {
+  try {
+    make();
+    return {};
+  } catch (const std::system_error& problem) {
+    return Error(HAL_UNAVAILABLE, std::string("the system gives no thread: ") + problem.what());
+  }
+}
 
 }  // namespace
 
@@ -31,7 +67,7 @@ struct Engine::State {
   };
   std::mutex mutex;
   std::condition_variable work;
-  std::deque<Task> tasks;
+  TaskList tasks;
   std::thread thread;
   bool stopping = false;
   // Descriptors that somebody imported. While there are any, the thread sleeps in epoll and `bell` wakes it.
@@ -47,9 +83,9 @@ struct Engine::State {
   }
 
   // All of these need the lock.
-  void start(const std::shared_ptr<State>& self) {
-    if (thread.joinable()) { return; }
-    thread = std::thread([self] { self->run(); });
+  Result<void> start(const std::shared_ptr<State>& self) {
+    if (thread.joinable()) { return {}; }
+    return started([&] { thread = std::thread([self] { self->run(); }); });
   }
   void wake() {
     if (in_epoll) {
@@ -96,7 +132,7 @@ struct Engine::State {
       const auto found = watches.find(event.data.u64);
       if (found == watches.end()) { continue; }  // unwatched meanwhile
       let_go(found->second.fd);
-      if (Task task = found->second.claim(event.events)) { tasks.push_back(std::move(task)); }
+      if (Task* task = found->second.claim(event.events)) { tasks.push(*task); }
       watches.erase(found);
     }
   }
@@ -114,11 +150,9 @@ struct Engine::State {
         }
         continue;
       }
-      Task task = std::move(tasks.front());
-      tasks.pop_front();
+      const Task& task = tasks.pop();
       lock.unlock();
-      task();
-      task = nullptr;  // what it holds is released outside the lock: the last reference may post again
+      task.run(task.of);
       lock.lock();
     }
   }
@@ -140,11 +174,21 @@ Engine::~Engine() {
   }
 }
 
-void Engine::post(Task task) {
+Result<void> Engine::start() {
   const std::lock_guard lock(state_->mutex);
-  state_->tasks.push_back(std::move(task));
-  state_->start(state_);
-  state_->wake();
+  return state_->start(state_);
+}
+
+void Engine::post(Task& task) noexcept {
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->thread.joinable()) {
+      state_->tasks.push(task);
+      state_->wake();
+      return;
+    }
+  }
+  task.run(task.of);
 }
 
 std::uint64_t Engine::next_ticket() {
@@ -153,18 +197,25 @@ std::uint64_t Engine::next_ticket() {
 }
 
 Result<void> Engine::watch(std::uint64_t ticket, int fd, Claim claim) {
+  struct Closing {  // until the watch owns it
+    int fd;
+    ~Closing() {
+      if (fd >= 0) { ::close(fd); }
+    }
+  } closing{fd};
   const std::lock_guard lock(state_->mutex);
+  HAL_CHECK(state_->start(state_));
+  const auto added = state_->watches.try_emplace(ticket, State::Watch{fd, std::move(claim)}).first;
   epoll_event event{EPOLLIN | EPOLLRDHUP, {.u64 = ticket}};
   if (!state_->open_epoll() || ::epoll_ctl(state_->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
     const int reason = errno;
-    ::close(fd);
+    state_->watches.erase(added);
     return Error(reason == EPERM ? HAL_INVALID_ARGUMENT : HAL_UNAVAILABLE,
                  reason == EPERM
                      ? std::string("a descriptor of this kind (a plain file or folder) cannot be waited for")
                      : std::string("the system gives no epoll: ") + std::strerror(reason));
   }
-  state_->watches.emplace(ticket, State::Watch{fd, std::move(claim)});
-  state_->start(state_);
+  closing.fd = -1;
   if (!state_->in_epoll) { state_->wake(); }  // epoll itself sees a descriptor that is added while it sleeps
   return {};
 }
@@ -187,12 +238,26 @@ CoreScope::~CoreScope() { core_thread = before_; }
 struct Workers::State {
   std::mutex mutex;
   std::condition_variable work;
-  std::deque<Task> tasks;
-  std::vector<std::thread> threads;
-  std::size_t idle = 0;
+  TaskList tasks;
+  std::array<std::thread, kMostWorkers> threads;
+  std::size_t count = 0, idle = 0;
   bool stopping = false;
 
-  void run() {
+  // With the lock held, like the next.
+  void add(const std::shared_ptr<State>& self) {
+    threads[count] = std::thread([self] { self->run(self); });
+    ++count;
+  }
+  // One more thread if all that there are have something to do. Without one the tasks wait for those.
+  void add_if_busy(const std::shared_ptr<State>& self) {
+    if (tasks.size() <= idle || count == kMostWorkers || stopping) { return; }
+    try {
+      add(self);
+    } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {}
+  }
+
+  void run(const std::shared_ptr<State>& self) {
     core_thread = true;
     std::unique_lock lock(mutex);
     for (;;) {
@@ -200,11 +265,10 @@ struct Workers::State {
       work.wait(lock, [this] { return stopping || !tasks.empty(); });
       --idle;
       if (tasks.empty()) { return; }
-      Task task = std::move(tasks.front());
-      tasks.pop_front();
+      const Task& task = tasks.pop();
+      add_if_busy(self);  // the system may have refused one before
       lock.unlock();
-      task();
-      task = nullptr;
+      task.run(task.of);
       lock.lock();
     }
   }
@@ -213,7 +277,7 @@ struct Workers::State {
 Workers::Workers() : state_(std::make_shared<State>()) {}
 
 Workers::~Workers() {
-  std::vector<std::thread> threads;
+  std::array<std::thread, kMostWorkers> threads;
   {
     const std::lock_guard lock(state_->mutex);
     state_->stopping = true;
@@ -221,6 +285,7 @@ Workers::~Workers() {
   }
   state_->work.notify_all();
   for (std::thread& thread : threads) {
+    if (!thread.joinable()) { continue; }
     if (thread.get_id() == std::this_thread::get_id()) {
       thread.detach();
     } else {
@@ -229,14 +294,17 @@ Workers::~Workers() {
   }
 }
 
-void Workers::post(Task task) {
+Result<void> Workers::start() {
   const std::lock_guard lock(state_->mutex);
-  state_->tasks.push_back(std::move(task));
-  if (state_->tasks.size() > state_->idle && state_->threads.size() < kMostWorkers) {
-    state_->threads.emplace_back([state = state_] { state->run(); });
-  } else {
-    state_->work.notify_one();
-  }
+  if (state_->count != 0) { return {}; }
+  return started([this] { state_->add(state_); });
+}
+
+void Workers::post(Task& task) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  state_->tasks.push(task);
+  state_->add_if_busy(state_);
+  state_->work.notify_one();
 }
 
 }  // namespace hal::core

@@ -10,22 +10,31 @@
 
 namespace hal::core {
 
-using Task = std::move_only_function<void()>;
+// Something that a thread of the core is to run: a member of the object that it is about, so that handing it over needs
+// no memory and cannot fail. In one list at a time; from the call of `run` on it may be posted again, or go.
+struct Task {
+  void (*run)(void* of) = nullptr;
+  void* of = nullptr;
+  Task* next = nullptr;
+};
 
-// Runs tasks in order on one thread, started at the first post() and parked when there is nothing to do. Tasks never
-// block on other work, so one thread serves every queue of an instance.
+// Runs tasks in order on one thread, parked when there is nothing to do. Tasks never block on other work, so one thread
+// serves every queue of an instance.
 class Engine {
  public:
   Engine();
   ~Engine();  // runs what is posted, then ends the thread; from the thread itself it lets it end alone
 
-  void post(Task task);
+  // Starts the thread, unless it runs. Errors: UNAVAILABLE  the system gives no thread.
+  Result<void> start();
+  // Before start() nothing of this instance can be inside a driver's call, and the task runs here and now.
+  void post(Task& task) noexcept;
 
   // Waits, on the engine's thread and without polling, until `fd` is readable, hung up or broken, once. `claim` gets
-  // the epoll events with the engine's lock held, must be short, and returns what to run then; if the ticket is
-  // unwatched before, it is not called. The engine owns `fd` from here on, also if this fails. Errors: INVALID_ARGUMENT
-  // it cannot be waited for; UNAVAILABLE  no descriptor is left.
-  using Claim = std::move_only_function<Task(std::uint32_t events)>;
+  // the epoll events with the engine's lock held, must be short, and returns what to run then, or NULL; if the ticket
+  // is unwatched before, it is not called. The engine owns `fd` from here on, also if this fails. Errors:
+  // INVALID_ARGUMENT it cannot be waited for; UNAVAILABLE  no descriptor is left, or as start().
+  using Claim = std::move_only_function<Task*(std::uint32_t events)>;
   std::uint64_t next_ticket();
   Result<void> watch(std::uint64_t ticket, int fd, Claim claim);
   // When it returns the claim runs no more.
@@ -53,12 +62,14 @@ class CoreScope {
 };
 
 // Runs user functions, which may block: a function that waits must not hold up another queue's, so a thread is added
-// whenever all are busy, up to a bound.
+// whenever all are busy, up to a bound, and as long as the system gives one.
 class Workers {
  public:
   Workers();
   ~Workers();  // as ~Engine
-  void post(Task task);
+  // Before the first post(): makes sure of a thread. Errors: UNAVAILABLE  the system gives none.
+  Result<void> start();
+  void post(Task& task) noexcept;
 
  private:
   struct State;

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "core/annotation.hpp"
 #include "core/explain.hpp"
+#include "core/failure.hpp"
 #include "core/object.hpp"
 
 // Immutable once made, so it is shared between threads and counted like any other object.
@@ -16,6 +22,7 @@ struct hal_error {
   std::string what, origin, vendor_name, file, function, range;
   std::int64_t vendor_code = 0;
   std::uint32_t line = 0;
+  bool bare = false;  // see bare_error()
   hal_error* cause = nullptr;
   std::string notes;  // lines that only the whole story shows: see with_notes()
   // Written once, on the first request: most errors are never printed.
@@ -37,23 +44,42 @@ void dispose(hal_object* object) {
   }
 }
 
-// What is left to say when there is no memory to say it in. Never freed: its count starts too high to reach zero.
-hal_error* out_of_host_memory() {
-  alignas(hal_error) static unsigned char storage[sizeof(hal_error)];
-  static hal_error* error = [] {
-    auto* made = new (storage) hal_error;
-    made->object = {static_cast<std::uint32_t>(hal::core::Kind::error), 1U << 30U, dispose};
-    made->code = HAL_OUT_OF_HOST_MEMORY;
-    return made;
-  }();
-  hal::core::retain(error->object);
-  return error;
+constexpr const char* kNoWords = "the host has no memory left, not even to say more about this";
+constexpr std::uint32_t kForGood = 1U << 30U;  // owners: too many to ever reach zero
+
+// One error for each code, for when there is no memory to make one.
+class BareErrors {
+ public:
+  BareErrors() {
+    for (std::size_t code = 0; code < kCodes; ++code) {
+      auto* made = new (storage_.data() + code * sizeof(hal_error)) hal_error;
+      made->object = {static_cast<std::uint32_t>(hal::core::Kind::error), kForGood, dispose};
+      made->code = static_cast<hal_code>(code);
+      made->bare = true;
+      errors_[code] = made;
+    }
+  }
+  hal_error* of(hal_code code) const { return errors_[std::min<std::size_t>(static_cast<std::size_t>(code), kLast)]; }
+
+ private:
+  static constexpr std::size_t kLast = HAL_INTERNAL, kCodes = kLast + 1;
+  alignas(
+      hal_error) std::array<std::byte, kCodes * sizeof(hal_error)> storage_;  // never destroyed: others may hold them
+  std::array<hal_error*, kCodes> errors_;
+};
+
+// What is left of an error that there was no memory for.
+hal_error* without_words(hal_code code, hal_error* cause) {
+  if (cause != nullptr && cause->code == code) { return cause; }
+  hal_release(cause);
+  return hal::core::bare_error(code);
 }
 
 const char* text_or_empty(const char* text) { return text != nullptr ? text : ""; }
+const char* what_of(const hal_error& error) { return error.bare ? kNoWords : error.what.c_str(); }
 
 void tell(const hal_error& error, std::string& out) {
-  out += error.what.empty() ? hal_code_name(error.code) : error.what;
+  out += *what_of(error) == '\0' ? hal_code_name(error.code) : what_of(error);
   out += fmt::format(" [{}", hal_code_name(error.code));
   if (!error.vendor_name.empty()) { out += fmt::format(", {} {}", error.vendor_name, error.vendor_code); }
   if (!error.origin.empty()) { out += fmt::format(", from {}", error.origin); }
@@ -69,8 +95,14 @@ namespace hal::core {
 
 hal_error* with_notes(hal_error* error, std::string notes) {
   while (!notes.empty() && notes.back() == '\n') { notes.pop_back(); }
-  // The one static error is everybody's.
-  if (error->code != HAL_OUT_OF_HOST_MEMORY) { error->notes = std::move(notes); }
+  if (!error->bare) { error->notes = std::move(notes); }  // a bare one is everybody's
+  return error;
+}
+
+hal_error* bare_error(hal_code code) noexcept {
+  static const BareErrors errors;
+  hal_error* error = errors.of(code);
+  retain(error->object);
   return error;
 }
 
@@ -119,10 +151,14 @@ extern "C" const char* hal_code_name(hal_code code) {
 }
 
 extern "C" hal_error* hal_error_create(const hal_error_info* info) {
+  // An error that says it is none would be taken for a failure and for success: that is a fault of whoever made it.
+  const hal_code code = info == nullptr || info->code == HAL_OK ? HAL_INTERNAL : info->code;
+  auto* cause = info != nullptr ? const_cast<hal_error*>(info->cause) : nullptr;
+  hal_error* error = nullptr;
   try {
-    auto* error = new hal_error;
+    error = new hal_error;
     hal::core::init(error->object, hal::core::Kind::error, dispose);
-    error->code = info != nullptr ? info->code : HAL_INTERNAL;
+    error->code = code;
     if (info == nullptr) { return error; }
     error->what = text_or_empty(info->what);
     error->origin = text_or_empty(info->origin);
@@ -132,9 +168,12 @@ extern "C" hal_error* hal_error_create(const hal_error_info* info) {
     error->function = text_or_empty(info->where.function);
     error->line = info->where.line;
     error->range = hal::core::ranges();
-    error->cause = const_cast<hal_error*>(info->cause);
+    error->cause = cause;
     return error;
-  } catch (const std::bad_alloc&) { return out_of_host_memory(); }
+  } catch (const std::exception&) {
+    delete error;
+    return without_words(code, cause);
+  }
 }
 
 extern "C" hal_error_info hal_error_describe(const hal_error* error) {
@@ -143,7 +182,7 @@ extern "C" hal_error_info hal_error_describe(const hal_error* error) {
   info.where = {"", "", 0, 0};
   if (error == nullptr) { return info; }
   info.code = error->code;
-  info.what = error->what.c_str();
+  info.what = what_of(*error);
   info.origin = error->origin.c_str();
   info.vendor_name = error->vendor_name.c_str();
   info.vendor_code = error->vendor_code;
@@ -154,6 +193,7 @@ extern "C" hal_error_info hal_error_describe(const hal_error* error) {
 
 extern "C" const char* hal_error_text(const hal_error* error) {
   if (error == nullptr) { return "OK"; }
+  if (error->bare) { return kNoWords; }
   auto* mine = const_cast<hal_error*>(error);
   try {
     std::call_once(mine->told, [mine] {
@@ -165,6 +205,6 @@ extern "C" const char* hal_error_text(const hal_error* error) {
       }
       mine->story = std::move(story);
     });
-  } catch (const std::bad_alloc&) { return hal_code_name(mine->code); }
+  } catch (const std::exception&) { return what_of(*mine); }
   return mine->story.c_str();
 }

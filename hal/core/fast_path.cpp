@@ -128,7 +128,7 @@ template <class Note>
 
 void Queue::held_by_full_lane(std::uint64_t number, const hal_command& command, const hal_site& site) {
   timeline_->not_taken(number);
-  hold_rest(number, 0, {&command, 1}, {nullptr, nullptr, 0, 0, &site}, {});
+  hold_rest(number, 0, {&command, 1}, {nullptr, nullptr, 0, 0, &site});
 }
 
 // Each kind of command apart, so that the cheaper ones do not pay for what the dearer ones need; and each ends with the
@@ -186,7 +186,7 @@ bool Queue::submit_watched(Observer& observer, const hal_command& command, const
   const hal_site& site = sync.where != nullptr ? *sync.where : kNowhere;
   const auto note = [&](std::uint64_t number) {
     recorder_.note(number, 1, command, site);
-    observer.accepted(*timeline_, number, {&command, 1}, sync, staging_);
+    tell(&observer, [&](Observer& told) { told.accepted(*timeline_, number, {&command, 1}, sync, staging_); });
   };
   return submit_straight(command, site, &out, note);
 }

@@ -78,6 +78,12 @@ Instance::~Instance() {
   }
 }
 
+void Instance::log(hal_log_level level, const char* origin, const char* text) noexcept {
+  try {
+    log_.write(level, origin, text);
+  } catch (const std::bad_alloc&) {}
+}
+
 void Instance::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Instance*>(object);
   Storage::unmake(self->allocator_, self);
@@ -243,6 +249,7 @@ Result<hal_device_info> Instance::device(std::uint32_t i) const {
 void Instance::add_lane(Ref<Timeline> lane) {
   const std::lock_guard lock(lanes_mutex_);
   lanes_.push_back(std::move(lane));
+  lanes_.back()->serial = next_serial_++;
 }
 
 void Instance::remove_lane(Timeline& lane) {
@@ -272,33 +279,72 @@ std::vector<Ref<Timeline>> Instance::lanes_of(const Device& device) {
   return out;
 }
 
-void Instance::when_idle(Task then, const Device* only) {
-  struct Join {
-    Instance& instance;
-    Task then;
-    std::atomic<std::size_t> left;
-    void arrive() {
-      if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) { instance.engine().post(std::move(then)); }
-    }
+namespace {
+
+bool is_busy(Timeline& lane) { return hal_lane_completed(lane.lane()) < lane.assigned.load(std::memory_order_acquire); }
+
+}  // namespace
+
+void Instance::when_idle(Idle& idle, const Device* only) noexcept {
+  idle.instance = this;
+  idle.only = only;
+  const auto matters = [only](const Ref<Timeline>& lane) {
+    return (only == nullptr || lane->device() == only) && is_busy(*lane);
   };
-  std::vector<Ref<Timeline>> busy;
   {
     const std::lock_guard lock(lanes_mutex_);
-    for (const Ref<Timeline>& lane : lanes_) {
-      if (only != nullptr && lane->device() != only) { continue; }
-      if (hal_lane_completed(lane->lane()) < lane->assigned.load(std::memory_order_acquire)) { busy.push_back(lane); }
+    if (std::none_of(lanes_.begin(), lanes_.end(), matters)) {
+      idle.end = 0;
+    } else {
+      try {
+        for (const Ref<Timeline>& lane : lanes_) {
+          if (matters(lane)) { idle.marks.push_back({lane, lane->assigned.load(std::memory_order_acquire)}); }
+        }
+      } catch (const std::bad_alloc&) {  // what was marked stays marked
+        idle.end = next_serial_;
+      }
     }
   }
-  if (busy.empty()) {
-    then();
+  if (idle.marks.empty() && idle.end == 0) {
+    idle.task.run(idle.task.of);
     return;
   }
-  auto join = std::make_shared<Join>(*this, std::move(then), busy.size());
-  for (const Ref<Timeline>& lane : busy) {
-    lane->when(
-        lane->assigned.load(std::memory_order_acquire), [join](const hal_error*) { join->arrive(); },
-        Timeline::Until::physical);
+  idle.waiter.of = &idle;
+  idle.waiter.ended = [](void* of, const hal_error*) {
+    auto& self = *static_cast<Idle*>(of);
+    self.instance->wait_for_next(self);
+  };
+  wait_for_next(idle);
+}
+
+// Sets `current` to the next lane to wait for. False if there is none.
+bool Instance::next_busy(Idle& idle) {
+  while (!idle.marks.empty()) {
+    idle.current = std::move(idle.marks.back());
+    idle.marks.pop_back();
+    if (hal_lane_completed(idle.current.lane->lane()) < idle.current.number) { return true; }
   }
+  idle.current = {};
+  if (idle.next >= idle.end) { return false; }
+  const std::lock_guard lock(lanes_mutex_);
+  for (const Ref<Timeline>& lane : lanes_) {
+    if (lane->serial < idle.next || lane->serial >= idle.end) { continue; }
+    if ((idle.only != nullptr && lane->device() != idle.only) || !is_busy(*lane)) { continue; }
+    idle.next = lane->serial + 1;
+    idle.current = {lane, lane->assigned.load(std::memory_order_acquire)};
+    return true;
+  }
+  return false;
+}
+
+void Instance::wait_for_next(Idle& idle) {
+  const Ref<Timeline> before = std::move(idle.current.lane);  // goes when no lock is held
+  if (!next_busy(idle)) {
+    engine().post(idle.task);
+    return;
+  }
+  const Ref<Timeline> lane = idle.current.lane;  // `idle` may end, and go, before the call has returned
+  lane->when(idle.waiter, idle.current.number, Timeline::Until::physical);
 }
 
 }  // namespace hal::core

@@ -14,6 +14,7 @@
 #include "core/log.hpp"
 #include "core/object.hpp"
 #include "core/registry.hpp"
+#include "core/timeline.hpp"
 #include "hal/result.hpp"
 
 struct hal_instance {
@@ -24,10 +25,28 @@ namespace hal::core {
 
 class Device;
 class ProgramCache;
-class Timeline;
+
+// Waits for the lanes that may still touch what was released; a part of that, so that letting go needs no memory.
+struct Idle {
+  Task task;  // what then is to happen
+
+  // Of Instance::when_idle():
+  struct Mark {
+    Ref<Timeline> lane;
+    std::uint64_t number;
+  };
+  std::vector<Mark> marks;
+  // Without memory for marks the lanes from `next` to `end` are waited for one after the other, each for what it has
+  // been assigned when its turn comes: longer than needed, and long enough.
+  std::uint64_t next = 0, end = 0;
+  Mark current{};
+  Waiter waiter;
+  Instance* instance = nullptr;
+  const Device* only = nullptr;
+};
 
 // What hal_host_api::failed does: fails the lane's timeline with the command's name and call site around the error.
-void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error);
+void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) noexcept;
 
 class Instance : public hal_instance {
  public:
@@ -48,17 +67,17 @@ class Instance : public hal_instance {
   std::uint32_t pending_limit() const { return pending_limit_; }
   // NULL without a folder for compiled programs.
   ProgramCache* cache() const { return cache_.get(); }
-  void log(hal_log_level level, const char* origin, const char* text) { log_.write(level, origin, text); }
+  void log(hal_log_level level, const char* origin, const char* text) noexcept;  // a message without memory is lost
 
   void add_lane(Ref<Timeline> lane);
   void remove_lane(Timeline& lane);
   // For explanations: what each lane has completed; and the lanes of one device.
   std::vector<std::pair<const Timeline*, std::uint64_t>> progress();
   std::vector<Ref<Timeline>> lanes_of(const Device& device);
-  // Runs `then` on the engine (or here, if nothing is in flight) once no lane can still touch what was released before
-  // this call: when each lane has completed what it had been assigned by now. No count per bound buffer is needed.
-  // `only`: what was released can be touched by that device's lanes alone, so others are not waited for.
-  void when_idle(Task then, const Device* only = nullptr);
+  // Runs the task of `idle` on the engine (or here, if nothing is in flight) once no lane can still touch what was
+  // released before this call: when each lane has completed what it had been assigned by now. No count per bound buffer
+  // is needed. `only`: what was released can be touched by that device's lanes alone, so others are not waited for.
+  void when_idle(Idle& idle, const Device* only = nullptr) noexcept;
 
  private:
   struct Listed {
@@ -79,6 +98,8 @@ class Instance : public hal_instance {
   void list_devices();
   void check_log_levels();
   LoadedDriver* find_driver(std::string_view name) const;
+  bool next_busy(Idle& idle);
+  void wait_for_next(Idle& idle);
 
   const hal_allocator allocator_;
   Host host_{};
@@ -95,7 +116,8 @@ class Instance : public hal_instance {
   std::map<std::string, Device*, std::less<>> open_;  // not owned: each takes itself out
 
   std::mutex lanes_mutex_;
-  std::vector<Ref<Timeline>> lanes_;
+  std::vector<Ref<Timeline>> lanes_;  // as they were made
+  std::uint64_t next_serial_ = 1;
 
   Workers workers_;
   Engine engine_;  // last: its destructor runs what is left while everything above still stands

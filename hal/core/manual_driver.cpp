@@ -21,7 +21,7 @@ struct Lane : hal_lane {
   std::string label;
   std::deque<hal_command> commands;  // completed + 1, completed + 2, ...
   std::vector<Wait> waits;
-  std::uint64_t last = 0, capacity = UINT64_MAX, executed = 0;
+  std::uint64_t last = 0, capacity = UINT64_MAX, executed = 0, flushed = 0;
   bool failed = false, cancelled = false;
 };
 
@@ -170,6 +170,10 @@ hal_driver_ops table() {
     ++g.granted;
     return 1;
   };
+  ops.flush = [](hal_driver*, hal_lane* head) {
+    const std::lock_guard lock(g.mutex);
+    ++static_cast<Lane*>(head)->flushed;
+  };
   ops.lane_cancel = [](hal_driver*, hal_lane* head) {
     const std::lock_guard lock(g.mutex);
     static_cast<Lane*>(head)->cancelled = true;
@@ -205,6 +209,10 @@ const hal::test::ManualControl manual_control{complete,
                                               [](const char* label) {
                                                 const std::lock_guard lock(g.mutex);
                                                 return g.lanes.at(label)->executed;
+                                              },
+                                              [](const char* label) {
+                                                const std::lock_guard lock(g.mutex);
+                                                return g.lanes.at(label)->flushed;
                                               }};
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {

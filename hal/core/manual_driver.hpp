@@ -24,6 +24,8 @@ struct ManualControl {
   std::uint64_t (*granted)();
   // How many of the lane's commands were executed, not skipped.
   std::uint64_t (*executed)(const char* lane);
+  // How often the lane was flushed: the core does it for whoever begins to wait there.
+  std::uint64_t (*flushed)(const char* lane);
 };
 
 }  // namespace hal::test

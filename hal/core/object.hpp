@@ -21,6 +21,7 @@ enum class Kind : std::uint32_t {
   commands,
   peer,
   physical,
+  pending,  // of the core alone
 };
 
 inline void init(hal_object& object, Kind kind, void (*dispose)(hal_object*)) {

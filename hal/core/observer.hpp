@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 
@@ -78,8 +79,20 @@ class Observer {
   virtual void completed(Timeline& /*lane*/, std::uint64_t /*number*/) {}
   virtual bool wants_completions() const { return false; }
 
+  // Something that was to be told got lost, because the observer ran out of memory over it.
+  virtual void missed() noexcept {}
+
   // How many findings it has reported.
   virtual std::uint64_t findings() const { return 0; }
 };
+
+// Tells an observer, if there is one, where nothing may fail any more. What it has no memory for it misses.
+template <class Call>
+void tell(Observer* observer, Call call) noexcept {
+  if (observer == nullptr) { return; }
+  try {
+    call(*observer);
+  } catch (const std::exception&) { observer->missed(); }
+}
 
 }  // namespace hal::core

@@ -73,25 +73,19 @@ TEST_CASE("order: a deadline tells slow work from none at all by what was comple
   CHECK(contains(late(hal::wait(last, 0ns)), "a wait with time to spare would tell"));
   CHECK(contains(late(hal::wait(last, 1ms)),
                  "nothing was completed there while this waited: one long command, or a hang"));
-  // Moves while the wait sleeps: a waiter of this thread's own tells that the wait has begun to.
-  std::atomic<bool> stop{false};
-  std::thread mover([&] {
-    for (std::uint64_t i = 1; i <= 40 && !stop; ++i) {
-      m.control.complete("lane", i);
-      std::this_thread::sleep_for(2ms);
-    }
-  });
-  const std::string slow = late(hal::wait(last, 30ms));
-  stop = true;
-  mover.join();
-  CHECK(contains(slow, "while this waited: slow work, not a hang"));
+  // Completes something once the wait sleeps, which flushes the lane.
+  const auto late_while = [&](const char* lane, std::uint64_t number) {
+    const std::uint64_t before = m.control.flushed("lane");
+    std::thread mover([&] {
+      if (eventually([&] { return m.control.flushed("lane") > before; })) { m.control.complete(lane, number); }
+    });
+    std::string told = late(hal::wait(last, 200ms));
+    mover.join();
+    return told;
+  };
+  CHECK(contains(late_while("lane", 10), "while this waited: slow work, not a hang"));
   m.control.complete("lane", 40);
-  std::thread sides([&] {
-    std::this_thread::sleep_for(5ms);
-    m.control.complete("side", 1);
-  });
-  const std::string stuck = late(hal::wait(last, 60ms));
-  sides.join();
+  const std::string stuck = late_while("side", 1);
   CHECK(contains(stuck, "has completed 40 of the 41"));
   CHECK(contains(stuck, "other queues of the device completed 1"));
   m.control.complete("lane", 41);

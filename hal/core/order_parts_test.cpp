@@ -188,13 +188,13 @@ TEST_CASE("order: what a failing host function has let go itself does not begin,
   }
 }
 
-TEST_CASE("order: work that finds no memory to be held back in fails its queue, and no other") {
+TEST_CASE("order: work that finds no memory to be held back in is refused, and nothing of it is left") {
   hal::Instance instance = with_refusals("host");
   hal::Device device = instance.open("host:0").value();
   hal::Buffer buffer = device.buffer(64).value();
   std::memset(buffer.host().data(), 0, 64);
-  hal::Queue queue = device.queue("short of memory").value(), other = device.queue().value();
-  hal::Timeline gate = instance.timeline().value();
+  hal::Queue queue = device.queue("short of memory").value();
+  hal::Timeline gate = instance.timeline().value(), done = instance.timeline().value();
   int calls = 0;
   hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
   call.as.call = {[](void* user, const hal_error*) -> hal_error* {
@@ -205,19 +205,44 @@ TEST_CASE("order: work that finds no memory to be held back in fails its queue, 
   const std::array mixed{hal::command::fill(buffer.slice(0, 4), 1U), call};
   closed = true;
   const auto refused = queue.submit(mixed);  // nothing of it begins
-  const auto held = queue.fill(buffer.slice(4, 4), 1U, {.waits = {gate.at(1)}});
+  const auto held = queue.fill(buffer.slice(4, 4), 1U, {.waits = {gate.at(1)}, .signals = {done.at(1)}});
   closed = false;
   REQUIRE(!refused);
   CHECK(refused.error().code() == HAL_OUT_OF_HOST_MEMORY);
-  REQUIRE(held);  // it has its number, so the number has to fail
-  CHECK(hal::wait(*held, kSoon).error().code() == HAL_OUT_OF_HOST_MEMORY);
-  CHECK(queue.barrier().error().code() == HAL_OUT_OF_HOST_MEMORY);
+  REQUIRE(!held);
+  CHECK(held.error().code() == HAL_OUT_OF_HOST_MEMORY);
   REQUIRE(gate.signal(1));
-  REQUIRE(hal::wait(other.barrier().value(), kSoon));
+  // The queue goes on as if they had never been, and the signal is still to give.
+  const Point next = queue.fill(buffer.slice(0, 4), 2U, {.signals = {done.at(1)}}).value();
+  CHECK(next.value == 1);
+  REQUIRE(hal::wait(next, kSoon));
+  REQUIRE(hal::wait(done.at(1), kSoon));
   std::array<std::uint32_t, 2> words{};
   std::memcpy(words.data(), buffer.host().data(), sizeof words);
-  CHECK(words == std::array<std::uint32_t, 2>{});
+  CHECK(words == std::array<std::uint32_t, 2>{2, 0});
   CHECK(calls == 0);
+}
+
+TEST_CASE("order: what a full lane leaves and no memory can hold fails its queue, after what the lane took") {
+  Manual load;  // finds the control functions
+  hal::Instance instance = with_refusals(MANUAL_DRIVER);
+  hal::Device device = instance.open("manual:0").value();
+  hal::Buffer buffer = device.buffer(64).value();
+  std::memset(buffer.host().data(), 0, 64);
+  hal::Queue queue = device.queue("short of memory").value();
+  load.control.set_capacity("short of memory", 1);
+  const Point taken = queue.fill(buffer.slice(0, 4), 1U).value();
+  closed = true;
+  const auto left = queue.fill(buffer.slice(4, 4), 1U);
+  closed = false;
+  REQUIRE(left);  // it has its number, so the number has to fail
+  CHECK(hal::wait(*left, kSoon).error().code() == HAL_OUT_OF_HOST_MEMORY);
+  CHECK(queue.barrier().error().code() == HAL_OUT_OF_HOST_MEMORY);
+  load.control.complete("short of memory", 1);
+  CHECK(hal::wait(taken, kSoon));
+  std::array<std::uint32_t, 2> words{};
+  std::memcpy(words.data(), buffer.host().data(), sizeof words);
+  CHECK(words == std::array<std::uint32_t, 2>{1, 0});
 }
 
 TEST_CASE("device: one that finds no memory to be opened in is not left open") {

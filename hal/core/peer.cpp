@@ -10,16 +10,19 @@ namespace {
 
 struct Peer : hal_peer {
   Ref<Device> device;
+  Idle idle;
 
   static void dispose(hal_object* object) {
     auto* self = reinterpret_cast<Peer*>(object);
-    self->device->instance().when_idle([self] {
-      const Device& device = *self->device;
-      if (self->impl != nullptr && device.driver().peer_close != nullptr) {
-        device.driver().peer_close(device.driver_self(), device.impl(), self->impl);
-      }
-      Storage::unmake(device.instance().allocator(), self);
-    });
+    self->idle.task = {[](void* of) { static_cast<Peer*>(of)->end(); }, self};
+    self->device->instance().when_idle(self->idle);
+  }
+  void end() {
+    const Device& of = *device;
+    if (impl != nullptr && of.driver().peer_close != nullptr) {
+      of.driver().peer_close(of.driver_self(), of.impl(), impl);
+    }
+    Storage::unmake(of.instance().allocator(), this);
   }
 };
 

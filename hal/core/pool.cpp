@@ -353,38 +353,33 @@ void Pool::put(Block& block) {
   if (surplus != nullptr) { device_.memory().free_blocks(surplus); }
 }
 
-void Pool::put_after(Block& block, const Ref<Timeline>& lane, std::uint64_t number) {
-  const std::uint64_t bytes = block.bytes;
-  std::uint64_t ticket = 0;
+std::unique_ptr<Pool::Return> Pool::prepare_return() {
+  auto made = std::make_unique<Return>();
+  made->device = Ref<Device>::share(&device_);
+  made->pool = shared_from_this();
+  made->of = made.get();
+  made->ended = [](void* of, const hal_error*) {
+    const std::unique_ptr<Return> mine(static_cast<Return*>(of));
+    mine->pool->cooled(mine->bytes, mine->ticket);
+  };
+  return made;
+}
+
+void Pool::put_after(Block& block, const Ref<Timeline>& lane, std::uint64_t number,
+                     std::unique_ptr<Return> prepared) noexcept {
+  prepared->bytes = block.bytes;
   {
     const std::lock_guard lock(mutex_);
     stats_.used_bytes -= block.bytes;
     stats_.waste_bytes -= block.bytes - block.asked;
     stats_.cached_bytes += block.bytes;
     stats_.cooling_bytes += block.bytes;
-    ticket = block.ticket = next_ticket_++;
+    prepared->ticket = block.ticket = next_ticket_++;
     block.lane = lane.get();
     block.number = number;
     cooling_.push_back(block);
   }
-  try {
-    // Captured in this order so that the pool goes before its device.
-    lane->when(
-        number,
-        [device = Ref<Device>::share(&device_), self = shared_from_this(), bytes, ticket](const hal_error*) {
-          self->cooled(bytes, ticket);
-        },
-        Timeline::Until::physical);
-  } catch (...) {
-    const std::lock_guard lock(mutex_);
-    Block* found = find_cooling(bytes, ticket);
-    if (found == nullptr) { return; }  // its own queue has it again: all is well
-    end_use(*found);
-    stats_.cached_bytes -= bytes;
-    stats_.used_bytes += bytes;
-    stats_.waste_bytes += bytes - found->asked;
-    throw;
-  }
+  lane->when(*prepared.release(), number, Timeline::Until::physical);
 }
 
 // Tickets grow along each list, and the oldest usually comes first.
@@ -406,10 +401,42 @@ void Pool::cooled(std::uint64_t bytes, std::uint64_t ticket) {
     above = stats_.cached_bytes > keep_;
   }
   if (!above) { return; }
-  try {
-    device_.instance().engine().post(
-        [device = Ref<Device>::share(&device_), self = shared_from_this()] { self->trim(self->keep_); });
-  } catch (const std::bad_alloc&) {}  // the next put() finds it
+  {
+    const std::lock_guard lock(mutex_);
+    if (trim_posted_) { return; }
+    trim_posted_ = true;
+    kept_device_ = Ref<Device>::share(&device_);
+    kept_self_ = shared_from_this();
+    task_ = {[](void* of) {
+               auto& self = *static_cast<Pool*>(of);
+               Ref<Device> device;
+               std::shared_ptr<Pool> kept;
+               {
+                 const std::lock_guard inside(self.mutex_);
+                 self.trim_posted_ = false;
+                 device = std::move(self.kept_device_);
+                 kept = std::move(self.kept_self_);
+               }
+               self.trim(self.keep_);
+             },
+             this};
+  }
+  device_.instance().engine().post(task_);
+}
+
+void Pool::end(Pool* pool, const Ref<Device>& device) noexcept {
+  if (!Engine::on_core_thread()) {
+    Storage::unmake(device->instance().allocator(), pool);
+    return;
+  }
+  pool->kept_device_ = device;
+  pool->task_ = {[](void* of) {
+                   auto* self = static_cast<Pool*>(of);
+                   const Ref<Device> kept = std::move(self->kept_device_);
+                   Storage::unmake(kept->instance().allocator(), self);
+                 },
+                 pool};
+  device->instance().engine().post(pool->task_);
 }
 
 // ----------------------------------------------------------------------------------------------------------- shedding
@@ -473,15 +500,7 @@ extern "C" hal_error* hal_pool_create(hal_device* device, const hal_pool_desc* d
     auto share = Ref<Device>::share(&of);
     // The last owner may be a driver's call into the core, and freeing memory would call that driver back.
     std::shared_ptr<Pool> pool(
-        Storage::make<Pool>(from, of, wanted),
-        [kept = share](Pool* gone) {
-          const auto end = [kept, gone] { Storage::unmake(kept->instance().allocator(), gone); };
-          if (Engine::on_core_thread()) {
-            kept->instance().engine().post(end);
-          } else {
-            end();
-          }
-        },
+        Storage::make<Pool>(from, of, wanted), [kept = share](Pool* gone) { Pool::end(gone, kept); },
         FromHost<Pool>(from));
     HAL_CHECK(pool->take_initial());
     auto* made = Storage::make<PoolHandle>(from);

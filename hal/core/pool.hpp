@@ -62,12 +62,18 @@ class Pool : public std::enable_shared_from_this<Pool> {
   // A block of at least `bytes` for work on `lane` that waits for `waits`, or for anybody if lane is NULL.
   Result<Taken> take(std::uint64_t bytes, const Timeline* lane, std::span<const hal_point> waits);
   void put(Block& block);
-  // As put(), once `lane` has completed `number`; the same lane may take it before. If it throws, the block stays out.
-  void put_after(Block& block, const Ref<Timeline>& lane, std::uint64_t number);
+  // As put(), once `lane` has completed `number`; the same lane may take it before. What that needs is made by
+  // prepare_return(), which may throw.
+  struct Return;
+  std::unique_ptr<Return> prepare_return();
+  void put_after(Block& block, const Ref<Timeline>& lane, std::uint64_t number,
+                 std::unique_ptr<Return> prepared) noexcept;
   void trim(std::uint64_t keep);
   // Moves everything that is ready to `list`, for DeviceMemory::free_blocks().
   void shed(Block*& list);
   hal_pool_stats stats() const;
+  // Ends a pool whose last owner has let go, on the engine if that may be a driver's call; `device` is its own.
+  static void end(Pool* pool, const Ref<Device>& device) noexcept;
 
  private:
   // With the lock held:
@@ -99,6 +105,17 @@ class Pool : public std::enable_shared_from_this<Pool> {
   hal_memory arena_memory_{};
   std::uint64_t next_ticket_ = 1;
   hal_pool_stats stats_{};
+  // Trimming, and then the end: each keeps what it needs until it has run.
+  Task task_;
+  bool trim_posted_ = false;
+  Ref<Device> kept_device_;
+  std::shared_ptr<Pool> kept_self_;
+};
+
+struct Pool::Return : Waiter {
+  Ref<Device> device;  // before the pool, which goes first
+  std::shared_ptr<Pool> pool;
+  std::uint64_t bytes = 0, ticket = 0;
 };
 
 // Sizes are rounded up so that at most an eighth is lost and unequal buffers can share blocks.

@@ -277,13 +277,16 @@ Result<Ref<Program>> Program::load(Device& device, const hal_image& image) {
 
 void Program::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Program*>(object);
-  self->device->instance().when_idle(
-      [self] {
-        const Device& device = *self->device;
-        if (self->impl != nullptr) { device.driver().program_unload(device.driver_self(), device.impl(), self->impl); }
-        Storage::unmake(device.instance().allocator(), self);
-      },
-      self->device.get());  // no other device's lane runs it
+  self->idle_.task = {[](void* of) {
+                        auto* gone = static_cast<Program*>(of);
+                        const Device& device = *gone->device;
+                        if (gone->impl != nullptr) {
+                          device.driver().program_unload(device.driver_self(), device.impl(), gone->impl);
+                        }
+                        Storage::unmake(device.instance().allocator(), gone);
+                      },
+                      self};
+  self->device->instance().when_idle(self->idle_, self->device.get());  // no other device's lane runs it
 }
 
 }  // namespace hal::core

@@ -39,6 +39,8 @@ struct Program : hal_program {
   bool load_cached(ProgramCache& cache, const Digest& key);
   static Result<Ref<Program>> load_one(Device& device, const hal_image& image);
   static void dispose(hal_object* object);
+
+  Idle idle_;
 };
 
 inline Program* cast(hal_program* handle) { return static_cast<Program*>(handle); }

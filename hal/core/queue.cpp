@@ -10,7 +10,7 @@
 #include "core/api.hpp"
 #include "core/buffer.hpp"
 #include "core/explain.hpp"
-#include "core/pending.hpp"
+#include "core/failure.hpp"
 #include "core/recording.hpp"
 
 namespace hal::core {
@@ -23,34 +23,35 @@ thread_local const Timeline* calling = nullptr;  // the lane whose host function
 
 hal_error* share(const hal_error* error) { return static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))); }
 
-Error wrap(hal_error* cause, const std::string& what, const hal_site& site) {
-  hal_error_info info{};
-  info.code = hal_error_describe(cause).code;
-  info.what = what.c_str();
-  info.origin = "core";
-  info.where = site;
-  info.cause = cause;
-  return Error::adopt(hal_error_create(&info));
-}
+}  // namespace
 
-// Gives a pending submission its own copy of the commands and of everything they point to.
-void capture(Pending& pending, std::span<const hal_command> commands) {
-  std::size_t arg_count = 0;
-  for (const hal_command& command : commands) { arg_count += command.op == HAL_OP_RUN ? command.as.run.arg_count : 0; }
-  pending.args.reserve(arg_count);
-  pending.commands.assign(commands.begin(), commands.end());
-  for (hal_command& command : pending.commands) {
+Ref<Pending> Pending::make(const hal_allocator& from, std::span<const hal_command> given, std::size_t most_waits) {
+  auto* raw = Storage::make<Pending>(from, from);
+  init(raw->object, Kind::pending, [](hal_object* object) {
+    auto* self = reinterpret_cast<Pending*>(object);
+    Storage::unmake(self->commands.get_allocator().from, self);
+  });
+  Ref<Pending> made(raw);
+  std::size_t arg_count = 0, text_count = 0;
+  for (const hal_command& command : given) {
+    arg_count += command.op == HAL_OP_RUN ? command.as.run.arg_count : 0;
+    text_count += command.op == HAL_OP_CIRCUIT ? 1U : 0U;
+  }
+  made->args.reserve(arg_count);
+  made->texts.reserve(text_count);
+  made->waits.reserve(most_waits);
+  made->commands.assign(given.begin(), given.end());
+  for (hal_command& command : made->commands) {
     if (command.op == HAL_OP_CIRCUIT) {
-      command.as.circuit.permutation = pending.texts.emplace_back(command.as.circuit.permutation).c_str();
+      command.as.circuit.permutation = made->texts.emplace_back(command.as.circuit.permutation).c_str();
     }
     if (command.op != HAL_OP_RUN) { continue; }
-    const std::size_t start = pending.args.size();
-    pending.args.insert(pending.args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
-    command.as.run.args = pending.args.data() + start;
+    const std::size_t start = made->args.size();
+    made->args.insert(made->args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
+    command.as.run.args = made->args.data() + start;
   }
+  return made;
 }
-
-}  // namespace
 
 Queue::Straight Queue::straight(const Device& device, const Timeline& timeline) {
   constexpr std::uint32_t kKinds = 1U << HAL_OP_BARRIER | 1U << HAL_OP_FILL | 1U << HAL_OP_COPY | 1U << HAL_OP_RUN;
@@ -64,6 +65,19 @@ Queue::Straight Queue::straight(const Device& device, const Timeline& timeline) 
 Queue::Queue(Device& device, Ref<Timeline> timeline)
     : straight_(straight(device, *timeline)), device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
   init(object, Kind::queue, dispose);
+  advance_ = {[](void* of) {
+                const Ref<Queue> self(static_cast<Queue*>(of));
+                // A read-modify-write: what the swallowed posts left behind is seen by this look.
+                self->advance_posted_.exchange(false, std::memory_order_acq_rel);
+                self->advance();
+              },
+              this};
+  again_.of = this;
+  again_.ended = [](void* of, const hal_error*) {
+    const Ref<Queue> self(static_cast<Queue*>(of));
+    self->again_waits_.store(false, std::memory_order_release);
+    self->post_advance();
+  };
   const std::lock_guard lock(timeline_->owner_mutex);
   timeline_->owner = this;
 }
@@ -84,6 +98,7 @@ void Queue::dispose(hal_object* object) {
 }
 
 Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
+  HAL_CHECK(device.instance().engine().start());
   Ref<Timeline> timeline = Timeline::of_lane(device, label);
   hal_lane* lane = nullptr;
   if (hal_error* error = device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(),
@@ -108,10 +123,12 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
 }
 
 Error Queue::failed_already() const {
-  hal_error* cause = timeline_->failure();
-  return wrap(
-      cause, fmt::format("queue '{}' on {} has failed and takes no more work; make a new one", label(), device_->uri()),
-      {});
+  return Error::adopt(around(timeline_->failure(),
+                             [this] {
+                               return fmt::format("queue '{}' on {} has failed and takes no more work; make a new one",
+                                                  label(), device_->uri());
+                             },
+                             {}));
 }
 
 Result<void> Queue::check_points(const hal_sync& sync) const {
@@ -147,53 +164,91 @@ Result<void> Queue::check_points(const hal_sync& sync) const {
   return {};
 }
 
+// A wait that the device keeps, until what it waits for has ended.
+struct Queue::DeviceWait : Timeline::Gate {
+  Waiter waiter;
+  Task task;
+  Ref<Queue> queue;
+  hal_error* cause = nullptr;
+
+  static void ended(void* of, const hal_error* error) {
+    auto& self = *static_cast<DeviceWait*>(of);
+    if (error == nullptr) {
+      const Ref<Queue> queue = std::move(self.queue);
+      queue->timeline_->open_gate(self);
+      return;
+    }
+    self.cause = share(error);
+    self.task = {fail_queue, &self};
+    self.queue->device_->instance().engine().post(self.task);
+  }
+  static void fail_queue(void* of) {
+    auto& self = *static_cast<DeviceWait*>(of);
+    const Ref<Queue> queue = std::move(self.queue);
+    {
+      const std::lock_guard lock(queue->mutex_);
+      queue->timeline_->fail_above(
+          around(self.cause,
+                 [&] {
+                   return fmt::format("{} of queue '{}' on {} is not good: what its device waited for has failed",
+                                      queue->describe(self.next), queue->label(), queue->device_->uri());
+                 },
+                 {}),
+          self.next - 1);
+    }
+    queue->advance();
+  }
+};
+
 // Lets the device itself wait for a lane of the same device. False if it cannot, and the core must.
-bool Queue::device_waits(const hal_point& wait, std::uint64_t next) {
+bool Queue::device_waits(const hal_point& wait, std::uint64_t next) noexcept {
   const hal_driver_ops& ops = device_->driver();
   if (ops.lane_wait == nullptr) { return false; }
   std::uint64_t number = 0;
-  const Ref<Timeline> producer = cast(wait.timeline)->producer(wait.value, number);
+  Ref<Timeline> producer = cast(wait.timeline)->producer(wait.value, number);
   if (!producer || producer->device() != device_.get() || producer.get() == timeline_.get() ||
       producer->handed.load(std::memory_order_acquire) < number) {
     return false;
   }
-  if (ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) { return false; }
+  std::unique_ptr<DeviceWait> made(new (std::nothrow) DeviceWait);
+  if (made == nullptr || ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) {
+    return false;
+  }
   // Order is the device's now; whether it was kept with success stays ours to say. What was waited for says that, and
   // not its producer: the host may still fail a timeline that the device no longer looks at.
-  timeline_->close_gate(next, producer, number);
-  auto ended = [self = Ref<Queue>::share(this), source = producer.get(), number, next](const hal_error* error) {
-    if (error == nullptr) {
-      self->timeline_->open_gate(next, *source, number);
-      return;
-    }
-    self->device_->instance().engine().post([self, next, cause = share(error)] {
-      {
-        const std::lock_guard lock(self->mutex_);
-        self->timeline_->fail_above(
-            wrap(cause,
-                 fmt::format("{} of queue '{}' on {} is not good: what its device waited for has failed",
-                             self->describe(next), self->label(), self->device_->uri()),
-                 {})
-                .release(),
-            next - 1);
-      }
-      self->advance();
-    });
-  };
-  cast(wait.timeline)->when(wait.value, std::move(ended));
+  DeviceWait& gate = *made.release();
+  gate.next = next;
+  gate.number = number;
+  gate.source = std::move(producer);
+  gate.queue = Ref<Queue>::share(this);
+  gate.waiter.of = &gate;
+  gate.waiter.ended = DeviceWait::ended;
+  timeline_->close_gate(gate);
+  cast(wait.timeline)->when(gate.waiter, wait.value);
   return true;
 }
 
-std::vector<hal_point> Queue::unreached(const hal_sync& sync, std::uint64_t next) {
-  std::vector<hal_point> left;
+bool Queue::is_open(const hal_point& wait, std::uint64_t next) const {
+  if (wait.timeline == nullptr) { return false; }
+  if (wait.timeline == timeline_.get() && wait.value < next) { return false; }  // queue order already says so
+  return !cast(wait.timeline)->reached(wait.value);
+}
+
+bool Queue::must_wait(const hal_sync& sync, std::uint64_t next) const {
+  const std::span waits(sync.waits, sync.wait_count);
+  return std::any_of(waits.begin(), waits.end(), [&](const hal_point& wait) { return is_open(wait, next); });
+}
+
+void Queue::add_waits(Pending& held, const hal_sync& sync, std::uint64_t next) noexcept {
   for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
-    if (wait.timeline == nullptr) { continue; }
-    if (wait.timeline == timeline_.get() && wait.value < next) { continue; }  // queue order already says so
-    if (cast(wait.timeline)->reached(wait.value)) { continue; }
+    if (!is_open(wait, next)) { continue; }
     if (pending_.empty() && device_waits(wait, next)) { continue; }
-    left.push_back(wait);
+    held.add_wait(wait);
   }
-  return left;
+}
+
+Ref<Pending> Queue::hold(std::span<const hal_command> commands, std::size_t most_waits) const {
+  return Pending::make(device_->instance().allocator(), commands, most_waits);
 }
 
 std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command> commands) {
@@ -220,13 +275,12 @@ std::uint32_t Queue::hand_over(std::uint64_t first, std::span<const hal_command>
   return taken;
 }
 
-void Queue::promise_signals(const hal_sync& sync, std::uint64_t number) {
+void Queue::promise_signals(Promises& made, const hal_sync& sync, std::uint64_t number) noexcept {
   if (sync.signal_count == 0) { return; }
-  if (Observer* observer = device_->instance().observer()) {
-    observer->promised(*timeline_, number, {sync.signals, sync.signal_count});
-  }
+  tell(device_->instance().observer(),
+       [&](Observer& observer) { observer.promised(*timeline_, number, {sync.signals, sync.signal_count}); });
   for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
-    cast(signal.timeline)->promise(signal.value, timeline_, number);
+    cast(signal.timeline)->promise(made.take(), signal.value, timeline_, number);
   }
 }
 
@@ -236,12 +290,14 @@ Result<std::uint64_t> Queue::submit(std::span<const hal_command> commands, const
   if (observer == nullptr) { return submit_unseen(commands, sync); }
   HAL_CHECK(check(observer->submitting(*this, commands, sync)));
   if (hal_point done; commands.size() == 1 && submit_watched(*observer, commands.front(), sync, done)) {
-    observer->submitted();
+    tell(observer, [](Observer& told) { told.submitted(); });
     return done.value;
   }
   Result<std::uint64_t> number = submit_unseen(commands, sync);
-  if (!number) { observer->refused(*this, commands, number.error().get()); }
-  observer->submitted();
+  tell(observer, [&](Observer& told) {
+    if (!number) { told.refused(*this, commands, number.error().get()); }
+    told.submitted();
+  });
   return number;
 }
 
@@ -263,120 +319,150 @@ Result<void> Queue::check_limit() const {
 
 Result<std::uint64_t> Queue::submit_plain(std::span<const hal_command> commands, const hal_sync& sync) {
   HAL_CHECK(check_points(sync));
+  Promises signals(sync.signal_count);
   std::uint64_t last = 0;
   {
     const std::lock_guard lock(mutex_);
     if (timeline_->failed()) { return failed_already(); }
     const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
-    const std::vector<hal_point> waits = sync.wait_count != 0 ? unreached(sync, first) : std::vector<hal_point>{};
-    const bool straight = pending_.empty() && waits.empty();
-    if (!straight) { HAL_CHECK(check_limit()); }
-    last = place(commands, waits, straight, commands.front(), sync);
+    Ref<Pending> held;
+    if (!pending_.empty() || must_wait(sync, first)) {
+      HAL_CHECK(check_limit());
+      held = hold(commands, sync.wait_count);  // the last thing that may fail
+      add_waits(*held, sync, first);
+      if (may_begin(*held)) { held = {}; }
+    }
+    last = place(commands, std::move(held), commands.front(), sync);
   }
-  promise_signals(sync, last);
+  promise_signals(signals, sync, last);
   return last;
 }
 
-// Gives commands their numbers and hands them over, or holds them back. Needs the lock; is never refused.
-std::uint64_t Queue::place(std::span<const hal_command> commands, const std::vector<hal_point>& waits, bool straight,
-                           const hal_command& shown, const hal_sync& sync) {
+// Of a queue that belongs to one submission of another.
+Result<std::uint64_t> Queue::submit_prepared(const hal_command& command, Ref<Pending> held, const hal_sync& sync) {
+  const std::lock_guard lock(mutex_);
+  if (timeline_->failed()) { return failed_already(); }
+  add_waits(*held, sync, timeline_->assigned.load(std::memory_order_relaxed) + 1);
+  if (may_begin(*held)) { held = {}; }
+  return place({&command, 1}, std::move(held), command, sync);
+}
+
+std::uint64_t Queue::place(std::span<const hal_command> commands, Ref<Pending> held, const hal_command& shown,
+                           const hal_sync& sync) noexcept {
   const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   const std::uint64_t last = first + commands.size() - 1;
   timeline_->assigned.store(last, std::memory_order_release);
   recorder_.note(first, static_cast<std::uint32_t>(commands.size()), shown,
                  sync.where != nullptr ? *sync.where : hal_site{});
-  if (Observer* observer = device_->instance().observer()) {
-    observer->accepted(*timeline_, last, commands, sync, staging_);
+  tell(device_->instance().observer(),
+       [&](Observer& observer) { observer.accepted(*timeline_, last, commands, sync, staging_); });
+  if (held) {
+    held->first = first;
+    if (sync.where != nullptr) { held->site = *sync.where; }
+    hold_back(std::move(held));
+    return last;
   }
-  const std::uint32_t taken = straight ? hand_over(first, commands) : 0;
-  if (taken < commands.size()) { hold_rest(first, taken, commands, sync, waits); }
+  if (timeline_->failed()) [[unlikely]] { return last; }  // since the caller looked; a failed lane gets no more
+  const std::uint32_t taken = hand_over(first, commands);
+  if (taken < commands.size()) { hold_rest(first, taken, commands, sync); }
   return last;
 }
 
 void Queue::hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands,
-                      const hal_sync& sync, const std::vector<hal_point>& waits) {
-  std::shared_ptr<Pending> pending;
+                      const hal_sync& sync) noexcept {
+  Ref<Pending> pending;
   try {
-    pending = Pending::make(device_->instance().allocator());
-    pending->first = first;
-    pending->taken = taken;
-    if (sync.where != nullptr) { pending->site = *sync.where; }
-    capture(*pending, commands);
+    pending = hold(commands, 0);
   } catch (const std::bad_alloc&) {
     // The numbers are assigned, so they have to end: with a failure, and nothing of the queue comes after them.
-    timeline_->fail(Error(HAL_OUT_OF_HOST_MEMORY,
-                          fmt::format("the host has no memory left to hold back {} commands of queue '{}' on {}",
-                                      commands.size() - taken, label(), device_->uri()),
-                          "core", "", 0)
-                        .release());
+    timeline_->fail(worded(HAL_OUT_OF_HOST_MEMORY, [&] {
+      return Error(HAL_OUT_OF_HOST_MEMORY,
+                   fmt::format("the host has no memory left to hold back {} commands of queue '{}' on {}",
+                               commands.size() - taken, label(), device_->uri()),
+                   "core", "", 0);
+    }));
     post_advance();
     return;
   }
-  hold_back(std::move(pending), waits);
+  pending->first = first;
+  pending->taken = taken;
+  if (sync.where != nullptr) { pending->site = *sync.where; }
+  hold_back(std::move(pending));
 }
 
-void Queue::hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits) {
-  pending->waits = waits;
-  pending->unresolved = waits.size() + 1;  // one for ourselves, so that it cannot become ready while we register
+void Queue::hold_back(Ref<Pending> pending) noexcept {
+  Pending& held = *pending;
+  held.queue = this;
+  held.unresolved = held.waits.size() + 1;  // one for ourselves, so that it cannot become ready while we register
   const bool head = pending_.empty();
-  pending_.push_back(pending);
+  pending_.push_back(std::move(pending));
   ++held_;
-  for (std::size_t i = 0; i < waits.size(); ++i) {
-    cast(waits[i].timeline)->when(waits[i].value, [self = Ref<Queue>::share(this), pending, i](const hal_error* error) {
-      pending->ended(i);
-      if (error != nullptr) { pending->fail(share(error)); }
-      if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || error != nullptr) {
-        self->post_advance();
-      }
-    });
+  for (Pending::Wait& wait : held.waits) {
+    wait.pending = &held;
+    wait.of = &wait;
+    wait.ended = wait_ended;
+    retain(held.object);
+    retain(object);
+    const hal_point point = wait.point;
+    cast(point.timeline)->when(wait, point.value);
   }
   // Behind others nothing becomes ready before they do, and whoever hands them over goes on with this. A queue that
   // failed meanwhile lets go of what it holds back without asking what that waits for.
-  const bool ready = pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  const bool ready = held.unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1;
   if ((ready && head) || timeline_->failed()) { post_advance(); }
+}
+
+void Queue::wait_ended(void* of, const hal_error* error) {
+  auto& wait = *static_cast<Pending::Wait*>(of);
+  const Ref<Queue> self(wait.pending->queue);
+  const Ref<Pending> pending(wait.pending);
+  {
+    const std::lock_guard lock(pending->failure_mutex);
+    wait.point = {};
+  }
+  if (error != nullptr) { pending->fail(share(error)); }
+  if (pending->unresolved.fetch_sub(1, std::memory_order_acq_rel) == 1 || error != nullptr) { self->post_advance(); }
 }
 
 void Queue::post_advance() {
   if (advance_posted_.exchange(true, std::memory_order_acq_rel)) { return; }
-  device_->instance().engine().post([self = Ref<Queue>::share(this)] { self->advance(); });
+  retain(object);
+  device_->instance().engine().post(advance_);
 }
 
 void Queue::advance() {
-  // A read-modify-write: what the swallowed posts left behind is seen by this look.
-  advance_posted_.exchange(false, std::memory_order_acq_rel);
-  std::deque<std::shared_ptr<Pending>> dropped;  // released after the lock
+  PendingList dropped;  // released after the lock
   const std::lock_guard lock(mutex_);
   while (!pending_.empty()) {
-    const std::shared_ptr<Pending> head = pending_.front();
+    Pending& head = pending_.front();
     // In this order: a wait that fails leaves its failure before it counts itself as resolved.
-    const bool resolved = head->unresolved.load(std::memory_order_acquire) == 0;
-    if (hal_error* cause = head->take_failure()) {
-      timeline_->fail(wrap(cause,
-                           fmt::format("{} of queue '{}' on {} was not begun: what it waits for has failed",
-                                       describe(head->first), label(), device_->uri()),
-                           head->site)
-                          .release());
+    const bool resolved = head.unresolved.load(std::memory_order_acquire) == 0;
+    if (hal_error* cause = head.take_failure()) {
+      timeline_->fail(around(
+          cause,
+          [&] {
+            return fmt::format("{} of queue '{}' on {} was not begun: what it waits for has failed",
+                               describe(head.first), label(), device_->uri());
+          },
+          head.site));
     }
     if (timeline_->failed()) {
-      if (head->call == Pending::Call::running) { break; }  // user code that runs is never abandoned
-      if (head->call == Pending::Call::waiting) {
-        device_->instance().workers().post([head, failure = timeline_->failure()] {
-          hal_release(head->function(head->user, failure));
-          hal_release(failure);
-        });
+      if (head.call == Pending::Call::running) { break; }  // user code that runs is never abandoned
+      if (head.call == Pending::Call::waiting) {
+        head.told = timeline_->failure();
+        post_call(head, call_off);
       }
       dropped.push_back(pop_head());
       continue;
     }
-    if (!resolved || !advance_one(*head)) { break; }
+    if (!resolved || !advance_one(head)) { break; }
     dropped.push_back(pop_head());
   }
   if (pending_.empty()) { flush(); }
 }
 
-std::shared_ptr<Pending> Queue::pop_head() {
-  std::shared_ptr<Pending> head = std::move(pending_.front());
-  pending_.pop_front();
+Ref<Pending> Queue::pop_head() {
+  Ref<Pending> head = pending_.pop_front();
   held_ -= head->counts ? 1U : 0U;
   return head;
 }
@@ -386,10 +472,11 @@ bool Queue::advance_one(Pending& pending) {
   if (pending.call != Pending::Call::none && pending.call != Pending::Call::returned) {
     if (pending.call == Pending::Call::running) { return false; }
     if (!timeline_->reached(pending.first - 1)) {
-      timeline_->when(pending.first - 1, [self = Ref<Queue>::share(this)](const hal_error*) { self->post_advance(); });
+      come_again(pending.first - 1);
       return false;
     }
-    begin_call(pending_.front());
+    pending.call = Pending::Call::running;
+    post_call(pending, run_call);
     return false;
   }
   // Read before the lane is asked: it may complete all that it has between its refusal and a later look, and then
@@ -397,33 +484,55 @@ bool Queue::advance_one(Pending& pending) {
   const std::uint64_t done = hal_lane_completed(timeline_->lane());
   pending.taken += hand_over(pending.first + pending.taken, std::span(pending.commands).subspan(pending.taken));
   if (pending.taken == pending.commands.size()) { return true; }
-  // The lane is full: come again when it has completed one more.
-  timeline_->when(done + 1, [self = Ref<Queue>::share(this)](const hal_error*) { self->post_advance(); });
+  come_again(done + 1);  // the lane is full: when it has completed one more
   return false;
 }
 
-void Queue::begin_call(const std::shared_ptr<Pending>& pending) {
-  pending->call = Pending::Call::running;
-  device_->instance().workers().post([self = Ref<Queue>::share(this), pending] {
-    Observer* observer = self->device_->instance().observer();
-    if (observer != nullptr) { observer->calling(*self->timeline_, pending->first); }
-    calling = self->timeline_.get();
-    hal_error* error = pending->function(pending->user, nullptr);
-    calling = nullptr;
-    if (observer != nullptr) { observer->called(*self->timeline_, pending->first); }
-    // Before the call counts as returned: the engine may look at any time, and would hand over what is behind it.
-    if (error != nullptr) {
-      self->timeline_->fail(
-          wrap(error, fmt::format("host call {} of queue '{}' returned an error", pending->first, self->label()),
-               pending->site)
-              .release());
-    }
-    {
-      const std::lock_guard lock(self->mutex_);
-      pending->call = Pending::Call::returned;
-    }
-    self->post_advance();
-  });
+// Calls the engine when the lane is at `value`. Who waits already waits for less: heads only move on.
+void Queue::come_again(std::uint64_t value) {
+  if (again_waits_.exchange(true, std::memory_order_acq_rel)) { return; }
+  retain(object);
+  timeline_->when(again_, value);
+}
+
+void Queue::post_call(Pending& pending, void (*run)(void* of)) {
+  retain(object);
+  retain(pending.object);
+  pending.call_task = {run, &pending};
+  device_->instance().workers().post(pending.call_task);
+}
+
+// Its turn never comes.
+void Queue::call_off(void* of) {
+  auto* pending = static_cast<Pending*>(of);
+  const Ref<Queue> self(pending->queue);
+  const Ref<Pending> kept(pending);
+  hal_release(pending->function(pending->user, pending->told));
+  hal_release(pending->told);
+}
+
+void Queue::run_call(void* of) {
+  auto* pending = static_cast<Pending*>(of);
+  const Ref<Queue> self(pending->queue);
+  const Ref<Pending> kept(pending);
+  Observer* observer = self->device_->instance().observer();
+  tell(observer, [&](Observer& told) { told.calling(*self->timeline_, pending->first); });
+  calling = self->timeline_.get();
+  hal_error* error = pending->function(pending->user, nullptr);
+  calling = nullptr;
+  tell(observer, [&](Observer& told) { told.called(*self->timeline_, pending->first); });
+  // Before the call counts as returned: the engine may look at any time, and would hand over what is behind it.
+  if (error != nullptr) {
+    self->timeline_->fail(around(
+        error,
+        [&] { return fmt::format("host call {} of queue '{}' returned an error", pending->first, self->label()); },
+        pending->site));
+  }
+  {
+    const std::lock_guard lock(self->mutex_);
+    pending->call = Pending::Call::returned;
+  }
+  self->post_advance();
 }
 
 void Queue::flush() {
@@ -432,13 +541,14 @@ void Queue::flush() {
 }
 
 void Queue::cancel() {
-  if (Observer* observer = device_->instance().observer()) { observer->abandoned(*timeline_); }
+  tell(device_->instance().observer(), [&](Observer& observer) { observer.abandoned(*timeline_); });
   {
     // Under the lock: a hand-over in between would leave the device with work that nobody counts any more.
     const std::lock_guard lock(mutex_);
-    timeline_->cancel(
-        Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "", 0)
-            .release());
+    timeline_->cancel(worded(HAL_CANCELLED, [&] {
+      return Error(HAL_CANCELLED, fmt::format("queue '{}' on {} was cancelled", label(), device_->uri()), "core", "",
+                   0);
+    }));
   }
   const hal_driver_ops& ops = device_->driver();
   if (ops.lane_cancel != nullptr) { ops.lane_cancel(device_->driver_self(), timeline_->lane()); }
@@ -457,16 +567,16 @@ Queue::Blocker Queue::blocker() {
   Blocker found;
   const std::lock_guard lock(mutex_);
   if (pending_.empty()) { return found; }
-  Pending& head = *pending_.front();
+  Pending& head = pending_.front();
   found.number = head.first;
   found.call = head.call == Pending::Call::running   ? Blocker::Call::running
                : head.call == Pending::Call::waiting ? Blocker::Call::waiting
                                                      : Blocker::Call::none;
   const std::lock_guard guard(head.failure_mutex);
-  for (const hal_point& wait : head.waits) {
-    if (wait.timeline == nullptr) { continue; }
-    if (Ref<Timeline> timeline = try_share(cast(wait.timeline))) {
-      found.waits.emplace_back(std::move(timeline), wait.value);
+  for (const Pending::Wait& wait : head.waits) {
+    if (wait.point.timeline == nullptr) { continue; }
+    if (Ref<Timeline> timeline = try_share(cast(wait.point.timeline))) {
+      found.waits.emplace_back(std::move(timeline), wait.point.value);
     }
   }
   return found;
@@ -478,23 +588,31 @@ std::string Queue::history(std::uint32_t most, const char* indent) const {
 
 const Timeline* Queue::calling_here() { return calling; }
 
-void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) {
-  std::string what = fmt::format("command {}", number), recent;
+void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) noexcept {
+  std::string what, recent;
   hal_site site{};
-  {
+  try {
     const std::lock_guard lock(lane.owner_mutex);
     if (lane.owner != nullptr) {
       const FlightRecorder& recorder = lane.owner->recorder();
       recorder.find(number, what, site);
       recent = recorder.history(kRecent, number, number - 1, lane.handed.load(), "      ");
     }
+  } catch (const std::bad_alloc&) {}  // then without them
+  hal_error* told = around(
+      error,
+      [&] {
+        return fmt::format("{} of queue '{}' on {} failed", what.empty() ? fmt::format("command {}", number) : what,
+                           lane.label(), lane.device()->uri());
+      },
+      site);
+  if (told != error && !recent.empty()) {
+    try {
+      with_notes(told,
+                 fmt::format("    recent work of queue '{}' on {}:\n{}", lane.label(), lane.device()->uri(), recent));
+    } catch (const std::bad_alloc&) {}
   }
-  lane.fail_lane(with_notes(
-      wrap(error, fmt::format("{} of queue '{}' on {} failed", what, lane.label(), lane.device()->uri()), site)
-          .release(),
-      recent.empty()
-          ? recent
-          : fmt::format("    recent work of queue '{}' on {}:\n{}", lane.label(), lane.device()->uri(), recent)));
+  lane.fail_lane(told);
   Ref<Queue> owner;
   {
     const std::lock_guard lock(lane.owner_mutex);
@@ -563,9 +681,8 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
       order.wait_count = static_cast<std::uint32_t>(waits.size());
     }
     HAL_TRY(const std::uint64_t value, self.submit({}, order));
-    if (Observer* observer = self.device().instance().observer()) {
-      observer->claimed(self.timeline(), value, *buffer, false);
-    }
+    tell(self.device().instance().observer(),
+         [&](Observer& observer) { observer.claimed(self.timeline(), value, *buffer, false); });
     *out_buffer = buffer.take();
     if (out != nullptr) { *out = {&self.timeline(), value}; }
     return {};

@@ -6,15 +6,16 @@
 // ends.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/device.hpp"
 #include "core/flight_recorder.hpp"
 #include "core/lock.hpp"
+#include "core/pending.hpp"
 #include "core/submission.hpp"
 #include "core/timeline.hpp"
 
@@ -25,7 +26,6 @@ struct hal_queue {
 namespace hal::core {
 
 struct Commands;
-struct Pending;
 class Recorder;
 
 // Points of a capture: order inside it, and nothing that a wait could reach.
@@ -97,31 +97,45 @@ class Queue : public hal_queue {
   hal_error* submit_after_all(const hal_command& command, const hal_site& site, hal_point* out);
   void held_by_full_lane(std::uint64_t number, const hal_command& command, const hal_site& site);
 
+  struct DeviceWait;
+  struct Part;
+
   Result<std::uint64_t> submit_unseen(std::span<const hal_command> commands, const hal_sync& sync);
   Result<std::uint64_t> submit_captured(std::span<const hal_command> commands, const hal_sync& sync);
   Result<void> check_points(const hal_sync& sync) const;
-  Result<void> check_limit() const;  // with the lock held, like every place...()
-  bool device_waits(const hal_point& wait, std::uint64_t next);
-  std::vector<hal_point> unreached(const hal_sync& sync, std::uint64_t next);
+  Result<void> check_limit() const;  // with the lock held, like everything down to promise_signals() but submit_...()
+  // Whether work that gets the number `next` has to wait for a point.
+  bool is_open(const hal_point& wait, std::uint64_t next) const;
+  bool must_wait(const hal_sync& sync, std::uint64_t next) const;
+  bool device_waits(const hal_point& wait, std::uint64_t next) noexcept;
+  // Gives `held` the waits that the device does not take over.
+  void add_waits(Pending& held, const hal_sync& sync, std::uint64_t next) noexcept;
+  bool may_begin(const Pending& held) const { return pending_.empty() && held.waits.empty(); }
+  Ref<Pending> hold(std::span<const hal_command> commands, std::size_t most_waits) const;
   Result<std::uint64_t> submit_plain(std::span<const hal_command> commands, const hal_sync& sync);
   Result<std::uint64_t> submit_parts(std::span<const hal_command> commands, const hal_sync& sync);
-  std::uint64_t place(std::span<const hal_command> commands, const std::vector<hal_point>& waits, bool straight,
-                      const hal_command& shown, const hal_sync& sync);
-  std::shared_ptr<Pending> prepare_call(const hal_command& command) const;
-  std::uint64_t place_call(const hal_command& command, std::shared_ptr<Pending> pending,
-                           const std::vector<hal_point>& waits, const hal_sync& sync);
-  Result<std::shared_ptr<Crossing>> prepare_crossing(const hal_command& command) const;
-  std::uint64_t place_crossing(const hal_command& command, const std::shared_ptr<Crossing>& crossing,
-                               std::vector<hal_point> waits, const hal_sync& sync);
-  bool is_straight(const std::vector<hal_point>& waits) const;
-  // With the lock held: what the lane has not taken of commands that have their numbers waits here.
-  void hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands, const hal_sync& sync,
-                 const std::vector<hal_point>& waits);
-  void hold_back(std::shared_ptr<Pending> pending, const std::vector<hal_point>& waits);
-  void promise_signals(const hal_sync& sync, std::uint64_t number);
-  std::shared_ptr<Pending> pop_head();
+  Result<std::uint64_t> submit_prepared(const hal_command& command, Ref<Pending> held, const hal_sync& sync);
+  // Gives commands their numbers and hands them over, or holds them back; without `held` they may begin. Never refused.
+  std::uint64_t place(std::span<const hal_command> commands, Ref<Pending> held, const hal_command& shown,
+                      const hal_sync& sync) noexcept;
+  Result<void> prepare(Part& part, std::span<const hal_command> commands, const hal_sync& sync);
+  void hold_if_needed(Part& part, bool behind, const hal_sync& sync, std::uint64_t first);
+  std::uint64_t place_part(Part& part, const hal_sync& sync) noexcept;
+  std::uint64_t place_call(const hal_command& command, Ref<Pending> held, const hal_sync& sync) noexcept;
+  Result<std::shared_ptr<Crossing>> prepare_crossing(const hal_command& command, std::size_t waits) const;
+  std::uint64_t place_crossing(const std::shared_ptr<Crossing>& crossing, const hal_sync& sync) noexcept;
+  // What the lane has not taken of commands that have their numbers waits here.
+  void hold_rest(std::uint64_t first, std::uint32_t taken, std::span<const hal_command> commands,
+                 const hal_sync& sync) noexcept;
+  void hold_back(Ref<Pending> pending) noexcept;
+  static void wait_ended(void* of, const hal_error* error);
+  void promise_signals(Promises& made, const hal_sync& sync, std::uint64_t number) noexcept;
+  Ref<Pending> pop_head();
   bool advance_one(Pending& pending);
-  void begin_call(const std::shared_ptr<Pending>& pending);
+  void come_again(std::uint64_t value);
+  void post_call(Pending& pending, void (*run)(void* of));
+  static void run_call(void* of);
+  static void call_off(void* of);
   std::uint32_t hand_over(std::uint64_t first, std::span<const hal_command> commands);
   Error failed_already() const;
 
@@ -129,9 +143,13 @@ class Queue : public hal_queue {
   Ref<Device> device_;
   Ref<Timeline> timeline_;
   mutable Lock mutex_;
-  std::deque<std::shared_ptr<Pending>> pending_;
+  PendingList pending_;
   std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
+  // Each owns the queue while it is under way.
+  Task advance_;
   std::atomic<bool> advance_posted_{false};
+  Waiter again_;
+  std::atomic<bool> again_waits_{false};
   bool staging_ = false;  // host memory of what is placed now is the core's own
   // Of a capture. The flag is read without the lock, so that a submission outside of captures pays one branch.
   std::atomic<bool> capturing_{false};

@@ -73,7 +73,8 @@ void Physical::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Physical*>(object);
   // The last owner may be a driver's call into the core.
   if (Engine::on_core_thread()) {
-    self->device->instance().engine().post([self] { self->end(); });
+    self->end_ = {[](void* of) { static_cast<Physical*>(of)->end(); }, self};
+    self->device->instance().engine().post(self->end_);
   } else {
     self->end();
   }
@@ -86,6 +87,20 @@ void Physical::end() {
 }
 
 // ------------------------------------------------------------------------------------------------------------- range
+
+struct Range::Settling : Idle {
+  Settling(Range& of, std::uint64_t at, std::uint64_t which)
+      : range(of), offset(at), id(which), alive(Ref<Buffer>::share(&of.buffer_)) {
+    task = {[](void* self) {
+              const std::unique_ptr<Settling> mine(static_cast<Settling*>(self));
+              mine->range.settle(mine->offset, mine->id);
+            },
+            this};
+  }
+  Range& range;
+  std::uint64_t offset, id;
+  Ref<Buffer> alive;
+};
 
 Result<void> Range::aligned(std::uint64_t offset, std::uint64_t bytes) const {
   if (offset % unit_ != 0 || bytes % unit_ != 0 || bytes == 0) {
@@ -169,14 +184,15 @@ Result<void> Range::protect(std::uint64_t offset, std::uint64_t bytes, hal_acces
   }
   HAL_CHECK(aligned(offset, bytes));
   Device& device = *buffer_.device;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> later;
+  Settlings changed;
   {
     const std::lock_guard lock(mutex_);
     HAL_CHECK(whole(offset, bytes, true));
     for (auto at = mappings_.lower_bound(offset); at != mappings_.end() && at->first < offset + bytes; ++at) {
-      later.emplace_back(at->first, at->second.id);
+      changed.push_back(std::make_unique<Settling>(*this, at->first, at->second.id));
     }
-    for (const auto& [begin, id] : later) {
+    for (const auto& one : changed) {
+      const std::uint64_t begin = one->offset;
       Mapping& mapping = mappings_.at(begin);
       if (access > mapping.given) {  // more rights hurt nobody, and the next submission may need them
         HAL_CHECK(check(device.driver().range_protect(device.driver_self(), device.impl(), &buffer_.memory, begin,
@@ -186,36 +202,27 @@ Result<void> Range::protect(std::uint64_t offset, std::uint64_t bytes, hal_acces
       mapping.access = access;
     }
   }
-  for (const auto& [begin, id] : later) { settle_when_idle(begin, id); }
+  settle_when_idle(std::move(changed));
   return {};
 }
 
 Result<void> Range::unmap(std::uint64_t offset, std::uint64_t bytes) {
   HAL_CHECK(aligned(offset, bytes));
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> later;
+  Settlings changed;
   {
     const std::lock_guard lock(mutex_);
     HAL_CHECK(whole(offset, bytes, false));
     for (auto at = mappings_.lower_bound(offset); at != mappings_.end() && at->first < offset + bytes; ++at) {
-      if (!at->second.going) { later.emplace_back(at->first, at->second.id); }
+      if (!at->second.going) { changed.push_back(std::make_unique<Settling>(*this, at->first, at->second.id)); }
     }
-    for (const auto& [begin, id] : later) { mappings_.at(begin).going = true; }
+    for (const auto& one : changed) { mappings_.at(one->offset).going = true; }
   }
-  for (const auto& [begin, id] : later) {
-    try {
-      settle_when_idle(begin, id);
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      mappings_.at(begin).going = false;  // the caller may try again
-      throw;
-    }
-  }
+  settle_when_idle(std::move(changed));
   return {};
 }
 
-void Range::settle_when_idle(std::uint64_t offset, std::uint64_t id) {
-  buffer_.device->instance().when_idle(
-      [this, offset, id, alive = Ref<Buffer>::share(&buffer_)] { settle(offset, id); });
+void Range::settle_when_idle(Settlings changed) noexcept {
+  for (std::unique_ptr<Settling>& one : changed) { buffer_.device->instance().when_idle(*one.release()); }
 }
 
 // Brings the device to what new work sees. Nothing that was submitted before the change is left.

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include "core/device.hpp"
 #include "core/object.hpp"
@@ -30,6 +32,8 @@ struct Physical : hal_physical {
   static Ref<Physical> blank(Device& device);
   static void dispose(hal_object* object);
   void end();
+
+  Task end_;
 };
 
 inline Physical* cast(hal_physical* handle) { return static_cast<Physical*>(handle); }
@@ -65,8 +69,11 @@ class Range {
 
   Result<void> whole(std::uint64_t offset, std::uint64_t bytes, bool all) const;
   Result<void> aligned(std::uint64_t offset, std::uint64_t bytes) const;
+  // Made before anything changes: what brings the device to the change later must not want memory then.
+  struct Settling;
+  using Settlings = std::vector<std::unique_ptr<Settling>>;
   void settle(std::uint64_t offset, std::uint64_t id);
-  void settle_when_idle(std::uint64_t offset, std::uint64_t id);
+  void settle_when_idle(Settlings changed) noexcept;
 
   Buffer& buffer_;
   const std::uint64_t unit_;

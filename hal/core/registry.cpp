@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/registry.hpp"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <link.h>
@@ -13,6 +14,7 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <system_error>
 
@@ -54,12 +56,13 @@ std::string driver_name(const fs::path& path) {
 std::vector<std::string> found_files() {
   std::vector<std::string> files;
   for (const std::string& folder : folders()) {
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-      const std::string name = driver_name(entry.path());
-      if (!name.empty() && name != "null" && name != "template" && name != "fault") {
-        files.push_back(entry.path().string());
-      }
+    // Not fs::directory_iterator: libstdc++'s ends the process when it finds no memory for a name.
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), [](DIR* dir) { return ::closedir(dir); });
+    if (open == nullptr) { continue; }
+    while (const dirent* entry = ::readdir(open.get())) {
+      const fs::path path = fs::path(folder) / entry->d_name;
+      const std::string name = driver_name(path);
+      if (!name.empty() && name != "null" && name != "template" && name != "fault") { files.push_back(path.string()); }
     }
   }
   // The host first, because it is always there; the rest by name, so that lists are the same on every run.
@@ -255,7 +258,8 @@ std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const
       if (earlier->path == path && (!path.empty() || earlier->name == name)) { return; }
       if (!path.empty() && !earlier->path.empty() && fs::equivalent(earlier->path, path, ignored)) { return; }
     }
-    auto driver = std::make_unique<LoadedDriver>();
+    // In the list first: whatever is loaded is somebody's to end.
+    LoadedDriver* driver = drivers.emplace_back(std::make_unique<LoadedDriver>()).get();
     driver->name = std::move(name);
     driver->path = std::move(path);
     if (driver->path.empty()) {
@@ -263,14 +267,16 @@ std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const
     } else {
       load(*driver, host);
       for (const auto& earlier : drivers) {
-        if (driver->self == nullptr || earlier->self == nullptr || earlier->name != driver->name) { continue; }
+        if (earlier.get() == driver || driver->self == nullptr || earlier->self == nullptr ||
+            earlier->name != driver->name) {
+          continue;
+        }
         driver->ops.destroy(driver->self);
         driver->self = nullptr;
         driver->reason = fmt::format("{} calls itself '{}' as {} does; one of them can be used at a time", driver->path,
                                      driver->name, earlier->path);
       }
     }
-    drivers.push_back(std::move(driver));
   };
   std::vector<std::pair<std::string, std::string>> wanted;  // name, file
   if (names == nullptr) {
@@ -281,7 +287,14 @@ std::vector<std::unique_ptr<LoadedDriver>> load_drivers(const char* names, const
   std::string list;
   for (const auto& [name, file] : wanted) { list += (list.empty() ? "" : ":") + (file.empty() ? name : file); }
   host.log(&host, HAL_LOG_DEBUG, "core", ("drivers to try: " + list).c_str());
-  for (auto& [name, file] : wanted) { add(std::move(name), std::move(file)); }
+  try {
+    for (auto& [name, file] : wanted) { add(std::move(name), std::move(file)); }
+  } catch (...) {
+    for (; !drivers.empty(); drivers.pop_back()) {
+      if (drivers.back()->self != nullptr) { drivers.back()->ops.destroy(drivers.back()->self); }
+    }
+    throw;
+  }
   return drivers;
 }
 

@@ -2,13 +2,41 @@
 #include "core/timeline.hpp"
 
 #include <algorithm>
-#include <iterator>
+#include <new>
 
 #include "core/device.hpp"
+#include "core/failure.hpp"
 #include "core/instance.hpp"
 #include "threads/fence.hpp"
 
 namespace hal::core {
+namespace {
+
+void delete_all(Promise* list) {
+  while (list != nullptr) { delete std::exchange(list, list->later); }
+}
+
+}  // namespace
+
+Promises::Promises(std::size_t count) {
+  try {
+    for (std::size_t i = 0; i < count; ++i) {
+      auto* made = new Promise;
+      made->later = std::exchange(first_, made);
+    }
+  } catch (...) {
+    delete_all(first_);
+    throw;
+  }
+}
+
+Promises::~Promises() { delete_all(first_); }
+
+Promise& Promises::take() {
+  Promise& taken = *first_;
+  first_ = std::exchange(taken.later, nullptr);
+  return taken;
+}
 
 // Asked while the library is loaded: the first time takes long once the process has several threads.
 static const bool can_fence_threads = threads::fence_other_threads();
@@ -25,6 +53,8 @@ Timeline::Timeline(Instance& instance, Ref<Device> device, const char* label, bo
 
 Timeline::~Timeline() {
   hal_release(failure_);
+  delete_all(promises_);
+  while (gates_ != nullptr) { delete std::exchange(gates_, gates_->later); }
   device_ = {};
   release(instance_.object);  // last: the instance must outlive the device
 }
@@ -55,13 +85,18 @@ void Timeline::retire() {
     instance_.remove_lane(*this);
     return;
   }
-  when(
-      handed.load(),
-      [self = Ref<Timeline>::share(this)](const hal_error*) mutable {
-        Instance& instance = self->instance_;
-        instance.engine().post([self = std::move(self)] { self->instance_.remove_lane(*self); });
-      },
-      Until::physical);
+  retain(object);  // until it has left
+  last_steps_ = {[](void* of) {
+                   const Ref<Timeline> self(static_cast<Timeline*>(of));
+                   self->instance_.remove_lane(*self);
+                 },
+                 this};
+  idle_.ended = [](void* of, const hal_error*) {
+    auto& self = *static_cast<Timeline*>(of);
+    self.instance_.engine().post(self.last_steps_);
+  };
+  idle_.of = this;
+  when(idle_, handed.load(), Until::physical);
 }
 
 void Timeline::dispose(hal_object* object) {
@@ -71,19 +106,21 @@ void Timeline::dispose(hal_object* object) {
   {
     // A driver may still be on its way out of settle(); lane_destroy() waits for it, this look must not race with it.
     const std::lock_guard lock(self->mutex_);
-    awaited = !self->waiters_.empty();
+    awaited = !self->logical_.empty() || !self->physical_.empty();
   }
   if (awaited) {
     // Nobody is left who could signal it: its waiters fail instead of hanging for ever.
-    self->fail(Error(HAL_CANCELLED, "timeline '" + self->label_ + "' was released while something waited for it",
-                     "core", "", 0)
-                   .release());
+    self->fail(worded(HAL_CANCELLED, [&] {
+      return Error(HAL_CANCELLED, "timeline '" + self->label_ + "' was released while something waited for it", "core",
+                   "", 0);
+    }));
   }
   if (!Engine::on_core_thread()) {
     self->destroy();
   } else {
     // A driver's call into us may be what released the last owner, and lane_destroy() may wait for that very call.
-    self->instance_.engine().post([self] { self->destroy(); });
+    self->last_steps_ = {[](void* of) { static_cast<Timeline*>(of)->destroy(); }, self};
+    self->instance_.engine().post(self->last_steps_);
   }
 }
 
@@ -113,56 +150,76 @@ void Timeline::advance(std::uint64_t value) {
   settle();
 }
 
-void Timeline::promise(std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number) {
+// Takes the oldest promise off the list. It is the caller's to delete, after the lock, because the last reference to a
+// source may destroy a lane; NULL if its source is still to end it, and then that deletes it.
+Promise* Timeline::drop_first_promise() {
+  Promise* dropped = promises_;
+  promises_ = std::exchange(dropped->later, nullptr);
+  if (promises_ == nullptr) { last_promise_ = nullptr; }
+  dropped->listed = false;
+  return dropped->watched ? nullptr : dropped;
+}
+
+void Timeline::promise(Promise& made, std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number) {
   bool somebody_waits = false;
-  std::vector<Promise> dropped;  // released after the lock: the last reference may destroy a lane
+  Promise* dropped = nullptr;
+  made.promised = value;
+  made.source = source;
+  made.number = number;
   {
     const std::lock_guard lock(mutex_);
-    if (failure_ != nullptr) { return; }  // a signal after failure is ignored
-    // Promises that came true need no entry; looking at the front only keeps this constant time for the usual order.
-    std::size_t done = 0;
-    while (done < promises_.size() && promises_[done].source->reached(promises_[done].number)) {
-      value_.store(std::max(value_.load(std::memory_order_relaxed), promises_[done].value), std::memory_order_release);
-      ++done;
+    if (failure_ != nullptr) {  // a signal after failure is ignored
+      dropped = &made;
+    } else {
+      // Promises that came true need no entry; looking at the front only keeps this constant time for the usual order.
+      while (promises_ != nullptr && promises_->source->reached(promises_->number)) {
+        value_.store(std::max(value_.load(std::memory_order_relaxed), promises_->promised), std::memory_order_release);
+        if (Promise* done = drop_first_promise()) { done->later = std::exchange(dropped, done); }
+      }
+      made.listed = true;
+      (last_promise_ != nullptr ? last_promise_->later : promises_) = &made;
+      last_promise_ = &made;
+      signalled_by_work_ = std::max(signalled_by_work_, value);
+      has_promises_.store(true, std::memory_order_release);
+      somebody_waits = !logical_.empty();
     }
-    if (done > promises_.size() / 2) {
-      const auto end = promises_.begin() + static_cast<std::ptrdiff_t>(done);
-      std::move(promises_.begin(), end, std::back_inserter(dropped));
-      promises_.erase(promises_.begin(), end);
-    }
-    promises_.push_back({value, source, number, false});
-    signalled_by_work_ = std::max(signalled_by_work_, value);
-    has_promises_.store(true, std::memory_order_release);
-    somebody_waits = !waiters_.empty();
   }
+  delete_all(dropped);
   if (somebody_waits) { watch(); }
 }
 
 std::uint64_t Timeline::refresh() {
-  std::vector<Reached> ready;
-  std::vector<Ref<Timeline>> dropped;  // released outside the lock: the last reference may destroy a lane
+  WaiterList ready;
+  Promise* dropped = nullptr;
   hal_error* broken = nullptr;
   std::uint64_t now = 0;
   {
     const std::lock_guard lock(mutex_);
-    std::erase_if(promises_, [&](Promise& promise) {
-      if (promise.source->reached(promise.number)) {
+    Promise* kept = nullptr;
+    Promise* last_kept = nullptr;
+    while (Promise* one = promises_) {
+      if (one->source->reached(one->number)) {
         if (failure_ == nullptr) {
-          value_.store(std::max(value_.load(std::memory_order_relaxed), promise.value), std::memory_order_release);
+          value_.store(std::max(value_.load(std::memory_order_relaxed), one->promised), std::memory_order_release);
         }
-      } else if (promise.source->lost(promise.number)) {
-        if (broken == nullptr) { broken = promise.source->failure(); }
+      } else if (one->source->lost(one->number)) {
+        if (broken == nullptr) { broken = one->source->failure(); }
       } else {
-        return false;
+        promises_ = std::exchange(one->later, nullptr);
+        (last_kept != nullptr ? last_kept->later : kept) = one;
+        last_kept = one;
+        continue;
       }
-      dropped.push_back(std::move(promise.source));
-      return true;
-    });
-    has_promises_.store(!promises_.empty(), std::memory_order_release);
+      if (Promise* done = drop_first_promise()) { done->later = std::exchange(dropped, done); }
+    }
+    promises_ = kept;
+    last_promise_ = last_kept;
+    has_promises_.store(promises_ != nullptr, std::memory_order_release);
     now = value_.load(std::memory_order_relaxed);
     take_reached(ready);
   }
-  for (Reached& then : ready) { then(nullptr); }
+  delete_all(dropped);
+  ready.end_all(nullptr);
   if (broken != nullptr) { fail(broken); }
   return now;
 }
@@ -174,8 +231,8 @@ Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
   }
   const std::lock_guard lock(mutex_);
   const Promise* best = nullptr;
-  for (const Promise& promise : promises_) {
-    if (promise.value >= value && (best == nullptr || promise.value < best->value)) { best = &promise; }
+  for (const Promise* one = promises_; one != nullptr; one = one->later) {
+    if (one->promised >= value && (best == nullptr || one->promised < best->promised)) { best = one; }
   }
   if (best == nullptr) { return {}; }
   number = best->number;
@@ -189,15 +246,15 @@ void Timeline::cancel(hal_error* error) { fail_with(error, value(), false); }
 void Timeline::fail_lane(hal_error* error) { fail_with(error, hal_lane_completed(lane_), true); }
 
 void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead) {
-  std::vector<Reached> reached, lost;
-  std::vector<Promise> dropped;
+  WaiterList reached, lost;
+  Promise* dropped = nullptr;
   {
     const std::lock_guard lock(mutex_);
     if (failure_ == nullptr) {
       // What was signalled before the failure counts, also if nobody had looked yet.
-      for (const Promise& promise : promises_) {
-        if (promise.source->reached(promise.number)) {
-          value_.store(std::max(value_.load(std::memory_order_relaxed), promise.value), std::memory_order_release);
+      for (const Promise* one = promises_; one != nullptr; one = one->later) {
+        if (one->source->reached(one->number)) {
+          value_.store(std::max(value_.load(std::memory_order_relaxed), one->promised), std::memory_order_release);
         }
       }
       failure_ = error;
@@ -213,28 +270,36 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
       show();
     }
     lane_dead_ = lane_dead_ || lane_is_dead;
-    Waiters kept;
-    for (auto& [value, waiter] : waiters_) {
-      const bool goes_on = waiter.until == Until::logical ? value <= frozen_.load() : !lane_dead_;
-      if (goes_on) {
-        kept.emplace(waiter.until == Until::logical ? value : std::min(value, handed.load()), std::move(waiter));
-      } else {
-        lost.push_back(std::move(waiter.then));
-      }
+    if (lane_dead_) {
+      physical_.take(UINT64_MAX, lost);
+    } else {
+      clip_physical();
     }
-    waiters_ = std::move(kept);
+    WaiterList kept;
+    logical_.take(frozen_.load(), kept);
+    logical_.take(UINT64_MAX, lost);
+    while (Waiter* waiter = kept.pop()) { logical_.add(*waiter); }
     take_reached(reached);
-    dropped.swap(promises_);
+    while (promises_ != nullptr) {
+      if (Promise* done = drop_first_promise()) { done->later = std::exchange(dropped, done); }
+    }
     has_promises_.store(false, std::memory_order_release);
   }
   const hal_error* cause = failure_;  // never changes again
-  for (Reached& then : reached) { then(nullptr); }
-  for (Reached& then : lost) { then(cause); }
+  reached.end_all(nullptr);
+  lost.end_all(cause);
+  delete_all(dropped);
   if (cause != error) { hal_release(error); }
 }
 
-std::uint64_t Timeline::when(std::uint64_t value, Reached then, Until until) {
-  std::uint64_t ticket = 0;
+void Timeline::add(Waiter& waiter, std::uint64_t value, Until until) {
+  waiter.value = value;
+  waiter.order = next_order_++;
+  waiter.physical = until == Until::physical;
+  (waiter.physical ? physical_ : logical_).add(waiter);
+}
+
+bool Timeline::when(Waiter& waiter, std::uint64_t value, Until until) noexcept {
   const hal_error* broken = nullptr;
   bool now = reached(value);
   if (!now) {
@@ -248,32 +313,38 @@ std::uint64_t Timeline::when(std::uint64_t value, Reached then, Until until) {
     } else if (standing >= value) {
       now = true;
     } else {
-      ticket = next_ticket_++;
-      waiters_.emplace(value, Waiter{ticket, until, std::move(then)});
+      add(waiter, value, until);
     }
   }
-  if (now) {
-    then(nullptr);
-  } else if (ticket == 0) {
-    then(broken);
-  } else if (is_lane_) {
+  if (now || broken != nullptr) {
+    waiter.ended(waiter.of, broken);
+    return false;
+  }
+  // The waiter may have ended by now, and its owner have gone.
+  if (is_lane_) {
     settle();
     wake_driver();
   } else {
     watch();
   }
-  return ticket;
+  return true;
 }
 
-bool Timeline::forget(std::uint64_t ticket) {
-  Reached dropped;
+bool Timeline::forget(Waiter& waiter) {
   const std::lock_guard lock(mutex_);
-  const auto found =
-      std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) { return entry.second.ticket == ticket; });
-  if (found == waiters_.end()) { return false; }
-  dropped = std::move(found->second.then);
-  waiters_.erase(found);
+  if (!waiter.linked) { return false; }
+  (waiter.physical ? physical_ : logical_).remove(waiter);
   return true;
+}
+
+// Nothing beyond `handed` will come, so nobody waits for more.
+void Timeline::clip_physical() {
+  const std::uint64_t most = handed.load();
+  WaiterList kept, beyond;
+  physical_.take(most, kept);
+  physical_.take(UINT64_MAX, beyond);
+  while (Waiter* waiter = kept.pop()) { physical_.add(*waiter); }
+  while (Waiter* waiter = beyond.pop()) { add(*waiter, most, Until::physical); }
 }
 
 void Timeline::not_taken(std::uint64_t number) {
@@ -283,49 +354,32 @@ void Timeline::not_taken(std::uint64_t number) {
 }
 
 void Timeline::clip() {
-  std::vector<Reached> lost;
+  WaiterList lost;
   {
     const std::lock_guard lock(mutex_);
     frozen_.store(std::min(frozen_.load(), handed.load()), std::memory_order_release);
     show();
-    Waiters kept;
-    for (auto& [value, waiter] : waiters_) {
-      if (waiter.until == Until::physical) {
-        kept.emplace(std::min(value, handed.load()), std::move(waiter));
-      } else if (value <= frozen_.load()) {
-        kept.emplace(value, std::move(waiter));
-      } else {
-        lost.push_back(std::move(waiter.then));
-      }
-    }
-    waiters_ = std::move(kept);
+    clip_physical();
+    WaiterList kept;
+    logical_.take(frozen_.load(), kept);
+    logical_.take(UINT64_MAX, lost);
+    while (Waiter* waiter = kept.pop()) { logical_.add(*waiter); }
   }
-  for (Reached& then : lost) { then(failure_); }
+  lost.end_all(failure_);
   settle();
 }
 
-void Timeline::take_reached(std::vector<Reached>& out) {
+// Memory first: whoever is told that work is done finds that what it used is free again.
+void Timeline::take_reached(WaiterList& out) {
   const std::uint64_t now =
       is_lane_ ? (lane_ != nullptr ? hal_lane_completed(lane_) : 0) : value_.load(std::memory_order_relaxed);
-  const std::uint64_t visible = visible_.load(std::memory_order_relaxed);
-  const auto end = waiters_.upper_bound(now);
-  if (now <= visible) {
-    for (auto it = waiters_.begin(); it != end; ++it) { out.push_back(std::move(it->second.then)); }
-    waiters_.erase(waiters_.begin(), end);
-    return;
-  }
-  for (auto it = waiters_.begin(); it != end;) {
-    if (it->second.until == Until::logical && it->first > visible) {
-      ++it;  // behind a gate: open_gate() or a failure ends it
-    } else {
-      out.push_back(std::move(it->second.then));
-      it = waiters_.erase(it);
-    }
-  }
+  physical_.take(now, out);
+  // What is behind a gate stays: open_gate() or a failure ends it.
+  logical_.take(std::min(now, visible_.load(std::memory_order_relaxed)), out);
 }
 
 void Timeline::settle() {
-  std::vector<Reached> ready;
+  WaiterList ready;
   std::uint64_t done = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -334,10 +388,9 @@ void Timeline::settle() {
       // Arm, fence all threads, then look again: either this load sees the publish, or the publish sees the armed word
       // (hal_lane_publish). A word that is raised needs no fence: who still sees the lower one calls for nothing.
       const std::uint64_t visible = visible_.load(std::memory_order_relaxed);
-      const auto first = std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) {
-        return entry.second.until == Until::physical || entry.first <= visible;
-      });
-      std::uint64_t next = first == waiters_.end() ? UINT64_MAX : first->first;
+      std::uint64_t next = UINT64_MAX;
+      if (!logical_.empty() && logical_.first()->value <= visible) { next = logical_.first()->value; }
+      if (!physical_.empty()) { next = std::min(next, physical_.first()->value); }
       if (tells_) {
         done = hal_lane_completed(lane_);
         next = std::min(next, done + 1);
@@ -348,41 +401,42 @@ void Timeline::settle() {
       take_reached(ready);
     }
   }
-  if (done != 0) { instance_.observer()->completed(*this, done); }
-  for (Reached& then : ready) { then(nullptr); }
+  if (done != 0) {
+    tell(instance_.observer(), [&](Observer& observer) { observer.completed(*this, done); });
+  }
+  ready.end_all(nullptr);
 }
 
 void Timeline::show() {
-  const std::uint64_t gate = gates_.empty() ? UINT64_MAX : gates_.front().next - 1;
+  const std::uint64_t gate = gates_ == nullptr ? UINT64_MAX : gates_->next - 1;
   visible_.store(std::min(frozen_.load(std::memory_order_relaxed), gate), std::memory_order_release);
 }
 
-void Timeline::close_gate(std::uint64_t next, const Ref<Timeline>& source, std::uint64_t number) {
+void Timeline::close_gate(Gate& gate) {
   const std::lock_guard lock(mutex_);
-  gates_.push_back({next, source, number});  // numbers only grow
+  (last_gate_ != nullptr ? last_gate_->later : gates_) = &gate;  // numbers only grow
+  last_gate_ = &gate;
   show();
 }
 
-void Timeline::open_gate(std::uint64_t next, const Timeline& source, std::uint64_t number) {
-  Ref<Timeline> dropped;  // after the lock: it may be the last owner
+void Timeline::open_gate(Gate& gate) {
   {
     const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(gates_.begin(), gates_.end(), [&](const Gate& gate) {
-      return gate.next == next && gate.source.get() == &source && gate.number == number;
-    });
-    if (found == gates_.end()) { return; }
-    dropped = std::move(found->source);
-    gates_.erase(found);
+    Gate* before = nullptr;
+    for (Gate* at = gates_; at != &gate; at = at->later) { before = at; }
+    (before != nullptr ? before->later : gates_) = gate.later;
+    if (last_gate_ == &gate) { last_gate_ = before; }
     show();
   }
+  delete &gate;  // after the lock: it may hold the last owner of its source
   settle();
 }
 
 Ref<Timeline> Timeline::gate(std::uint64_t number, std::uint64_t& wanted) {
   const std::lock_guard lock(mutex_);
-  if (gates_.empty() || gates_.front().next > number) { return {}; }
-  wanted = gates_.front().number;
-  return gates_.front().source;
+  if (gates_ == nullptr || gates_->next > number) { return {}; }
+  wanted = gates_->number;
+  return gates_->source;
 }
 
 void Timeline::add_import(std::uint64_t ticket, std::uint64_t value) {
@@ -417,26 +471,40 @@ void Timeline::wake_driver() {
 
 void Timeline::watch() {
   refresh();
-  std::vector<Promise> asked;
+  Promise* asked = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    if (waiters_.empty()) { return; }
-    const std::uint64_t lowest = waiters_.begin()->first;
-    for (Promise& promise : promises_) {
-      if (promise.watched || promise.value < lowest) { continue; }
-      promise.watched = true;
-      asked.push_back(promise);
+    if (logical_.empty()) { return; }
+    const std::uint64_t lowest = logical_.first()->value;
+    for (Promise* one = promises_; one != nullptr; one = one->later) {
+      if (one->watched || one->promised < lowest) { continue; }
+      one->watched = true;
+      one->target = Ref<Timeline>::share(this);
+      one->asked = std::exchange(asked, one);
     }
   }
-  for (Promise& promise : asked) {
-    promise.source->when(promise.number,
-                         [self = Ref<Timeline>::share(this), value = promise.value](const hal_error* error) {
-                           if (error == nullptr) {
-                             self->advance(value);
-                           } else {
-                             self->fail(static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))));
-                           }
-                         });
+  while (asked != nullptr) {
+    Promise& one = *std::exchange(asked, asked->asked);
+    one.of = &one;
+    one.ended = [](void* of, const hal_error* error) {
+      auto& self = *static_cast<Promise*>(of);
+      const Ref<Timeline> target = std::move(self.target);
+      const std::uint64_t value = self.promised;
+      bool listed = true;
+      {
+        const std::lock_guard lock(target->mutex_);
+        self.watched = false;
+        listed = self.listed;
+      }
+      if (error == nullptr) {
+        target->advance(value);
+      } else {
+        target->fail(static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))));
+      }
+      if (!listed) { delete &self; }  // last: it may hold the source, and that the error
+    };
+    const Ref<Timeline> source = one.source;  // the promise may end, and go, before this call has returned
+    source->when(one, one.number);
   }
 }
 

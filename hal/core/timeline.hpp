@@ -7,13 +7,15 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
-#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/engine.hpp"
 #include "core/object.hpp"
+#include "core/waiter.hpp"
 #include "hal/error.hpp"
 
 struct hal_timeline {
@@ -25,10 +27,31 @@ namespace hal::core {
 class Device;
 class Instance;
 class Queue;
+class Timeline;
 
-// Called once, on any thread, with no timeline's lock held; a queue's may be, so it must not take one. error is NULL or
-// borrowed. Must be short and must not block.
-using Reached = std::move_only_function<void(const hal_error* error)>;
+// "This value once that lane has completed that number." Made before the work is accepted, so that a signal needs no
+// memory when it is given. `logical` waiters may sit at its source.
+struct Promise : Waiter {
+  std::uint64_t promised = 0, number = 0;
+  Ref<Timeline> source;
+  // Of the timeline that is signalled, under its lock:
+  Promise *later = nullptr, *asked = nullptr;
+  bool listed = false, watched = false;
+  Ref<Timeline> target;  // while watched
+};
+
+// Promises that nobody has been given yet.
+class Promises {
+ public:
+  explicit Promises(std::size_t count);
+  ~Promises();
+  Promises(const Promises&) = delete;
+  Promises& operator=(const Promises&) = delete;
+  Promise& take();
+
+ private:
+  Promise* first_ = nullptr;
+};
 
 class Timeline : public hal_timeline {
  public:
@@ -68,8 +91,8 @@ class Timeline : public hal_timeline {
 
   // Plain timelines: raises the value; smaller values and failed timelines are left as they are.
   void advance(std::uint64_t value);
-  // Plain timelines: `value` is reached once `source`, a lane's timeline, has completed `number`.
-  void promise(std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number);
+  // Plain timelines: `value` is reached once `source`, a lane's timeline, has completed `number`. Owns `made`.
+  void promise(Promise& made, std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number);
   // The lane and number that is to bring `value`, if anything submitted is. Lanes answer with themselves.
   Ref<Timeline> producer(std::uint64_t value, std::uint64_t& number);
 
@@ -85,9 +108,15 @@ class Timeline : public hal_timeline {
 
   // Lanes whose device waits by itself for `number` of `source`: what they complete from `next` on is reached only once
   // that is. The device keeps the order; whether `source` has failed, only the core knows. Before `next` is handed
-  // over.
-  void close_gate(std::uint64_t next, const Ref<Timeline>& source, std::uint64_t number);
-  void open_gate(std::uint64_t next, const Timeline& source, std::uint64_t number);
+  // over. The timeline owns a closed gate; open_gate() deletes it.
+  struct Gate {
+    std::uint64_t next = 0, number = 0;
+    Ref<Timeline> source;
+    Gate* later = nullptr;
+    virtual ~Gate() = default;
+  };
+  void close_gate(Gate& gate);
+  void open_gate(Gate& gate);
   // The first such wait at or below `number`; empty if there is none.
   Ref<Timeline> gate(std::uint64_t number, std::uint64_t& wanted);
 
@@ -103,11 +132,25 @@ class Timeline : public hal_timeline {
   Signals signals(std::uint64_t value) const;
   void signalled_by_host(std::uint64_t value);
 
-  // Calls `then` when the value is reached or cannot be any more; at once if that is so already. Returns a ticket for
-  // forget(), 0 if it was called at once.
-  std::uint64_t when(std::uint64_t value, Reached then, Until until = Until::logical);
-  // Takes a waiter back. False if it has been called or is about to be.
-  bool forget(std::uint64_t ticket);
+  // Ends `waiter` when the value is reached or cannot be any more; at once if that is so already, and then it is false.
+  bool when(Waiter& waiter, std::uint64_t value, Until until = Until::logical) noexcept;
+  // The same with a function of `const hal_error*`. Throws std::bad_alloc, and then nothing waits.
+  template <class Function>
+  void when(std::uint64_t value, Function function, Until until = Until::logical) {
+    struct Calls : Waiter {
+      explicit Calls(Function given) : then(std::move(given)) {
+        ended = [](void* self, const hal_error* error) {
+          const std::unique_ptr<Calls> mine(static_cast<Calls*>(self));
+          mine->then(error);
+        };
+        of = this;
+      }
+      Function then;
+    };
+    when(*std::make_unique<Calls>(std::move(function)).release(), value, until);
+  }
+  // Takes a waiter back. False if it has been ended or is about to be.
+  bool forget(Waiter& waiter);
   // Lanes: the driver has not taken `number`, which had been counted as handed over, nor anything behind it.
   void not_taken(std::uint64_t number);
   // Runs every waiter whose value is reached. Drivers come here through hal_host_api::reached.
@@ -117,6 +160,9 @@ class Timeline : public hal_timeline {
   std::atomic<std::uint64_t> assigned{0};
   std::atomic<std::uint64_t> handed{0};
 
+  // Lanes: where in the order of the instance's lanes this one was made.
+  std::uint64_t serial = 0;
+
   // Where the layer trace shows this timeline; 0 without it.
   std::uint32_t row = 0;
 
@@ -125,26 +171,9 @@ class Timeline : public hal_timeline {
   Queue* owner = nullptr;
 
  private:
-  struct Waiter {
-    std::uint64_t ticket;
-    Until until;
-    Reached then;
-  };
-  struct Promise {
-    std::uint64_t value;
-    Ref<Timeline> source;
-    std::uint64_t number;
-    bool watched;
-  };
-  struct Gate {
-    std::uint64_t next;
-    Ref<Timeline> source;
-    std::uint64_t number;
-  };
   struct Import {
     std::uint64_t ticket, value;
   };
-  using Waiters = std::multimap<std::uint64_t, Waiter>;
 
   friend struct Storage;
   Timeline(Instance& instance, Ref<Device> device, const char* label, bool is_lane);
@@ -153,8 +182,12 @@ class Timeline : public hal_timeline {
   void destroy();
 
   std::uint64_t refresh();
-  void take_reached(std::vector<Reached>& out);  // mutex_ held
-  void show();                                   // mutex_ held
+  // With mutex_ held:
+  void add(Waiter& waiter, std::uint64_t value, Until until);
+  void take_reached(WaiterList& out);
+  void clip_physical();
+  Promise* drop_first_promise();
+  void show();
   void clip();  // lanes that failed: what was not handed over will not come, so nobody waits for more
   void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
   void watch();  // asks the sources of promises that somebody now waits for
@@ -175,12 +208,14 @@ class Timeline : public hal_timeline {
   mutable std::mutex mutex_;
   bool lane_dead_ = false;
   hal_error* failure_ = nullptr;
-  Waiters waiters_;
-  std::uint64_t next_ticket_ = 1;
-  std::vector<Promise> promises_;
-  std::vector<Gate> gates_;  // by next
+  WaiterHeap logical_, physical_;
+  std::uint64_t next_order_ = 0;
+  Promise *promises_ = nullptr, *last_promise_ = nullptr;  // as they were given
+  Gate *gates_ = nullptr, *last_gate_ = nullptr;           // by next
   std::vector<Import> imports_;
   std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
+  Waiter idle_;      // of retire()
+  Task last_steps_;  // leaving the instance's list, and then going
 };
 
 inline Timeline* cast(hal_timeline* handle) { return static_cast<Timeline*>(handle); }

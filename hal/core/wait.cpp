@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
@@ -22,10 +24,18 @@ struct Sleeper {
   std::mutex mutex;
   std::condition_variable changed;
   bool woken = false;
+  std::size_t ended = 0;
   void wake() {
     const std::lock_guard lock(mutex);
     woken = true;
     changed.notify_one();  // under the lock: the sleeper may be gone right after it
+  }
+  static void end(void* of, const hal_error*) {
+    auto& self = *static_cast<Sleeper*>(of);
+    const std::lock_guard lock(self.mutex);
+    self.woken = true;
+    ++self.ended;
+    self.changed.notify_one();
   }
 };
 
@@ -62,30 +72,37 @@ void help(Timeline& timeline, std::uint64_t value) {
   if (device.driver().help != nullptr) { device.driver().help(device.driver_self(), producer->lane(), number); }
 }
 
-Result<void> sleep(std::span<const hal_point> points, hal_wait_mode mode, Clock::time_point deadline) {
-  auto sleeper = std::make_shared<Sleeper>();
-  std::vector<std::pair<Timeline*, std::uint64_t>> tickets;
+// `places`: a waiter for each point.
+void sleep(std::span<const hal_point> points, std::span<Waiter> places, hal_wait_mode mode,
+           Clock::time_point deadline) {
+  Sleeper sleeper;
+  std::size_t waiting = 0;
   bool missing = false;
-  for (const hal_point& point : points) {
-    if (point.timeline == nullptr) { continue; }
-    Timeline& timeline = *cast(point.timeline);
-    if (timeline.reached(point.value)) {
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (points[i].timeline == nullptr) { continue; }
+    Timeline& timeline = *cast(points[i].timeline);
+    if (timeline.reached(points[i].value)) {
       // Reached since the caller looked: nobody will wake us for it.
-      if (mode == HAL_WAIT_ANY) { sleeper->wake(); }
+      if (mode == HAL_WAIT_ANY) { sleeper.wake(); }
       continue;
     }
     missing = true;
-    const std::uint64_t ticket = timeline.when(point.value, [sleeper](const hal_error*) { sleeper->wake(); });
-    if (ticket != 0) { tickets.emplace_back(&timeline, ticket); }
+    ++waiting;
+    places[i].of = &sleeper;
+    places[i].ended = Sleeper::end;
+    timeline.when(places[i], points[i].value);
   }
-  if (!missing) { sleeper->wake(); }
-  {
-    std::unique_lock lock(sleeper->mutex);
-    // One wake is enough: the caller looks again, and comes back for what is still missing.
-    sleeper->changed.wait_until(lock, deadline, [&] { return sleeper->woken; });
+  if (!missing) { return; }
+  std::unique_lock lock(sleeper.mutex);
+  // One wake is enough: the caller looks again, and comes back for what is still missing.
+  sleeper.changed.wait_until(lock, deadline, [&] { return sleeper.woken; });
+  lock.unlock();
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (places[i].ended != nullptr && cast(points[i].timeline)->forget(places[i])) { --waiting; }
   }
-  for (const auto& [timeline, ticket] : tickets) { timeline->forget(ticket); }
-  return {};
+  // Whoever could not be taken back is on its way to us.
+  lock.lock();
+  sleeper.changed.wait(lock, [&] { return sleeper.ended == waiting; });
 }
 
 Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::uint64_t timeout_ns,
@@ -136,7 +153,8 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
     for (const hal_point& point : points) {
       if (point.timeline != nullptr && !cast(point.timeline)->lost(point.value)) { open.push_back(point); }
     }
-    HAL_CHECK(sleep(open, mode, deadline));
+    std::vector<Waiter> places(open.size());
+    sleep(open, places, mode, deadline);
     helped = false;
   }
 }
@@ -156,7 +174,8 @@ Result<void> observed_wait(Observer& observer, std::span<const hal_point> points
   for (const hal_point& point : points) {
     if (point.timeline == nullptr) { continue; }
     Timeline& timeline = *cast(point.timeline);
-    if (timeline.reached(point.value) || timeline.lost(point.value)) { observer.observed(timeline, point.value); }
+    if (!timeline.reached(point.value) && !timeline.lost(point.value)) { continue; }
+    tell(&observer, [&](Observer& told) { told.observed(timeline, point.value); });
   }
   return result;
 }
@@ -187,7 +206,7 @@ extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* 
   return guarded("hal_timeline_value", {timeline, out}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
     *out = self.value();
-    if (Observer* observer = self.instance().observer()) { observer->observed(self, *out); }
+    tell(self.instance().observer(), [&](Observer& observer) { observer.observed(self, *out); });
     if (hal_error* failure = self.failure()) { return hal::Error::adopt(failure); }
     return {};
   });
@@ -206,7 +225,7 @@ extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t 
       return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it",
                                                           self.label(), now, value));
     }
-    if (Observer* observer = self.instance().observer()) { observer->signalled(self, value); }
+    tell(self.instance().observer(), [&](Observer& observer) { observer.signalled(self, value); });
     self.signalled_by_host(value);
     self.advance(value);
     return {};
@@ -218,31 +237,60 @@ extern "C" void hal_timeline_fail(hal_timeline* timeline, hal_error* cause) {
     hal_release(cause);
     return;
   }
-  if (Observer* observer = cast(timeline)->instance().observer()) { observer->abandoned(*cast(timeline)); }
-  cast(timeline)->fail(
-      cause != nullptr ? cause : hal::Error(HAL_CANCELLED, "timeline failed by the host without a cause").release());
+  tell(cast(timeline)->instance().observer(), [&](Observer& observer) { observer.abandoned(*cast(timeline)); });
+  cast(timeline)->fail(cause != nullptr ? cause : worded(HAL_CANCELLED, [] {
+    return hal::Error(HAL_CANCELLED, "timeline failed by the host without a cause");
+  }));
 }
+
+namespace {
+
+// A user's function that waits for a point, and then for a thread to run on.
+struct Notice {
+  Ref<Instance> instance;
+  Timeline* timeline;
+  std::uint64_t value;
+  hal_reached_function function;
+  void* user;
+  hal_error* failure = nullptr;
+  Waiter waiter{};
+  Task task{};
+
+  static void ended(void* of, const hal_error* error) {
+    auto& self = *static_cast<Notice*>(of);
+    // An observer hears before the user: nothing that the user does next may look unordered.
+    tell(self.instance->observer(), [&](Observer& observer) { observer.observed(*self.timeline, self.value); });
+    self.failure = static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error)));
+    self.task = {run, &self};
+    const Ref<Instance> kept = self.instance;  // the function may run, and this go, before the post has returned
+    kept->workers().post(self.task);
+  }
+  static void run(void* of) {
+    const std::unique_ptr<Notice> self(static_cast<Notice*>(of));
+    self->function(self->user, self->failure);
+    hal_release(self->failure);
+  }
+};
+
+}  // namespace
 
 extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint64_t value,
                                               hal_reached_function function, void* user) {
   if (function == nullptr) {
-    return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_on_reached(): 'function' is NULL").release();
+    return guarded("hal_timeline_on_reached", {}, []() -> hal::Result<void> {
+      return hal::Error(HAL_INVALID_ARGUMENT, "hal_timeline_on_reached(): 'function' is NULL");
+    });
   }
   return guarded("hal_timeline_on_reached", {timeline}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
     HAL_CHECK(refuse_captured({timeline, value}));
-    // An observer hears before the user: nothing that the user does next may look unordered.
-    const auto tell = [&self, observer = self.instance().observer(), value] {
-      if (observer != nullptr) { observer->observed(self, value); }
-    };
-    self.when(value, [instance = Ref<Instance>::share(&self.instance()), function, user, tell](const hal_error* error) {
-      tell();
-      auto* kept = static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error)));
-      instance->workers().post([function, user, kept] {
-        function(user, kept);
-        hal_release(kept);
-      });
-    });
+    Instance& instance = self.instance();
+    HAL_CHECK(instance.engine().start());
+    HAL_CHECK(instance.workers().start());
+    Notice& notice = *new Notice{Ref<Instance>::share(&instance), &self, value, function, user};
+    notice.waiter.of = &notice;
+    notice.waiter.ended = Notice::ended;
+    self.when(notice.waiter, value);
     return {};
   });
 }

@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -36,15 +37,34 @@ inline Error error(const char* origin, hal_code code, const std::string& what, c
 // A result as the table wants it: nullptr, or the error with its ownership.
 inline hal_error* to_c(Result<void>&& result) { return result ? nullptr : std::move(result).error().release(); }
 
+// An error without a copy of its words: also where the host has no memory for one.
+inline hal_error* make_plain_error(const char* origin, hal_code code, const char* what) noexcept {
+  hal_error_info info{};
+  info.code = code;
+  info.what = what;
+  info.origin = origin;
+  return hal_error_create(&info);
+}
+
+inline hal_error* unhandled(const char* origin, const char* what) noexcept {
+  try {
+    return make_error(origin, HAL_INTERNAL, std::string("the driver did not handle: ") + what);
+  } catch (...) { return make_plain_error(origin, HAL_INTERNAL, what); }
+}
+
 // The exception that is being handled, as an error. Apart, so that guarded() costs nothing where nothing is thrown.
 [[gnu::noinline, gnu::cold]] inline hal_error* caught(const char* origin) noexcept {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    return make_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
-  } catch (const std::exception& thrown) {
-    return make_error(origin, HAL_INTERNAL, std::string("the driver did not handle: ") + thrown.what());
-  } catch (...) { return make_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind"); }
+    return make_plain_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
+  } catch (const std::system_error& thrown) {
+    const bool scarce = thrown.code() == std::errc::resource_unavailable_try_again;
+    return scarce ? make_plain_error(origin, HAL_UNAVAILABLE, "the system gives the driver no thread")
+                  : unhandled(origin, thrown.what());
+  } catch (const std::exception& thrown) { return unhandled(origin, thrown.what()); } catch (...) {
+    return make_plain_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind");
+  }
 }
 
 // Runs the body of a table entry, `hal_error*()` or `Result<void>()`, and turns what it throws into an error.

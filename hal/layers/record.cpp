@@ -49,6 +49,12 @@ class Recorder final : public core::Observer {
   }
   ~Recorder() override;
 
+  // Something that was to be told got lost for want of memory: so is the recording.
+  void missed() noexcept override {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+    error_ = ENOMEM;
+  }
   void made(const hal_object& object, const core::Made& how) override;
   void gone(const hal_object& object) override;
   hal_error* submitting(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) override;
@@ -141,14 +147,18 @@ void Recorder::limit(const std::string& what) {
 }
 
 Recorder::~Recorder() {
-  const std::vector<std::byte> head = recording::header(bytes_, sum_.value());
-  if (!failed_ && std::fseek(file_, 0, SEEK_SET) == 0) { put_raw(head); }
+  try {
+    const std::vector<std::byte> head = recording::header(bytes_, sum_.value());
+    if (!failed_ && std::fseek(file_, 0, SEEK_SET) == 0) { put_raw(head); }
+  } catch (const std::bad_alloc&) { missed(); }
   if (std::fclose(file_) != 0 && !failed_) {
     failed_ = true;
     error_ = errno;
   }
   if (failed_) {
-    instance_.log(HAL_LOG_ERROR, "record", fmt::format("{} is incomplete: {}", path_, std::strerror(error_)).c_str());
+    try {
+      instance_.log(HAL_LOG_ERROR, "record", fmt::format("{} is incomplete: {}", path_, std::strerror(error_)).c_str());
+    } catch (const std::bad_alloc&) { instance_.log(HAL_LOG_ERROR, "record", "the recording is incomplete"); }
   }
 }
 

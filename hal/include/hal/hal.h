@@ -63,9 +63,11 @@ HAL_API void* hal_retain(void* object);
 /**
  * Takes one owner from any object of this header. NULL is allowed.
  *
- * Never blocks and never fails. A queue that still has work drains it first; a buffer, program or recording that work
+ * Never fails, and never waits for submitted work or for functions of the caller's. A queue that still has work drains it first; a buffer, program or recording that work
  * still uses lives until that work is done; what waits for a timeline whose last owner goes fails with CANCELLED, because
- * nobody could signal it any more. The instance goes when the last object made from it has gone.
+ * nobody could signal it any more. The instance goes when the last object made from it has gone; whoever lets go of that
+ * waits while the threads of the library end, which have nothing left to do then. In a host function or another callback
+ * objects may be released too: what must not end there ends on another thread, and the function's own thread after it.
  */
 HAL_API void hal_release(void* object);
 
@@ -134,7 +136,8 @@ HAL_API const char* hal_code_name(hal_code code);
 
 /**
  * Makes an error. `cause` may be NULL; the new error takes over the caller's ownership of it.
- * If host memory has run out the one static OUT_OF_HOST_MEMORY error is returned instead, never NULL.
+ * The code OK is no error's: it becomes INTERNAL. Never returns NULL: if the host has no memory for it, `cause` comes back
+ * where it has the same code, else a static error of that code whose text says no more than that.
  */
 HAL_NODISCARD HAL_API hal_error* hal_error_create(const hal_error_info* info);
 
@@ -527,7 +530,8 @@ HAL_NODISCARD HAL_API hal_error* hal_physical_import_fd(hal_device* device, int 
 
 /* -------------------------------------------------------------------------------------------------------------- queue */
 
-/** Makes an in-order queue. Errors: OUT_OF_HOST_MEMORY, or UNAVAILABLE when the device has no lane left. */
+/** Makes an in-order queue. Errors: OUT_OF_HOST_MEMORY, or UNAVAILABLE when the device has no lane left or the system no
+    thread. */
 HAL_NODISCARD HAL_API hal_error* hal_queue_create(hal_device* device, const char* label, hal_queue** out);
 
 /** The timeline that the queue owns: its value is the number of commands completed. Not retained for the caller. */
@@ -543,8 +547,9 @@ HAL_API hal_timeline* hal_queue_timeline(hal_queue* queue);
  *          OUT_OF_RANGE       a slice ends outside its buffer
  *          UNSUPPORTED        the device cannot do this operation
  *          WOULD_BLOCK        the queue already holds back its declared limit; nothing was lost
- *          OUT_OF_HOST_MEMORY nothing was submitted; work that has its numbers already and cannot be held back fails the
- *                             queue with this code instead
+ *          OUT_OF_HOST_MEMORY nothing was submitted. Where a lane that is full finds out too late, when the work has its
+ *                             numbers already, the queue fails with this code instead
+ *          UNAVAILABLE        a host function was given, and the system has no thread to call it on
  *          the queue's first failure, as cause, if the queue has failed
  */
 HAL_NODISCARD HAL_API hal_error* hal_queue_submit(hal_queue* queue, const hal_command* commands, uint32_t count,
@@ -586,7 +591,8 @@ HAL_NODISCARD HAL_API hal_error* hal_timeline_signal(hal_timeline* timeline, uin
 HAL_API void hal_timeline_fail(hal_timeline* timeline, hal_error* cause);
 
 /** Called once when a value is reached (error NULL) or can no longer be (error borrowed). Runs on a thread of the core.
-    Errors: INVALID_ARGUMENT  function is NULL, or it is a point of a capture; the function is then not called. */
+    Errors: INVALID_ARGUMENT  function is NULL, or it is a point of a capture; UNAVAILABLE  the system gives no thread. The
+    function is then not called. */
 typedef void (*hal_reached_function)(void* user, const hal_error* error);
 HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline, uint64_t value,
                                                          hal_reached_function function, void* user);
@@ -611,7 +617,7 @@ HAL_NODISCARD HAL_API hal_error* hal_point_export_fd(hal_point point, int* out);
  * Errors   INVALID_ARGUMENT  value is not above the current one; a queue owns the timeline; fd is not open, is open
  *                            for writing only (the end of a pipe that is written), or is of a kind that cannot be
  *                            waited for (a plain file)
- *          UNAVAILABLE       the process or the system has no descriptor left
+ *          UNAVAILABLE       the process or the system has no descriptor left, or gives no thread
  */
 HAL_NODISCARD HAL_API hal_error* hal_timeline_import_fd(hal_timeline* timeline, uint64_t value, int fd);
 

@@ -250,6 +250,14 @@ void Trace::ranged(const char* label) {
 }
 
 Trace::~Trace() {
+  try {
+    finish();
+  } catch (const std::bad_alloc&) {
+    instance_.log(HAL_LOG_ERROR, "trace", "the host has no memory left to write the trace");
+  }
+}
+
+void Trace::finish() {
   const std::uint64_t last_tick = ticks();
   const std::int64_t last_ns = now_ns();
   const double ns_per_tick = static_cast<double>(last_ns - first_ns_) /

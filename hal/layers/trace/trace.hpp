@@ -16,6 +16,7 @@ class Trace final : public core::Observer {
  public:
   Trace(std::string path, core::Instance& instance);
   ~Trace() override;  // writes the file
+  void finish();
 
   bool wants_completions() const override { return true; }
   void made(const hal_object& object, const core::Made& how) override;
