@@ -144,6 +144,7 @@ hal_verdict program_check(hal_driver* self, void* device, const hal_image* image
 hal_error* program_load(hal_driver* self, void* device, const hal_image* image, const hal_signature* signatures,
                         std::uint32_t signature_count, void** out);
 void program_unload(hal_driver* self, void* device, void* program);
+hal_error* program_serialize(hal_driver* self, void* device, void* program, void** out_bytes, std::uint64_t* out_size);
 
 // status.cpp: the one place where CUDA's codes become ours.
 hal_code code_of(CUresult result);

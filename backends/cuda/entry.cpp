@@ -18,6 +18,7 @@ const hal_driver_ops kOps = [] {
   ops.notify = notify;
   ops.help = help;
   ops.lane_wait = lane_wait;
+  ops.program_serialize = program_serialize;
   return ops;
 }();
 

@@ -245,6 +245,14 @@ hal_error* program_load(hal_driver*, void* device_pointer, const hal_image* imag
   });
 }
 
+hal_error* program_serialize(hal_driver*, void*, void*, void**, std::uint64_t*) {
+  return kit::make_error(
+      kOrigin, HAL_UNSUPPORTED,
+      "the CUDA driver hands out compiled code through its linker (cuLinkComplete) only, which this "
+      "driver does not use and the emulated one does not have; keep the image: compiled PTX stays in "
+      "the CUDA driver's own cache");
+}
+
 void program_unload(hal_driver*, void*, void* program) { delete static_cast<Program*>(program); }
 
 }  // namespace hal::cuda

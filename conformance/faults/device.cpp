@@ -209,10 +209,13 @@ hal_error* program_serialize(hal_driver* self, void* device, void* program, void
   std::vector<std::byte> bytes(64);
   if (shim.ops.program_serialize != nullptr) {
     hal_error* error = shim.ops.program_serialize(shim.inner, device, program, out_bytes, out_size);
-    if (error != nullptr || !shim.is("SF-247")) { return error; }
-    const auto* made = static_cast<const std::byte*>(*out_bytes);
-    bytes.assign(made, made + *out_size);
-    std::free(*out_bytes);
+    if (!shim.is("SF-247")) { return error; }
+    if (error == nullptr) {
+      const auto* made = static_cast<const std::byte*>(*out_bytes);
+      bytes.assign(made, made + *out_size);
+      std::free(*out_bytes);
+    }
+    hal_release(error);
   }
   const std::lock_guard lock(shim.mutex);
   if (shim.first_serialized.empty()) { shim.first_serialized = std::move(bytes); }
