@@ -192,7 +192,7 @@ bool Queue::submit_watched(Observer& observer, const hal_command& command, const
 }
 
 hal_error* Queue::submit_after_all(const hal_command& command, const hal_site& site, hal_point* out) {
-  const hal_sync sync{nullptr, nullptr, 0, 0, &site};
+  const hal_sync sync{nullptr, nullptr, 0, 0, site.file != nullptr ? &site : nullptr};
   return submit_in_general(this, &command, 1, &sync, out);
 }
 
