@@ -29,7 +29,7 @@ double timed_warm(int count, Work work) {
 }
 
 /// Products and softmax: how often one repetition does so much work, ours and the peers' alike. Some milliseconds.
-inline int product_runs(double n) { return std::clamp(static_cast<int>(2e9 / (2 * n * n * n)), 2, 2000); }
+inline int product_runs(double n) { return std::clamp(static_cast<int>(2e9 / (2 * n * n * n)), 2, 8000); }
 constexpr int kSoftmaxRuns = 2;
 
 /// The compiler must believe that somebody reads it.
