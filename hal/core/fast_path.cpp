@@ -165,14 +165,16 @@ hal_error* Queue::submit_barrier(const hal_command& command, const hal_site& sit
 bool Queue::submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out) {
   const bool watched = command.op < 32 && (straight_.watched_ops >> command.op & 1U) != 0;
   if (!watched || (sync.wait_count | sync.signal_count | command.reserved) != 0) { return false; }
+  static constexpr hal_site kNowhere{};
+  const hal_site& site = sync.where != nullptr ? *sync.where : kNowhere;
+  const Launch* launch = nullptr;
   switch (command.op) {
-    case HAL_OP_RUN: {
-      const Launch* launch = launch_of(straight_.device, command);
+    case HAL_OP_RUN:
+      launch = launch_of(straight_.device, command);
       if (launch == nullptr || !is_complete(command) || !has_plain_args(straight_.device, *launch, command)) {
         return false;
       }
       break;
-    }
     case HAL_OP_COPY:
       if (!is_plain_copy(straight_.device, command)) { return false; }
       break;
@@ -182,13 +184,16 @@ bool Queue::submit_watched(Observer& observer, const hal_command& command, const
     default:
       break;
   }
-  static constexpr hal_site kNowhere{};
-  const hal_site& site = sync.where != nullptr ? *sync.where : kNowhere;
-  const auto note = [&](std::uint64_t number) {
-    recorder_.note(number, 1, command, site);
-    tell(&observer, [&](Observer& told) { told.accepted(*timeline_, number, {&command, 1}, sync, staging_); });
-  };
-  return submit_straight(command, site, &out, note);
+  return submit_straight(command, site, &out, [&](std::uint64_t number) {
+    if (launch != nullptr) {
+      recorder_.note_run(number, command, *launch, site);
+    } else if (command.op == HAL_OP_BARRIER) {
+      recorder_.note_barrier(number, command, site);
+    } else {
+      recorder_.note_move(number, command, site);
+    }
+    observer.accepted(*timeline_, number, {&command, 1}, sync, staging_);
+  });
 }
 
 hal_error* Queue::submit_after_all(const hal_command& command, const hal_site& site, hal_point* out) {
