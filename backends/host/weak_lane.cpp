@@ -86,25 +86,35 @@ std::uint32_t WeakLane::submit(std::uint64_t first, const hal_command* commands,
   // and the schedule must not. With nothing taken more is in flight than an open window holds, so a publish comes.
   std::uint64_t most = std::min<std::uint64_t>(count, 1 + perturb_.pick(first, kAccept, kMostTaken));
   if (most > room) { return 0; }
-  for (std::uint64_t i = 0; i < most; ++i) {
-    waiting_.emplace_back();
-    Entry& entry = waiting_.back();
-    entry.number = first + i;
-    entry.command = commands[i];
-    describe(entry);
-    tail_ = entry.number;
-    if (tail_ - closed_ >= window_size_ || tail_ == wanted_) { close(tail_); }
+  try {
+    for (std::uint64_t i = 0; i < most; ++i) {
+      waiting_.emplace_back();
+      Entry& entry = waiting_.back();
+      entry.number = first + i;
+      entry.command = commands[i];
+      describe(entry);
+      tail_ = entry.number;
+      if (tail_ - closed_ >= window_size_ || tail_ == wanted_) { close(tail_); }
+    }
+    // The core comes again after the next publish, so one has to come.
+    if (most < count) { close(tail_); }
+  } catch (const std::bad_alloc&) {
+    starved_ = true;  // the thread fails the lane
+    most = count;
   }
-  // The core comes again after the next publish, so one has to come.
-  if (most < count) { close(tail_); }
-  if (!waiting_.empty()) { changed_.notify_one(); }
+  if (starved_ || !waiting_.empty()) { changed_.notify_one(); }
   return static_cast<std::uint32_t>(most);
 }
 
 // The end of the open window. Needs the mutex.
 void WeakLane::close(std::uint64_t end) {
   if (end <= closed_) { return; }
-  window_ends_.push_back(end);
+  try {
+    window_ends_.push_back(end);
+  } catch (const std::bad_alloc&) {
+    starved_ = true;
+    return;
+  }
   closed_ = end;
   window_size_ = 1 + perturb_.pick(end, kWindow, kLongestWindow);
 }
@@ -164,37 +174,58 @@ bool WeakLane::must_follow(const Entry& later, const Entry& earlier) {
   return false;
 }
 
+// Without memory nothing more is executed: the lane fails from the first command that is not published.
+void WeakLane::give_up() {
+  {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+    starved_ = false;
+    waiting_.clear();
+    window_ends_.clear();
+  }
+  hal_lane_fail(this, hal_lane_completed(this) + 1,
+                kit::make_plain_error(kOrigin, HAL_OUT_OF_HOST_MEMORY, "the lane has no host memory left to go on"));
+}
+
 // Runs every closed window. Needs `running_`.
 void WeakLane::run_windows() {
-  for (;;) {
-    std::deque<Entry> window;
-    bool skip = false;
-    {
-      const std::lock_guard lock(mutex_);
-      if (failed_ || window_ends_.empty()) { return; }
-      const std::uint64_t end = window_ends_.front();
-      window_ends_.pop_front();
-      while (!waiting_.empty() && waiting_.front().number <= end) {
-        window.push_back(std::move(waiting_.front()));
-        waiting_.pop_front();
-        // The arguments moved with their vector, whose memory stayed where it was.
-      }
-      skip = cancelled_;
+  try {
+    while (run_next()) {}
+  } catch (const std::bad_alloc&) { give_up(); }
+}
+
+// False if there is nothing more to run.
+bool WeakLane::run_next() {
+  std::deque<Entry> window;
+  bool skip = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (failed_) { return false; }
+    if (starved_) { throw std::bad_alloc(); }
+    if (window_ends_.empty()) { return false; }
+    const std::uint64_t end = window_ends_.front();
+    window_ends_.pop_front();
+    while (!waiting_.empty() && waiting_.front().number <= end) {
+      window.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+      // The arguments moved with their vector, whose memory stayed where it was.
     }
-    if (window.empty()) { continue; }
-    if (skip) {
-      // A window begins as one, so skipping is for whole windows: nobody sees a later command done and an earlier not.
-      hal_lane_publish(this, window.back().number);
-      continue;
-    }
-    if (!run_window(window)) {
-      const std::lock_guard lock(mutex_);
-      failed_ = true;
-      waiting_.clear();
-      window_ends_.clear();
-      return;
-    }
+    skip = cancelled_;
   }
+  if (window.empty()) { return true; }
+  if (skip) {
+    // A window begins as one, so skipping is for whole windows: nobody sees a later command done and an earlier not.
+    hal_lane_publish(this, window.back().number);
+    return true;
+  }
+  if (!run_window(window)) {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+    waiting_.clear();
+    window_ends_.clear();
+    return false;
+  }
+  return true;
 }
 
 bool WeakLane::run_window(std::deque<Entry>& window) {
@@ -380,7 +411,7 @@ void WeakLane::help(std::uint64_t number) {
 void WeakLane::work() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (!window_ends_.empty() && !failed_) {
+    if ((starved_ || !window_ends_.empty()) && !failed_) {
       lock.unlock();
       {
         const std::lock_guard running(running_);

@@ -67,6 +67,8 @@ class WeakLane final : public kit::TaggedLane {
   void want(std::uint64_t number);
   void work();
   void run_windows();
+  bool run_next();
+  void give_up();
   bool run_window(std::deque<Entry>& window);
   void publish_prefix(const std::deque<Entry>& window, bool late);
   hal_error* step(Entry& entry);
@@ -91,6 +93,7 @@ class WeakLane final : public kit::TaggedLane {
   std::uint64_t window_size_ = 0;          // of the open one
   std::uint64_t wanted_ = 0;               // somebody waits for this number: a window ends there
   bool failed_ = false, cancelled_ = false, stop_ = false;
+  bool starved_ = false;  // there was no memory to take a command
 
   std::mutex running_;  // held by the one thread that executes
   std::uint64_t decisions_ = 0;

@@ -314,6 +314,9 @@ void exhaust(Script script) {
 TEST_CASE("exhaustion: work on the host device") {
   exhaust([](Life& life) { work(life, "host", "host:0", "host:0"); });
 }
+TEST_CASE("exhaustion: work on a weak host device") {
+  exhaust([](Life& life) { work(life, "host", "host:0?mode=weak&seed=3", "host:0"); });
+}
 TEST_CASE("exhaustion: memory and descriptors") { exhaust(memory); }
 TEST_CASE("exhaustion: programs and recordings") {
   exhaust([](Life& life) { programs(life, "host", "host:0"); });
