@@ -26,7 +26,7 @@ struct hal_error {
   hal_error* cause = nullptr;
   std::string notes;  // lines that only the whole story shows: see with_notes()
   // Written once, on the first request: most errors are never printed.
-  std::once_flag told;
+  bool told = false;
   std::string story;
 };
 
@@ -196,15 +196,18 @@ extern "C" const char* hal_error_text(const hal_error* error) {
   if (error->bare) { return kNoWords; }
   auto* mine = const_cast<hal_error*>(error);
   try {
-    std::call_once(mine->told, [mine] {
-      std::string story;
-      tell(*mine, story);
-      for (const hal_error* cause = mine->cause; cause != nullptr; cause = cause->cause) {
-        story += "\n  because ";
-        tell(*cause, story);
-      }
-      mine->story = std::move(story);
-    });
+    // One lock for all: few errors are printed. std::call_once() would do, but not for a story that memory ends early.
+    static std::mutex telling;
+    const std::lock_guard lock(telling);
+    if (mine->told) { return mine->story.c_str(); }
+    std::string story;
+    tell(*mine, story);
+    for (const hal_error* cause = mine->cause; cause != nullptr; cause = cause->cause) {
+      story += "\n  because ";
+      tell(*cause, story);
+    }
+    mine->story = std::move(story);
+    mine->told = true;
   } catch (const std::exception&) { return what_of(*mine); }
   return mine->story.c_str();
 }
