@@ -192,7 +192,7 @@ bool Queue::submit_watched(Observer& observer, const hal_command& command, const
     } else {
       recorder_.note_move(number, command, site);
     }
-    observer.accepted(*timeline_, number, {&command, 1}, sync, staging_);
+    tell(&observer, [&](Observer& told) { told.accepted(*timeline_, number, {&command, 1}, sync, staging_); });
   });
 }
 
