@@ -127,7 +127,8 @@ std::uint32_t SoftwareLane::submit_short(std::uint64_t number, const hal_command
 
 std::uint32_t SoftwareLane::submit_one(std::uint64_t number, std::uint64_t done, const hal_command& command) {
   Slot& slot = slots_.get()[number & mask_];
-  if (number - done > (mask_ + 1) / 2 || failed_.load(std::memory_order_acquire) || !capture(slot, command)) [[unlikely]] {
+  if (number - done > (mask_ + 1) / 2 || failed_.load(std::memory_order_acquire) || !capture(slot, command))
+      [[unlikely]] {
     return submit_list(number, &command, 1);
   }
   held_ns_ += slot.cost.ns;
@@ -170,8 +171,8 @@ std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* 
   // the tail or we see that the lane is asleep.
   tail_.store(first + taken - 1, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (full || !options_.hold_back || held_ns_ >= kWakeNs || first + taken - 1 - done > (mask_ + 1) / 2 || taken < count ||
-      worker_state_.load(std::memory_order_relaxed) == Worker::asleep) {
+  if (full || !options_.hold_back || held_ns_ >= kWakeNs || first + taken - 1 - done > (mask_ + 1) / 2 ||
+      taken < count || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) {
     ring();
     held_ns_ = 0;
   }

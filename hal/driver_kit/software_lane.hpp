@@ -9,8 +9,9 @@
 //               sleeps until rung (lane_pool.hpp). So every command runs, and an idle lane costs nothing.
 // Publishing    Cheap commands are published in groups; before a command that may take long, everything done is
 //               published.
-// At once       On an idle lane a barrier, and any command that costs less than handing it over (kInlineNs), is done
-//               inside submit(). Never one that is open-ended: submit() does not run a user's code.
+// At once       On an idle lane a barrier, and any command that costs less than waking another thread for it
+// (kInlineNs),
+//               is done inside submit(). Never one that is open-ended: submit() does not run a user's code.
 // Failure       The first failing command is reported and nothing after it executes or is published.
 // Cancelling    What has not begun is skipped, and still published, so that the core learns when memory is free.
 #pragma once
@@ -83,7 +84,7 @@ class SoftwareLane final : public TaggedLane {
   static constexpr std::uint32_t kWakeNs = 200'000;  // held-back work that is worth a wake; one may take 30'000
   static constexpr std::uint32_t kLightNs = 1'000;   // dearer commands are announced by a publish before they begin
   static constexpr std::uint32_t kGroup = 64;        // most commands in one publish
-  static constexpr std::uint32_t kInlineNs = 256;    // what is cheaper is done inside submit() if the lane is idle
+  static constexpr std::uint32_t kInlineNs = 2'200;  // what is cheaper is done inside submit() if the lane is idle
 
   // `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
   // missing: call it inside guarded().
