@@ -61,7 +61,8 @@ inline bool is_plain_copy(const void* device, const hal_command& command) {
 inline bool is_plain_arg(const void* device, const LaunchParam& param, const hal_arg& arg) {
   if (arg.kind != param.kind) { return false; }
   if (arg.kind == HAL_ARG_SCALAR) { return arg.size == param.size; }
-  return arg.value.slice.length - param.least <= param.room && is_inside(device, arg.value.slice);
+  return arg.kind == HAL_ARG_BUFFER && arg.value.slice.length - param.least <= param.room &&
+         is_inside(device, arg.value.slice);
 }
 
 // What a run launches, if that can be seen and it has the form of the entry; else NULL.

@@ -11,8 +11,8 @@ namespace {
 LaunchParam packed(const hal_param& param) {
   switch (param.kind) {
     case HAL_PARAM_SCALAR:
-      return {HAL_ARG_SCALAR,
-              param.bytes <= sizeof hal_arg{}.value.scalar ? static_cast<std::uint32_t>(param.bytes) : 0};
+      if (param.bytes > sizeof hal_arg{}.value.scalar) { return {}; }
+      return {HAL_ARG_SCALAR, static_cast<std::uint32_t>(param.bytes)};
     case HAL_PARAM_BUFFER:
       return {HAL_ARG_BUFFER, 0, std::max<std::uint64_t>(param.bytes, 1),
               UINT64_MAX - std::max<std::uint64_t>(param.bytes, 1)};

@@ -72,7 +72,7 @@ Ref<Timeline> Timeline::of_lane(Device& device, const char* label) {
 
 void Timeline::attach(hal_lane* lane) {
   lane_ = lane;
-  __atomic_store_n(&lane->fences, can_fence_threads ? 0U : 1U, __ATOMIC_RELAXED);
+  __atomic_store_n(&lane->unfenced, can_fence_threads ? 1U : 0U, __ATOMIC_RELAXED);
   const Observer* observer = instance_.observer();
   tells_ = observer != nullptr && observer->wants_completions();
   if (tells_) { settle(); }

@@ -93,7 +93,7 @@ hal_program* Harness::Device::load(const hal_image& image, std::span<const hal_s
 Harness::Lane::Lane(Device& device, const char* label) : device_(device) {
   Harness& host = device.host();
   if (hal_error* error = host.ops().lane_create(host.driver(), device.impl(), label, this, &lane_)) { raise(error); }
-  lane_->fences = threads::fence_other_threads() ? 0 : 1;
+  lane_->unfenced = threads::fence_other_threads() ? 1 : 0;
 }
 
 Harness::Lane::~Lane() {

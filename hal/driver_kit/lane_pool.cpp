@@ -52,9 +52,8 @@ void LanePool::attach(SoftwareLane&) {
   if (workers_ == 0 && !start(Role::worker)) {
     throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again), "no thread for a lane");
   }
+  nappers_.reserve(lanes_ + 1);  // no token is ever refused for want of memory
   ++lanes_;
-  // No token is ever refused for want of memory.
-  nappers_.reserve(lanes_);
 }
 
 void LanePool::detach(SoftwareLane& lane) {
@@ -103,6 +102,8 @@ void LanePool::hand_back(SoftwareLane& lane) {
     } else {
       lane.drop_claim();
       put_to_nap(lane);
+      // Whoever brings a token from inside the pool looks at the napping lanes next; a helper goes its way.
+      if (idle_ + looking_ == 0) { call_for_help(); }
     }
     wake = first_ready_ != nullptr && someone_must_come();
   }
@@ -322,9 +323,9 @@ void LanePool::share(Job& job) {
     job.next = jobs_;
     jobs_ = &job;
     split_.fetch_add(1, std::memory_order_relaxed);
-    const std::uint64_t others = job.count - 1;
+    const std::uint64_t others = std::min<std::uint64_t>(job.count, most_) - 1;
     wakes = std::min<std::uint64_t>(idle_, others - std::min<std::uint64_t>(others, looking_));
-    if (idle_ + looking_ == 0 && workers_ < most_) { (void)start(Role::worker); }
+    for (std::uint64_t come = idle_ + looking_; come < others && workers_ < most_ && start(Role::worker); ++come) {}
   }
   for (; wakes > 0; --wakes) { work_.notify_one(); }
   job.work();

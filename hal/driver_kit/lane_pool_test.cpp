@@ -2,6 +2,7 @@
 #include "driver_kit/lane_pool.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <future>
 #include <halyard_catch.hpp>
@@ -198,6 +199,57 @@ TEST_CASE("lane pool: a lane that a helper leaves empty is looked after again") 
     const std::uint64_t last = lane.submit({call(nothing)});
     while (lane.completed() < last) { std::this_thread::yield(); }
   }
+}
+
+TEST_CASE("lane pool: a lane that a helper leaves empty is looked after while the only worker is busy") {
+  for (int round = 0; round < 5; ++round) {
+    Fixture fixture(1, 2);
+    Harness::Lane &a = *fixture.lanes[0], &b = *fixture.lanes[1];
+    std::promise<void> inside, leave, busy, opened;
+    const Work gate = [&] {
+      inside.set_value();
+      leave.get_future().wait();
+    };
+    const Work waits = [&] {
+      busy.set_value();
+      opened.get_future().wait();
+    };
+    const Work opens = [&] { opened.set_value(); }, nothing = [] {};
+    CHECK(a.wait(a.submit({call(nothing)}), false));  // now it naps: what is submitted next does not ring
+    const std::uint64_t first = a.submit({call(gate)});
+    std::thread helper([&] { (void)a.wait(first); });
+    inside.get_future().wait();
+    a.flush();  // its token has to wait for whoever is inside
+    b.submit({call(waits)});
+    b.flush();
+    const bool taken = busy.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+    leave.set_value();
+    helper.join();
+    REQUIRE(taken);
+    // Nobody flushes it or waits for it: what the worker waits for is done all the same.
+    const std::uint64_t last = a.submit({call(opens)});
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (a.completed() < last && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
+    const bool done = a.completed() >= last;
+    if (!done) { CHECK(a.wait(last)); }  // so that the test ends
+    CHECK(done);
+    CHECK(b.wait(1, false));
+  }
+}
+
+TEST_CASE("lane pool: splitting starts as many threads as can take part") {
+  Fixture fixture(4, 1);
+  CHECK(fixture.pool.started() == 1);
+  // Each part waits for three others: fewer threads do not end in time.
+  std::atomic<int> inside{0}, late{0};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  fixture.pool.parallel(4, [&](std::uint64_t) {
+    ++inside;
+    while (inside < 4 && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
+    if (inside < 4) { ++late; }
+  });
+  CHECK(late == 0);
+  CHECK(fixture.pool.started() >= 3);
 }
 
 TEST_CASE("lane pool: work that a thread more than the workers leaves behind wakes a worker that sleeps") {

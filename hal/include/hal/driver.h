@@ -85,14 +85,14 @@ struct hal_commands {
 
 /**
  * The shared words of a lane: the head of the driver's own lane struct, zeroed by the driver but for `host`, `core` and
- * `wake_at` = UINT64_MAX. Both counters are read and written with the functions below only.
+ * `wake_at` = UINT64_MAX. A driver reads and writes both counters with the functions below only.
  */
 typedef struct hal_lane {
   uint64_t completed __attribute__((aligned(64))); /* the driver writes: the last command done */
   uint64_t wake_at;                                /* the core writes: call reached() once completed is this high */
   const hal_host_api* host;                        /* as given to hal_driver_entry() */
   void* core;                                      /* as given to lane_create() */
-  uint32_t fences;                                 /* the core writes: publish must fence, the system cannot do it */
+  uint32_t unfenced;                               /* the core writes 1 if it fences all threads when it arms */
 } hal_lane;
 
 /** What the core offers to a driver. Every function may be called from any thread. */
@@ -119,10 +119,11 @@ struct hal_host_api {
 };
 
 /** The first half of hal_lane_publish(), for who can tell the core later: nonzero if host->reached() has to be called.
-    A store and a load, in no order of their own: whoever arms wake_at fences all threads before it looks at the counter
-    again (membarrier(2)), so one of the two sides always sees the other. */
+    Whoever arms wake_at looks at the counter again. If it fences all threads in between (membarrier(2)) a store and a load
+    in no order of their own are enough here; otherwise they are in one order with its own. One of the two sides always
+    sees the other. */
 static inline int hal_lane_count(hal_lane* lane, uint64_t number) {
-  if (__atomic_load_n(&lane->fences, __ATOMIC_RELAXED) == 0) {
+  if (__atomic_load_n(&lane->unfenced, __ATOMIC_RELAXED) != 0) {
     __atomic_store_n(&lane->completed, number, __ATOMIC_RELEASE);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
   } else {
