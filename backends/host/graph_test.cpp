@@ -449,6 +449,21 @@ TEST_CASE("host graph: special values come through a map as they must") {
   }
 }
 
+TEST_CASE("host graph: an extreme of a line with NaN anywhere in it is NaN, as in the reference") {
+  constexpr std::size_t kLength = 200;
+  const std::vector<std::size_t> places{0, 5, 63, 64, 130, kLength - 1, kLength};  // the last line has none
+  std::vector<float> lines(places.size() * kLength);
+  for (std::size_t i = 0; i < lines.size(); ++i) { lines[i] = static_cast<float>(i % 37) - 18.0F; }
+  for (std::size_t row = 0; row + 1 < places.size(); ++row) { lines[row * kLength + places[row]] = std::nanf(""); }
+  for (const ReduceOp op : {ReduceOp::max, ReduceOp::min}) {
+    const auto build = [&](GraphBuilder& b) {
+      const auto rows = static_cast<std::int64_t>(places.size());
+      b.output("out", b.reduce(b.constant({rows, kLength}, lines), op, {1}));
+    };
+    CHECK(worst(run(build, 0, 1), DType::f32) < kF32);
+  }
+}
+
 TEST_CASE("host graph: every integer instruction is exact and wraps") {
   using hal::graph::Opcode;
   for (int op = static_cast<int>(Opcode::add); op <= static_cast<int>(Opcode::mod); ++op) {
