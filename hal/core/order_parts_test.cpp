@@ -245,6 +245,49 @@ TEST_CASE("order: what a full lane leaves and no memory can hold fails its queue
   CHECK(words == std::array<std::uint32_t, 2>{1, 0});
 }
 
+TEST_CASE("order: parts stay behind what a full lane leaves of those before them") {
+  Manual m;
+  hal::Queue queue = m.device.queue("full").value();
+  hal::Pool pool = m.device.pool().value();
+  hal::Buffer scratch = queue.alloc(pool, 64).value();  // takes number 1
+  m.control.complete("full", 1);
+  m.control.set_capacity("full", 2);
+  const std::array commands{hal::command::fill(m.at(0), 1U), hal::command::fill(m.at(1), 2U),
+                            hal::command::fill(m.at(0), 3U), hal::command::free(scratch),
+                            hal::command::fill(m.at(0), 4U)};
+  const Point last = queue.submit(commands).value();
+  REQUIRE(last.value == 6);
+  CHECK(m.control.taken("full") == 3);
+  CHECK(!hal::wait(last, 0s));
+  REQUIRE(eventually([&] { return m.control.complete("full", last.value) == last.value; }));
+  REQUIRE(hal::wait(last, kSoon));
+  CHECK(m.control.executed("full") == 6);
+  CHECK(m.word(0) == 4);
+  CHECK(m.word(1) == 2);
+}
+
+TEST_CASE("order: parts stay in order on lanes that take only some of them") {
+  const hal::Instance instance = hal::Instance::create("host").value();
+  const hal::Device device = instance.open("host:0?mode=weak&seed=7").value();
+  hal::Buffer buffer = device.buffer(64).value();
+  hal::Pool pool = device.pool().value();
+  for (std::uint32_t round = 0; round < 60; ++round) {
+    hal::Queue queue = device.queue().value();
+    hal::Buffer scratch = queue.alloc(pool, 64).value();
+    std::vector<hal::Command> commands;
+    for (std::uint32_t i = 0; i < 2 + round % 30; ++i) {
+      commands.push_back(hal::command::fill(buffer.slice(4 * (i % 8 + 1), 4), i));
+    }
+    commands.push_back(hal::command::fill(buffer.slice(0, 4), 1U));
+    commands.push_back(hal::command::free(scratch));
+    commands.push_back(hal::command::fill(buffer.slice(0, 4), round + 2));
+    REQUIRE(hal::wait(queue.submit(commands).value(), kSoon));
+    std::uint32_t word = 0;
+    std::memcpy(&word, buffer.host().data(), sizeof word);
+    REQUIRE(word == round + 2);
+  }
+}
+
 TEST_CASE("device: one that finds no memory to be opened in is not left open") {
   hal::Instance instance = with_refusals("rngd");
   closed = true;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "core/annotation.hpp"
@@ -349,6 +350,7 @@ Result<std::uint64_t> Queue::submit_prepared(const hal_command& command, Ref<Pen
 
 std::uint64_t Queue::place(std::span<const hal_command> commands, Ref<Pending> held, const hal_command& shown,
                            const hal_sync& sync) noexcept {
+  assert(held || pending_.empty());  // else it overtakes what is held back
   const std::uint64_t first = timeline_->assigned.load(std::memory_order_relaxed) + 1;
   const std::uint64_t last = first + commands.size() - 1;
   timeline_->assigned.store(last, std::memory_order_release);

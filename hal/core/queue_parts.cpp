@@ -68,7 +68,7 @@ struct Queue::Crossing {
 struct Queue::Part {
   enum class Kind { plain, call, free, crossing } kind = Kind::plain;
   std::span<const hal_command> commands;  // as the user gave them
-  Ref<Pending> held;                      // if it may have to wait; of calls always
+  Ref<Pending> held;                      // if it may have to wait: of calls, and of all parts but the first
   std::unique_ptr<Pool::Return> back;     // of frees
   std::shared_ptr<Crossing> crossing;
   hal_command barrier = kBarrier;  // takes the number of a call or a free
@@ -147,7 +147,7 @@ Result<void> Queue::prepare(Part& part, std::span<const hal_command> commands, c
   return {};
 }
 
-// `behind`: something that is held back comes before it.
+// `behind`: something comes before it that is held back, or may come to be.
 void Queue::hold_if_needed(Part& part, bool behind, const hal_sync& sync, std::uint64_t first) {
   if (part.kind == Part::Kind::crossing) { return; }
   if (!part.held && (behind || must_wait(sync, first))) { part.held = hold(part.placed(), sync.wait_count); }
@@ -179,7 +179,7 @@ Result<std::uint64_t> Queue::submit_parts(std::span<const hal_command> commands,
     bool behind = !pending_.empty();
     for (Part& part : parts) {
       hold_if_needed(part, behind, &part == &parts.front() ? sync : hal_sync{}, first);
-      behind = behind || part.held || part.crossing;
+      behind = true;  // a full lane may leave the rest of any part, and then it is too late to ask for memory
     }
     frees.keep();  // from here on nothing is refused: a device that fails meanwhile fails the queue
     Pending* const last_before = pending_.back();
