@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <mutex>
 #include <span>
 #include <string>
@@ -50,7 +51,10 @@ struct Pending {
   hal_error* told = nullptr;  // with this if its turn never comes
 
   std::uint64_t last() const { return first + commands.size() - 1; }
-  void add_wait(const hal_point& point) { waits.emplace_back().point = point; }
+  void add_wait(const hal_point& point) {
+    assert(waits.size() < waits.capacity());  // no memory is asked for here
+    waits.emplace_back().point = point;
+  }
   void fail(hal_error* error) {
     const std::lock_guard lock(failure_mutex);
     if (failure == nullptr) {

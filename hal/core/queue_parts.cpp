@@ -244,6 +244,7 @@ std::uint64_t Queue::place_crossing(const std::shared_ptr<Crossing>& crossing, c
     Result<std::uint64_t> number = queue.submit_prepared(what, std::move(held), order(0));
     if (!number) {  // that device is lost: what this queue has accepted fails, and whatever comes behind it
       timeline_->fail(std::move(number).error().release());
+      crossing->waits.clear();  // what comes next has room for one
       return;
     }
     crossing->keep(crossing, *queue.timeline_, *number);
@@ -257,7 +258,8 @@ std::uint64_t Queue::place_crossing(const std::shared_ptr<Crossing>& crossing, c
     own(crossing->read, std::move(crossing->held_read));
   }
   if (crossing->writer) {
-    other(*crossing->writer, crossing->write, std::move(crossing->held_write));
+    // Without the first half there is nothing to write, and no point that would keep it back.
+    if (!crossing->waits.empty()) { other(*crossing->writer, crossing->write, std::move(crossing->held_write)); }
     own(kBarrier, std::move(crossing->held_end));
   } else {
     own(crossing->write, std::move(crossing->held_write));
