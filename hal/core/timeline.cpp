@@ -241,7 +241,19 @@ Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
 
 void Timeline::fail(hal_error* error) { fail_with(error, UINT64_MAX, false); }
 void Timeline::fail_above(hal_error* error, std::uint64_t last_good) { fail_with(error, last_good, false); }
-void Timeline::cancel(hal_error* error) { fail_with(error, value(), false); }
+void Timeline::cancel(hal_error* error) {
+  std::uint64_t told = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    // Who asks without the lock sees no more from here on; what it may have seen until then stays reached.
+    const std::uint64_t most = visible_.load(std::memory_order_relaxed);
+    visible_.exchange(std::min(most, hal_lane_completed(lane_)), std::memory_order_seq_cst);
+    told = std::min(most, __atomic_load_n(&lane_->completed, __ATOMIC_SEQ_CST));
+    frozen_.store(std::min(frozen_.load(), told), std::memory_order_release);
+    show();
+  }
+  fail_with(error, told, false);
+}
 // What it completed behind a closed gate may still turn out to be good.
 void Timeline::fail_lane(hal_error* error) { fail_with(error, hal_lane_completed(lane_), true); }
 
