@@ -72,7 +72,9 @@ hal_verdict Device::supports(const char* feature) const {
 }
 
 const std::string& Device::identity() const {
-  std::call_once(identity_once_, [this] {
+  // Not std::call_once(): memory may end the making early.
+  const std::lock_guard lock(identity_mutex_);
+  if (identity_.empty()) {
     std::string file = "unknown";
     std::ifstream stream(driver_.path, std::ios::binary);
     Sha256 hash;
@@ -84,7 +86,7 @@ const std::string& Device::identity() const {
     const char* key = driver().program_key != nullptr ? driver().program_key(driver_self(), impl()) : "";
     identity_ = fmt::format("driver {} {}, border {}.{}, device {}, {}", driver_.name, file, driver().abi_major,
                             driver().abi_minor, traits_.info.name, key != nullptr ? key : "");
-  });
+  }
   return identity_;
 }
 

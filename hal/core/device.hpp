@@ -58,8 +58,8 @@ class Device : public hal_device {
   std::shared_ptr<Pool> pool_;
   mutable std::mutex texts_mutex_;
   mutable std::set<std::string> texts_;
-  mutable std::once_flag identity_once_;
-  mutable std::string identity_;
+  mutable std::mutex identity_mutex_;
+  mutable std::string identity_;  // empty until it is asked for
   Task end_;
 };
 
