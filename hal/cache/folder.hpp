@@ -16,9 +16,9 @@ inline constexpr std::uint64_t kDefaultBytes = std::uint64_t{1} << 30U;
 // A file of ours, by its name: "<key>.halprog", or what a process that writes one has not finished, or left.
 struct File {
   std::filesystem::path path;
-  std::string key;  // 64 hex digits; empty: unfinished
-  std::uint64_t bytes = 0;
-  std::filesystem::file_time_type used;
+  std::string key;                       // 64 hex digits; empty: unfinished
+  std::uint64_t bytes = 0;               // of a regular file
+  std::filesystem::file_time_type used;  // never in the future
 
   // Unfinished for so long that nobody is writing it any more.
   bool is_abandoned() const;
@@ -35,13 +35,14 @@ Result<std::vector<File>> files(const std::string& folder);
 // A folder is whoever's, so nothing in it is believed: pipes, links and endless files included.
 class Reader {
  public:
-  // Opens a file and does not wait. `problem()` is the system's number if that failed, else 0.
+  // Opens a file and does not wait; a link is a problem. `problem()` is the system's number if that failed, else 0.
   explicit Reader(const std::string& path);
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
   ~Reader();
 
   int problem() const { return problem_; }
+  std::string why() const;  // `problem()` in words
   // The whole file, of at most `most` bytes. Errors: INVALID_IMAGE.
   Result<std::vector<std::byte>> contents(std::uint64_t most) const;
   void mark_as_used() const;

@@ -55,7 +55,7 @@ Result<std::string> folder_of(const Options& options) {
   return Error(HAL_INVALID_ARGUMENT, "which folder? Give --folder, or set HALYARD_CACHE as programs do");
 }
 
-// What stands in a file may be a stranger's.
+// What stands in a file may be a stranger's, and its name too.
 std::string printable(std::string_view text) {
   std::string out(text);
   std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
@@ -87,7 +87,6 @@ Result<std::vector<Found>> look(const std::string& folder) {
 }
 
 std::string age_text(std::int64_t seconds) {
-  if (seconds < 0) { return "in the future"; }
   if (seconds < 120) { return fmt::format("{} s ago", seconds); }
   if (seconds < 120 * 60) { return fmt::format("{} min ago", seconds / 60); }
   if (seconds < 48 * 3600) { return fmt::format("{} h ago", seconds / 3600); }
@@ -152,7 +151,7 @@ Result<int> verify(const Options& options) {
   for (const Found& found : all) {
     if (found.problem.empty()) { continue; }
     ++damaged;
-    fmt::print("{}: {}\n", found.file.path.string(), found.problem);
+    fmt::print("{}: {}\n", printable(found.file.path.string()), found.problem);
   }
   fmt::print("{}: {}\n", totals(folder, all),
              damaged == 0 ? "all whole"
@@ -174,7 +173,7 @@ Result<int> clear(const Options& options) {
       ++removed;
       bytes += found.file.bytes;
     } else if (errno != ENOENT) {
-      failed += fmt::format("{}{}: {}", failed.empty() ? "" : "; ", path, std::strerror(errno));
+      failed += fmt::format("{}{}: {}", failed.empty() ? "" : "; ", printable(path), std::strerror(errno));
     }
   }
   fmt::print("{} file{} removed, {}\n", removed, removed == 1 ? "" : "s", bytes_text(bytes));

@@ -54,7 +54,7 @@ std::optional<std::vector<std::byte>> ProgramCache::read(const Digest& key, cons
     ++misses;
     return std::nullopt;
   }
-  if (file.problem() != 0) { return wrong(system_text(file.problem())); }
+  if (file.problem() != 0) { return wrong(file.why()); }
   Result<std::vector<std::byte>> bytes = file.contents(limit_bytes_);
   if (!bytes) { return wrong(std::string(bytes.error().what())); }
   const Result<Compiled> found = read_compiled(*bytes);

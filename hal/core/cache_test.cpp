@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Serialised programs and the cache of compiled ones: the emulated RNGD compiles, the host writes graphs as they are.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -208,6 +209,10 @@ TEST_CASE("cache: a damaged, short or foreign file is a warning and written anew
     fs::remove(file);
     REQUIRE(mkfifo(file.c_str(), 0600) == 0);
   });
+  spoilt([&] {
+    fs::rename(file, folder.path / "elsewhere");
+    fs::create_symlink("elsewhere", file);
+  });
   // A folder that cannot be made is a warning too.
   const Folder under{};
   fs::create_directories(under.path);
@@ -274,18 +279,23 @@ TEST_CASE("cache: whoever looks at a folder sees our files only, and what is wro
   std::ofstream(named('b')) << "short";
   REQUIRE(mkfifo(named('c').c_str(), 0600) == 0);
   fs::create_symlink(good, named('d'));
+  fs::create_symlink(folder.path / "nothing", named('e'));
   std::ofstream(folder.path / "notes.halprog") << "not ours";
   std::ofstream(folder.path / (std::string(63, 'a') + "g.halprog")) << "nor this";
   std::ofstream(folder.path / ".new-1-0") << "half";
   fs::last_write_time(folder.path / ".new-1-0", fs::file_time_type::clock::now() - 2h);
   std::ofstream(folder.path / ".new-1-1") << "being written";
+  std::ofstream(folder.path / ".new-1-2") << "of a clock that is ahead";
+  const timespec far[2] = {{13'500'000'000, 0}, {13'500'000'000, 0}};  // the year 2397: system_clock ends before
+  REQUIRE(utimensat(AT_FDCWD, (folder.path / ".new-1-2").c_str(), far, 0) == 0);
 
   const auto files = hal::cache::files(folder.path.string()).value();
-  REQUIRE(files.size() == 7);
+  REQUIRE(files.size() == 9);
   CHECK(files.front().is_abandoned());  // the oldest
   int whole = 0, abandoned = 0;
   for (const hal::cache::File& file : files) {
     abandoned += file.is_abandoned() ? 1 : 0;
+    CHECK(file.used <= fs::file_time_type::clock::now());
     if (file.key.empty()) { continue; }
     const auto found = hal::cache::verify(file, 1U << 20U);
     if (found) {
@@ -296,9 +306,10 @@ TEST_CASE("cache: whoever looks at a folder sees our files only, and what is wro
       continue;
     }
     const std::string why(found.error().what());
-    const char* expected = file.key[0] == 'b'   ? "its header alone"
-                           : file.key[0] == 'c' ? "no regular file"
-                                                : "holds another program";
+    const char* expected = file.key[0] == 'b'          ? "its header alone"
+                           : file.key[0] == 'c'        ? "no regular file"
+                           : fs::is_symlink(file.path) ? "it is a link"
+                                                       : "holds another program";
     CHECK(why.find(expected) != std::string::npos);
   }
   CHECK(whole == 1);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/registry.hpp"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <link.h>
@@ -18,6 +17,7 @@
 #include <mutex>
 #include <system_error>
 
+#include "core/entries.hpp"
 #include "core/settings.hpp"
 #include "hal/error.hpp"
 
@@ -56,14 +56,11 @@ std::string driver_name(const fs::path& path) {
 std::vector<std::string> found_files() {
   std::vector<std::string> files;
   for (const std::string& folder : folders()) {
-    // Not fs::directory_iterator: libstdc++'s ends the process when it finds no memory for a name.
-    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), [](DIR* dir) { return ::closedir(dir); });
-    if (open == nullptr) { continue; }
-    while (const dirent* entry = ::readdir(open.get())) {
-      const fs::path path = fs::path(folder) / entry->d_name;
+    (void)each_entry(folder, [&](const char* entry) {  // one that cannot be read has no drivers
+      const fs::path path = fs::path(folder) / entry;
       const std::string name = driver_name(path);
       if (!name.empty() && name != "null" && name != "template" && name != "fault") { files.push_back(path.string()); }
-    }
+    });
   }
   // The host first, because it is always there; the rest by name, so that lists are the same on every run.
   std::sort(files.begin(), files.end(), [](const std::string& a, const std::string& b) {
