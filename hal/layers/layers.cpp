@@ -123,9 +123,18 @@ std::string usages() {
 
 bool is_same_file(const std::string& a, const std::string& b) {
   namespace fs = std::filesystem;
-  std::error_code ignored;
-  if (fs::exists(a, ignored) && !fs::is_regular_file(a, ignored)) { return false; }  // /dev/null takes it all
-  return fs::weakly_canonical(a, ignored) == fs::weakly_canonical(b, ignored) || fs::equivalent(a, b, ignored);
+  std::error_code problem;
+  if (fs::exists(a, problem) && !fs::is_regular_file(a, problem)) { return false; }  // /dev/null takes it all
+  if (a == b || fs::equivalent(a, b, problem)) { return true; }
+  // Of what does not exist weakly_canonical() leaves a relative path relative.
+  const auto full = [](const std::string& path) {
+    std::error_code failed;
+    fs::path absolute = fs::absolute(path, failed);
+    if (!failed) { absolute = fs::weakly_canonical(absolute, failed); }
+    return failed ? fs::path() : absolute;
+  };
+  const fs::path full_a = full(a);
+  return !full_a.empty() && full_a == full(b);
 }
 
 // The files that layers write, so that no two write one. Ranks of one launch write one each: run.json.rank0,

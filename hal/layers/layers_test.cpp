@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <halyard_catch.hpp>
 #include <string>
 #include <vector>
@@ -61,6 +62,25 @@ TEST_CASE("layers: two that would write one file are refused, by whatever name")
     CHECK(made.error().code() == HAL_INVALID_ARGUMENT);
     CHECK(has(made.error().what(), "same.out, which layer "));
   }
+  // Neither exists: a trace is written at the end.
+  const std::string here = std::filesystem::current_path().string();
+  for (const std::string& list :
+       {"trace=never.out,trace=" + here + "/never.out", "trace=" + here + "/never.out,trace=never.out"}) {
+    INFO(list);
+    std::remove("never.out");
+    const auto made = with(list.c_str());
+    REQUIRE(!made);
+    CHECK(has(made.error().what(), "never.out, which layer "));
+  }
+  std::remove("never.out");
+  // Two that cannot be looked up are not the same for that.
+  for (const char* name : {"circle.a", "circle.b"}) {
+    std::remove(name);
+    std::filesystem::create_symlink(name, name);
+  }
+  CHECK(with("trace=circle.a/out,trace=circle.b/out"));
+  std::remove("circle.a");
+  std::remove("circle.b");
   CHECK(with("trace=/dev/null,record=/dev/null"));
   std::remove("same.out");
 }
