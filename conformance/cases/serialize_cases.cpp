@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <string>
 
 #include "conformance/cases/graphs.hpp"
@@ -50,6 +52,15 @@ class Folder {
     std::filesystem::remove_all(path_, ignored);
   }
   const std::filesystem::path& path() const { return path_; }
+  // Name -> contents.
+  std::map<std::string, std::string> files() const {
+    std::map<std::string, std::string> all;
+    for (const auto& each : std::filesystem::directory_iterator(path_)) {
+      std::ifstream file(each.path(), std::ios::binary);
+      all[each.path().filename().string()] = {std::istreambuf_iterator<char>(file), {}};
+    }
+    return all;
+  }
 
  private:
   std::filesystem::path path_;
@@ -99,6 +110,13 @@ HAL_CASE(EXE_024, "a cache changes no answer, whole or damaged") {
   const Folder folder;
   const std::string name = folder.path().string();
   t.give_up_device();
+  const auto number = [](hal_device* device, const char* what) {
+    std::uint64_t value = 0;
+    EXPECT_OK(hal_device_number(device, what, &value));
+    return value;
+  };
+  bool is_cached = false;  // not every driver has a form that is worth a file
+  std::map<std::string, std::string> before;
   for (int round = 0; round < 3; ++round) {  // fills the cache, reads it, finds it damaged
     auto instance = t.own_instance(0, name.c_str());
     auto device = t.open_in(instance);
@@ -109,10 +127,21 @@ HAL_CASE(EXE_024, "a cache changes no answer, whole or damaged") {
       EXPECT_OK(hal_program_load(device, &image, program.out()));
       expect_adding(t, device, program, graph, "loaded through a cache");
     }
-    if (round != 1) { continue; }
-    for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
-      std::filesystem::resize_file(file.path(), file.file_size() - 1);
+    const auto after = folder.files();
+    if (round == 0) { is_cached = number(device, "program.cache.misses") != 0; }
+    EXPECT_EQ(after.size(), is_cached ? 2U : 0U);
+    EXPECT_EQ(number(device, "program.cache.written"), is_cached && round != 1 ? 2U : 0U);
+    EXPECT_EQ(number(device, "program.cache.hits"), is_cached && round == 1 ? 2U : 0U);
+    if (round == 1) { EXPECT(after == before); }
+    if (round == 2) {
+      for (const auto& [file, damaged] : before) { EXPECT(after.contains(file) && after.at(file) != damaged); }
     }
+    if (round == 1) {
+      for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
+        std::filesystem::resize_file(file.path(), file.file_size() - 1);
+      }
+    }
+    before = folder.files();
   }
 }
 
