@@ -108,8 +108,10 @@ class Functions final : public Program {
   [[gnu::noinline]] hal_error* run_groups(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) {
     const auto& run = command.as.run;
     const Kernel& kernel = kernels[run.entry];
-    std::vector<void*> args(run.arg_count);
-    read_args(command, args.data());
+    void* few[kFewArgs];
+    std::vector<void*> many(run.arg_count > kFewArgs ? run.arg_count : 0);
+    void** args = many.empty() ? few : many.data();
+    read_args(command, args);
     hal_host_group group = group_of(run.grid);
     if (const std::uint64_t shared = kernel.shared_bytes + run.grid.shared_bytes; shared != 0) {
       if (shared > UINT32_MAX) {
@@ -119,7 +121,7 @@ class Functions final : public Program {
       group.shared_bytes = static_cast<std::uint32_t>(shared);
       group.shared = scratch.get(shared);
     }
-    return kit::to_c(run_grid(kernel, group, args.data(), scratch, perturb));
+    return kit::to_c(run_grid(kernel, group, args, scratch, perturb));
   }
 
   static Result<void> run_grid(const Kernel& kernel, hal_host_group& group, void** args, Scratch& scratch,

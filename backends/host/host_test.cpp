@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "driver_kit/harness.hpp"
+#include "failing_allocations.hpp"
 #include "hal/host_kernel.h"
 
 using hal::kit::Harness;
@@ -225,6 +226,28 @@ TEST_CASE("host: kernels run every group once with captured arguments, in every 
     for (const std::uint32_t count : counted) { CHECK(count == 1 + 32 * 256); }
     for (std::size_t i = 0; i < 1000; ++i) { REQUIRE(out[i] == 3.0F * in[i]); }
   }
+}
+
+TEST_CASE("host: a launch with shared memory needs no host memory after the first") {
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0, "threads=1");
+  const hal_signature signatures[] = {signature("visit", 8)};
+  hal_program* program = device->load(image_of(&kFunctions, sizeof(kFunctions)), signatures);
+  hal_buffer* visits = device->allocate(4);
+  const std::vector<hal_arg> args{buffer_arg(visits)};
+  std::uint32_t counted = 0;
+  Harness::Lane lane(*device);
+  lane.submit({fill(whole(visits), 0, 4), run(program, 0, args, {{1, 1, 1}, {1, 1, 1}, 24})});
+  lane.finish();
+  hal::test::fail_every(1);
+  lane.submit({run(program, 0, args, {{1, 1, 1}, {1, 1, 1}, 24})});
+  lane.finish();
+  const std::uint64_t failures = hal::test::failures();
+  hal::test::fail_no_more();
+  CHECK(failures == 0);
+  lane.submit({copy(hal_host(&counted, 4), whole(visits))});
+  lane.finish();
+  CHECK(counted == 2 * (1 + 32 * 256));
 }
 
 TEST_CASE("host: images that are not what they claim are refused with field and offset") {
