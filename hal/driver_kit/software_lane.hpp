@@ -81,7 +81,8 @@ struct TaggedLane : hal_lane {
 
 class SoftwareLane final : public TaggedLane {
  public:
-  static constexpr std::uint32_t kWakeNs = 200'000;  // held-back work that is worth a wake; one may take 30'000
+  // Held-back work that is worth a wake; a wake takes about 30 us of the caller.
+  static constexpr std::uint32_t kWakeNs = 200'000;
   static constexpr std::uint32_t kLightNs = 1'000;   // dearer commands are announced by a publish before they begin
   static constexpr std::uint32_t kGroup = 64;        // most commands in one publish
   static constexpr std::uint32_t kInlineNs = 2'200;  // what is cheaper is done inside submit() if the lane is idle

@@ -16,7 +16,6 @@ class Trace final : public core::Observer {
  public:
   Trace(std::string path, core::Instance& instance);
   ~Trace() override;  // writes the file
-  void finish();
 
   bool wants_completions() const override { return true; }
   void made(const hal_object& object, const core::Made& how) override;
@@ -37,6 +36,7 @@ class Trace final : public core::Observer {
  private:
   static constexpr std::size_t kMostChunks = 32;  // 64 MiB, a million events
 
+  void finish();
   Event* take();  // a place for one event of this thread; NULL if it is dropped
   Event* take_slowly();
   void add_memory(const std::string& device, std::int64_t bytes);
