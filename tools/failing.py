@@ -23,17 +23,17 @@ ANEW = 5  # times, where two threads that end the program at once say too little
 OWN = "instance of 'hal::Exception"  # only the C++ face's value() throws it, and no library calls that on a thread
 
 
-def is_own(code, output):
+def is_own(code, last_words):
     """Whether a test's own exception ended it, and nothing after that.
 
     A second thread that ends the same way says so in the middle of the first one's line, and names nothing.
     """
-    told = terminations(output)
+    told = terminations(last_words)
     return code == -signal.SIGABRT and bool(told) and OWN in told[-1]
 
 
-def terminations(output):
-    return [line for line in output.replace("terminate called recursively\n", "").splitlines() if "terminate called" in line]
+def terminations(last_words):
+    return [line for line in last_words.replace("terminate called recursively\n", "").splitlines() if "terminate called" in line]
 
 
 def one(command, every, limit, preload):
@@ -42,22 +42,26 @@ def one(command, every, limit, preload):
     if preload:
         environment["LD_PRELOAD"] = preload
     for _ in range(ANEW):
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               errors="replace", start_new_session=True) as child:
+            late = False
             try:
-                output, _ = child.communicate(timeout=limit)
+                output, last_words = child.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
+                late = True
                 os.killpg(child.pid, signal.SIGABRT)
-                output, _ = child.communicate()
-                return f"did not end within {limit} s:\n{output[-3000:]}"
+                output, last_words = child.communicate()
         code = child.returncode
-        named = any(re.search(r"instance of '[^']|without", line) for line in terminations(output))
-        if code != -signal.SIGABRT or "terminate called" not in output or named or is_own(code, output):
+        whole = f"{output[-3000:]}\n{last_words[-3000:]}"
+        if late:
+            return f"did not end within {limit} s:\n{whole}"
+        named = any(re.search(r"instance of '[^']|without", line) for line in terminations(last_words))
+        if code != -signal.SIGABRT or "terminate called" not in last_words or named or is_own(code, last_words):
             break
     # A Catch2 program exits with its count of failed checks, which may be any number; only a signal's is negative.
-    ended_badly = code < 0 or "terminate called" in output or any(report in output for report in REPORTS)
-    if ended_badly and not is_own(code, output) or "\nCRASH" in output:
-        return f"ended with {code}:\n{output[-3000:]}"
+    ended_badly = code < 0 or "terminate called" in last_words or any(report in last_words for report in REPORTS)
+    if ended_badly and not is_own(code, last_words) or "\nCRASH" in output:
+        return f"ended with {code}:\n{whole}"
     return None
 
 

@@ -2,6 +2,7 @@
 // Counted bytes on a device.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 
@@ -15,16 +16,14 @@ class Range;
 // What holds the bytes decides how they go: a pool's block, a range of mapped addresses, or memory of the caller's.
 struct Buffer : hal_buffer {
   // Whether commands may use it without another look: a range has to be asked what is mapped, and what HAL_OP_FREE gave
-  // back nothing may use. Atomic.
+  // back nothing may use.
   enum class Standing : std::uint32_t { plain, range, returned };
-  Standing standing = Standing::plain;
-  bool is_plain() const { return __atomic_load_n(&standing, __ATOMIC_RELAXED) == Standing::plain; }
-  bool is_returned() const { return __atomic_load_n(&standing, __ATOMIC_RELAXED) == Standing::returned; }
+  std::atomic<Standing> standing{Standing::plain};
+  bool is_plain() const { return standing.load(std::memory_order_relaxed) == Standing::plain; }
+  bool is_returned() const { return standing.load(std::memory_order_relaxed) == Standing::returned; }
   // False if it has been given back already.
-  bool give_back() {
-    return __atomic_exchange_n(&standing, Standing::returned, __ATOMIC_ACQ_REL) != Standing::returned;
-  }
-  void take_back() { __atomic_store_n(&standing, Standing::plain, __ATOMIC_RELEASE); }
+  bool give_back() { return standing.exchange(Standing::returned, std::memory_order_acq_rel) != Standing::returned; }
+  void take_back() { standing.store(Standing::plain, std::memory_order_release); }
 
   Ref<Device> device;
   std::shared_ptr<Pool> pool;

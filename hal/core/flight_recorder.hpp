@@ -120,8 +120,8 @@ class FlightRecorder {
   static void put_arguments(Entry& entry, const hal_command& command);
   static bool read(const Entry& entry, Copy& out);
 
-  Entry* next_ = entries_.data();
   std::array<Entry, kEntries> entries_;
+  Entry* next_ = entries_.data();
 };
 
 // "copy", "run" and so on; "?" for any other number.

@@ -201,9 +201,9 @@ template <class I>
     case Opcode::ge:
       return each(a, b, out, count, [](I x, I y) { return x >= y ? 1 : 0; });
     case Opcode::logical_and:
-      return each(a, b, out, count, [](I x, I y) { return (x != 0) & (y != 0) ? 1 : 0; });
+      return each(a, b, out, count, [](I x, I y) { return ((x != 0) & (y != 0)) ? 1 : 0; });
     case Opcode::logical_or:
-      return each(a, b, out, count, [](I x, I y) { return (x != 0) | (y != 0) ? 1 : 0; });
+      return each(a, b, out, count, [](I x, I y) { return ((x != 0) | (y != 0)) ? 1 : 0; });
     case Opcode::logical_not:
       return each(a, out, count, [](I x) { return x == 0 ? 1 : 0; });
     case Opcode::select:
