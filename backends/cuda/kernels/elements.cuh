@@ -124,6 +124,30 @@ __device__ T nan_min(T a, T b) { return a != a ? a : (b != b ? b : (a < b ? a : 
 template <class T>
 __device__ T nan_max(T a, T b) { return a != a ? a : (b != b ? b : (a > b ? a : b)); }
 
+// A map's instruction of two numbers; N says how its class of numbers computes.
+template <class N>
+__device__ typename N::T of_two(unsigned opcode, typename N::T a, typename N::T b) {
+  switch (opcode) {
+    case 3: return N::add(a, b);
+    case 4: return N::subtract(a, b);
+    case 5: return N::multiply(a, b);
+    case 6: return N::divide(a, b);
+    case 7: return N::smaller(a, b);
+    case 8: return N::larger(a, b);
+    case 22: return a == b;
+    case 23: return a != b;
+    case 24: return a < b;
+    case 25: return a <= b;
+    case 26: return a > b;
+    case 27: return a >= b;
+    case 28: return a != 0 && b != 0;
+    case 29: return a != 0 || b != 0;
+    case 32: return N::power(a, b);
+    case 33: return N::modulus(a, b);
+  }
+  return 0;
+}
+
 template <class T>
 __device__ void strided(const StridedCopy& c) {
   unsigned i = thread_index();

@@ -6,6 +6,34 @@
 
 using namespace hal::cuda::kernels;
 
+namespace {
+
+struct Floats {
+  using T = float;
+  __device__ static T add(T a, T b) { return a + b; }
+  __device__ static T subtract(T a, T b) { return a - b; }
+  __device__ static T multiply(T a, T b) { return a * b; }
+  __device__ static T divide(T a, T b) { return a / b; }
+  __device__ static T smaller(T a, T b) { return nan_min(a, b); }
+  __device__ static T larger(T a, T b) { return nan_max(a, b); }
+  __device__ static T power(T a, T b) { return powf(a, b); }
+  __device__ static T modulus(T a, T b) { return fmodf(a, b); }
+};
+struct Ints {
+  using T = int;
+  using U = unsigned;
+  __device__ static T add(T a, T b) { return static_cast<T>(static_cast<U>(a) + static_cast<U>(b)); }
+  __device__ static T subtract(T a, T b) { return static_cast<T>(static_cast<U>(a) - static_cast<U>(b)); }
+  __device__ static T multiply(T a, T b) { return static_cast<T>(static_cast<U>(a) * static_cast<U>(b)); }
+  __device__ static T divide(T a, T b) { return b == 0 ? 0 : b == -1 ? subtract(0, a) : a / b; }
+  __device__ static T smaller(T a, T b) { return a < b ? a : b; }
+  __device__ static T larger(T a, T b) { return a > b ? a : b; }
+  __device__ static T power(T, T) { return 0; }  // no instruction of integers
+  __device__ static T modulus(T a, T b) { return b == 0 || b == -1 ? 0 : a % b; }
+};
+
+}  // namespace
+
 extern "C" __global__ void hal_strided_copy_1(StridedCopy c) { strided<unsigned char>(c); }
 extern "C" __global__ void hal_strided_copy_2(StridedCopy c) { strided<unsigned short>(c); }
 extern "C" __global__ void hal_strided_copy_4(StridedCopy c) { strided<unsigned>(c); }
@@ -214,25 +242,7 @@ extern "C" __global__ void hal_map(Map m) {
       if (in.opcode == 30) { stack[top] = b == 0; continue; }
       const int a = stack[--top];
       if (in.opcode == 31) { const int c = stack[--top]; stack[top] = c != 0 ? a : b; continue; }
-      int r = 0;
-      switch (in.opcode) {
-        case 3: r = static_cast<int>(static_cast<unsigned>(a) + static_cast<unsigned>(b)); break;
-        case 4: r = static_cast<int>(static_cast<unsigned>(a) - static_cast<unsigned>(b)); break;
-        case 5: r = static_cast<int>(static_cast<unsigned>(a) * static_cast<unsigned>(b)); break;
-        case 6: r = b == 0 ? 0 : b == -1 ? static_cast<int>(0u - static_cast<unsigned>(a)) : a / b; break;
-        case 7: r = a < b ? a : b; break;
-        case 8: r = a > b ? a : b; break;
-        case 22: r = a == b; break;
-        case 23: r = a != b; break;
-        case 24: r = a < b; break;
-        case 25: r = a <= b; break;
-        case 26: r = a > b; break;
-        case 27: r = a >= b; break;
-        case 28: r = a != 0 && b != 0; break;
-        case 29: r = a != 0 || b != 0; break;
-        case 33: r = b == 0 || b == -1 ? 0 : a % b; break;
-      }
-      stack[top] = r;
+      stack[top] = of_two<Ints>(in.opcode, a, b);
     }
     store_int(m.to, m.to_type, element, stack[0]);
     return;
@@ -267,26 +277,7 @@ extern "C" __global__ void hal_map(Map m) {
     }
     const float a = stack[--top];
     if (in.opcode == 31) { const float c = stack[--top]; stack[top] = c != 0.0f ? a : b; continue; }
-    float r = 0.0f;
-    switch (in.opcode) {
-      case 3: r = a + b; break;
-      case 4: r = a - b; break;
-      case 5: r = a * b; break;
-      case 6: r = a / b; break;
-      case 7: r = nan_min(a, b); break;
-      case 8: r = nan_max(a, b); break;
-      case 22: r = a == b; break;
-      case 23: r = a != b; break;
-      case 24: r = a < b; break;
-      case 25: r = a <= b; break;
-      case 26: r = a > b; break;
-      case 27: r = a >= b; break;
-      case 28: r = a != 0.0f && b != 0.0f; break;
-      case 29: r = a != 0.0f || b != 0.0f; break;
-      case 32: r = powf(a, b); break;
-      case 33: r = fmodf(a, b); break;
-    }
-    stack[top] = r;
+    stack[top] = of_two<Floats>(in.opcode, a, b);
   }
   store_float(m.to, m.to_type, element, stack[0]);
 }

@@ -82,7 +82,11 @@ struct Doubles {
   __device__ static T smaller(T a, T b) { return nan_min(a, b); }
   __device__ static T larger(T a, T b) { return nan_max(a, b); }
   __device__ static T add(T a, T b) { return a + b; }
+  __device__ static T subtract(T a, T b) { return a - b; }
   __device__ static T multiply(T a, T b) { return a * b; }
+  __device__ static T divide(T a, T b) { return a / b; }
+  __device__ static T power(T a, T b);
+  __device__ static T modulus(T a, T b) { return fmod(a, b); }
   __device__ static T multiply_add(T a, T b, T c) { return fma(a, b, c); }
 };
 struct Longs {
@@ -95,7 +99,11 @@ struct Longs {
   __device__ static T smaller(T a, T b) { return a < b ? a : b; }
   __device__ static T larger(T a, T b) { return a > b ? a : b; }
   __device__ static T add(T a, T b) { return static_cast<T>(static_cast<U>(a) + static_cast<U>(b)); }
+  __device__ static T subtract(T a, T b) { return static_cast<T>(static_cast<U>(a) - static_cast<U>(b)); }
   __device__ static T multiply(T a, T b) { return static_cast<T>(static_cast<U>(a) * static_cast<U>(b)); }
+  __device__ static T divide(T a, T b) { return b == 0 ? 0 : b == -1 ? subtract(0, a) : a / b; }
+  __device__ static T power(T, T) { return 0; }  // no instruction of integers
+  __device__ static T modulus(T a, T b) { return b == 0 || b == -1 ? 0 : a % b; }
   __device__ static T multiply_add(T a, T b, T c) { return add(multiply(a, b), c); }
 };
 
@@ -245,7 +253,7 @@ __device__ double sine(double x, int quarters) {
 }
 
 // Through the logarithm: a unit of f32 is 2^29 units of f64, and the product with the exponent loses 2^11 at most.
-__device__ double power(double a, double b) {
+__device__ double Doubles::power(double a, double b) {
   if (a == 1.0 || b == 0.0) return 1.0;
   if (a != a || b != b) return a + b;
   const bool whole = rint(b) == b, odd = whole && rint(b * 0.5) * 2.0 != b;
@@ -318,25 +326,7 @@ extern "C" __global__ void hal_map_i64(WideMap m) {
     if (opcode == 30) { stack[top] = b == 0; continue; }
     const long long a = stack[--top];
     if (opcode == 31) { const long long c = stack[--top]; stack[top] = c != 0 ? a : b; continue; }
-    long long r = 0;
-    switch (opcode) {
-      case 3: r = Longs::add(a, b); break;
-      case 4: r = Longs::add(a, Longs::multiply(b, -1)); break;
-      case 5: r = Longs::multiply(a, b); break;
-      case 6: r = b == 0 ? 0 : b == -1 ? Longs::multiply(a, -1) : a / b; break;
-      case 7: r = a < b ? a : b; break;
-      case 8: r = a > b ? a : b; break;
-      case 22: r = a == b; break;
-      case 23: r = a != b; break;
-      case 24: r = a < b; break;
-      case 25: r = a <= b; break;
-      case 26: r = a > b; break;
-      case 27: r = a >= b; break;
-      case 28: r = a != 0 && b != 0; break;
-      case 29: r = a != 0 || b != 0; break;
-      case 33: r = b == 0 || b == -1 ? 0 : a % b; break;
-    }
-    stack[top] = r;
+    stack[top] = of_two<Longs>(opcode, a, b);
   }
   store_long(m.to, m.to_type, element, stack[0]);
 }
@@ -376,26 +366,7 @@ extern "C" __global__ void hal_map_f64(WideMap m) {
     }
     const double a = stack[--top];
     if (opcode == 31) { const double c = stack[--top]; stack[top] = c != 0.0 ? a : b; continue; }
-    double r = 0.0;
-    switch (opcode) {
-      case 3: r = a + b; break;
-      case 4: r = a - b; break;
-      case 5: r = a * b; break;
-      case 6: r = a / b; break;
-      case 7: r = nan_min(a, b); break;
-      case 8: r = nan_max(a, b); break;
-      case 22: r = a == b; break;
-      case 23: r = a != b; break;
-      case 24: r = a < b; break;
-      case 25: r = a <= b; break;
-      case 26: r = a > b; break;
-      case 27: r = a >= b; break;
-      case 28: r = a != 0.0 && b != 0.0; break;
-      case 29: r = a != 0.0 || b != 0.0; break;
-      case 32: r = power(a, b); break;
-      case 33: r = fmod(a, b); break;
-    }
-    stack[top] = r;
+    stack[top] = of_two<Doubles>(opcode, a, b);
   }
   store_double(m.to, m.to_type, element, stack[0]);
 }
