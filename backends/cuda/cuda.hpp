@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cuda_abi.hpp"
+#include "driver_kit/background.hpp"
 #include "driver_kit/verdicts.hpp"
 #include "hal/driver.h"
 #include "hal/result.hpp"
@@ -85,6 +86,7 @@ class Device {
   const hal_host_api* const host;
   kit::Verdicts verdicts;
   std::atomic<std::uint64_t> lazy_loads{0};  // runs that had to load or obtain what PREPARE would have
+  kit::Background background{kOrigin, "hal-cuda-make"};
 
  private:
   void reap();
@@ -102,16 +104,17 @@ class Device {
   std::thread reaper_;
 };
 
-// A loaded image. enqueue() puts one RUN on a lane's stream, prepare() obtains what the first would have to; both run
-// under the lane's submission order.
+// A loaded image.
 class Program {
  public:
   Program() = default;
   virtual ~Program() = default;
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
-  virtual Result<void> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) = 0;
-  virtual Result<void> prepare(Lane& lane, const hal_command& command) = 0;
+  // Puts one RUN on a lane's stream. False, and nothing is put there, if something has to be obtained before.
+  virtual Result<bool> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) = 0;
+  // Obtains for a lane what a RUN or PREPARE asks for. May take long; while it does the lane takes no commands.
+  virtual Result<void> obtain(Lane& lane, const hal_command& command) = 0;
   // A run may end in an error of its own, so that nothing may follow it before it is known to be good.
   virtual bool may_fail() const { return false; }
 };

@@ -123,7 +123,7 @@ hal_verdict supports(hal_driver*, void* device_pointer, const char* feature) {
   };
   if (name == "kernel" || name == "image.ptx") { return has("PTX is compiled by the driver"); }
   if (name == "graph" || name == "image.hal.graph") { return has("graphs run as PTX kernels of this driver"); }
-  if (name == "graph.dynamic") { return kit::no("not yet: parameters of the launches are laid out once at load"); }
+  if (name == "graph.dynamic") { return has("launches are laid out for each set of sizes when a run first brings it"); }
   if (name == "virtual-memory") { return kit::no("not yet: the driver API's calls for it are not made"); }
   if (name == "share.fd") { return kit::no("not yet: it needs virtual memory"); }
   if (name == "import.host") { return kit::no("not yet: host memory is not registered with the GPU"); }

@@ -1,539 +1,115 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor graph as a list of launches: parameters are laid out once at load; a run fills in the addresses.
+// A tensor graph as lanes run it: constants on the device, launches for each set of sizes.
 #include "graph_program.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
-#include <type_traits>
-#include <unordered_map>
 
 #include "driver_kit/errors.hpp"
 #include "driver_kit/slices.hpp"
-#include "graph/contraction.hpp"
-#include "graph/element.hpp"
 #include "graph/fuse.hpp"
+#include "graph/image_copy.hpp"
+#include "graph/instances.hpp"
 #include "graph/plan.hpp"
 #include "graph/view.hpp"
 #include "graph_kernels_loader.hpp"
-#include "kernels/graph_kernels.hpp"
+#include "graph_steps.hpp"
 #include "lane.hpp"
 
 namespace hal::cuda {
 
 namespace {
 
-using graph::Op;
 using graph::Role;
-namespace k = kernels;
-
-constexpr std::int64_t kMostElements = INT32_MAX;  // kernels count in 32 bits
-constexpr std::uint32_t kBlock = GraphKernels::kBlock;
 
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-std::uint64_t size_of(DType type) { return dtype_bits(type) / 8; }  // of the types below
+// A graph whose sizes are all known: immutable once made, run by several lanes at once.
+struct ClosedGraph {
+  std::vector<Step> steps;
+  graph::Plan plan;  // of the intermediates, in the lane's arena
 
-unsigned kernel_type(DType type) {
-  switch (type) {
-    case DType::f64:
-      return k::kF64;
-    case DType::i64:
-      return k::kI64;
-    case DType::f32:
-      return k::kF32;
-    case DType::bf16:
-      return k::kBf16;
-    case DType::f16:
-      return k::kF16;
-    case DType::f8e4m3:
-      return k::kF8E4M3;
-    case DType::f8e5m2:
-      return k::kF8E5M2;
-    case DType::i32:
-      return k::kI32;
-    case DType::i8:
-      return k::kI8;
-    case DType::u8:
-      return k::kU8;
-    case DType::boolean:
-      return k::kBool;
-    default:
-      return 0;
+  static Result<std::shared_ptr<const ClosedGraph>> make(const graph::View& view, GraphKernels& kernels) {
+    HAL_CHECK(check_tensors(view));
+    auto made = std::make_shared<ClosedGraph>();
+    const auto fused = graph::fuse(view, fuse_options());
+    HAL_TRY(made->plan, graph::plan_memory(view, fused, {.alignment = kAlignment, .in_place = true}));
+    HAL_TRY(made->steps, make_steps(view, fused));
+    const auto is_wide = [](const Step& step) { return step.kernel >= kFirstWide; };
+    if (std::ranges::any_of(made->steps, is_wide)) { HAL_CHECK(kernels.need_wide()); }
+    return std::shared_ptr<const ClosedGraph>(std::move(made));
   }
-}
-
-// What the kernels take: any strides, unsigned in maps; reductions and contractions without expressions.
-graph::FuseOptions fuse_options() {
-  graph::FuseOptions options;
-  options.negative_strides = false;
-  options.reduce_prologue = false;
-  options.contract_epilogue = false;
-  options.max_inputs = k::kMapInputs;
-  options.max_code = k::kMapCode;
-  return options;
-}
-
-// Floating numbers and integers of 64 bits have kernels of their own.
-enum class Width { narrow, doubles, longs };
-Width width_of(std::initializer_list<DType> types) {
-  Width found = Width::narrow;
-  for (const DType type : types) {
-    if (type == DType::f64) { found = Width::doubles; }
-    if (type == DType::i64) { found = Width::longs; }
-  }
-  return found;
-}
-KernelId pick(Width width, KernelId narrow, KernelId doubles, KernelId longs) {
-  return width == Width::narrow ? narrow : width == Width::doubles ? doubles : longs;
-}
-
-Error unsupported(const graph::View& view, std::size_t node, const std::string& why) {
-  return kit::error(kOrigin, HAL_UNSUPPORTED, fmt::format("{}: {}", view.node_label(node), why));
-}
-
-Result<void> check_tensors(const graph::View& view) {
-  const auto check = [](const graph::Tensor& t, const std::string& who) -> Result<void> {
-    if (kernel_type(t.dtype) == 0) {
-      return kit::error(kOrigin, HAL_UNSUPPORTED,
-                        fmt::format("{} has type {}; graphs on CUDA have types of whole bytes; convert it to i8 before",
-                                    who, dtype_name(t.dtype)));
-    }
-    if (t.elements > kMostElements) {
-      return kit::error(
-          kOrigin, HAL_UNSUPPORTED,
-          fmt::format("{} has {} elements; graphs on CUDA take at most {}", who, t.elements, kMostElements));
-    }
-    return {};
-  };
-  for (std::size_t t = 0; t < view.parameter_count(); ++t) {
-    HAL_CHECK(check(view.tensor(t), fmt::format("parameter {} (\"{}\")", t, view.tensor(t).name)));
-  }
-  for (std::size_t n = 0; n < view.nodes().size(); ++n) {
-    HAL_CHECK(check(view.tensor(view.nodes()[n].output), view.node_label(n)));
-    if (view.nodes()[n].op == Op::map && view.nodes()[n].as<graph::MapAttributes>().code.size() > k::kMapCode) {
-      return unsupported(view, n, fmt::format("expressions on CUDA have at most {} instructions", k::kMapCode));
-    }
-  }
-  return {};
-}
-
-// One launch. Addresses in `parameters` are filled in at each run.
-struct Step {
-  KernelId kernel = KernelId::fill;
-  std::uint32_t grid[3] = {1, 1, 1};
-  std::vector<std::byte> parameters;
-  struct Slot {
-    std::uint32_t offset;
-    std::uint32_t tensor;
-    std::int64_t add;  // bytes
-  };
-  std::vector<Slot> slots;
-  std::uint32_t fault_offset = 0, command_offset = 0;  // of gather and scatter; else 0
-};
-
-class Builder {
- public:
-  Builder(const graph::View& view, std::span<const graph::FusedStep> fused) : view_(view), fused_(fused) {}
-
-  Result<std::vector<Step>> run() {
-    for (const graph::FusedStep& fused : fused_) {
-      step_ = &fused;
-      node_ = &view_.nodes()[fused.node];
-      HAL_CHECK(node(fused.node));
-    }
-    return std::move(steps_);
-  }
-  bool may_fail() const { return may_fail_; }
-
- private:
-  const graph::Tensor& input(std::size_t i) const { return view_.tensor(node_->inputs[i]); }
-  const graph::Tensor& output() const { return view_.tensor(step_->output); }
-
-  template <class P>
-  Step& add(KernelId kernel, const P& parameters, std::uint64_t threads) {
-    static_assert(std::is_trivially_copyable_v<P>);
-    Step& s = steps_.emplace_back();
-    s.kernel = kernel;
-    s.grid[0] = static_cast<std::uint32_t>((threads + kBlock - 1) / kBlock);
-    s.parameters.resize(sizeof(P));
-    std::memcpy(s.parameters.data(), &parameters, sizeof(P));
-    return s;
-  }
-  static void slot(Step& s, std::size_t offset, std::uint32_t tensor) {
-    s.slots.push_back({static_cast<std::uint32_t>(offset), tensor, 0});
-  }
-  // An operand that begins inside its tensor.
-  void slot(Step& s, std::size_t offset, const graph::Access& access) const {
-    const auto bytes = static_cast<std::int64_t>(size_of(view_.tensor(access.tensor).dtype));
-    s.slots.push_back({static_cast<std::uint32_t>(offset), access.tensor, access.offset * bytes});
-  }
-  static KernelId copy_kernel(DType type) {
-    const std::uint64_t size = size_of(type);
-    return size == 1   ? KernelId::strided_copy_1
-           : size == 2 ? KernelId::strided_copy_2
-           : size == 4 ? KernelId::strided_copy_4
-                       : KernelId::strided_copy_8;
-  }
-
-  Result<void> node(std::size_t n) {
-    switch (step_->op) {
-      case Op::contract:
-        return contract(n);
-      case Op::map:
-        return map();
-      case Op::reduce:
-        return reduce();
-      case Op::view:
-        return view();
-      case Op::gather:
-        return gather();
-      case Op::scatter:
-        return scatter();
-      case Op::pad:
-        return pad();
-      case Op::concat:
-        return concat();
-      case Op::convert:
-        return convert();
-      case Op::constant:
-        return {};
-    }
-    return unsupported(view_, n, "an operation that CUDA does not know");
-  }
-
-  static void row_major(const graph::Tensor& t, int* strides) {
-    std::int64_t stride = 1;
-    for (std::size_t d = t.rank; d-- > 0;) {
-      strides[d] = static_cast<int>(stride);
-      stride *= t.dims[d];
-    }
-  }
-
-  // Copies all of `from` (row-major) into `to` at an offset and with the strides of `to`, or the other way round.
-  void strided(std::uint32_t to, std::uint32_t from, const graph::Tensor& shape, const int* to_stride, int to_offset,
-               const int* from_stride, int from_offset) {
-    k::StridedCopy c{};
-    c.total = static_cast<unsigned>(shape.elements);
-    c.rank = static_cast<int>(shape.rank);
-    c.to_offset = to_offset;
-    c.from_offset = from_offset;
-    for (std::size_t d = 0; d < shape.rank; ++d) {
-      c.size[d] = static_cast<unsigned>(shape.dims[d]);
-      c.to_stride[d] = to_stride[d];
-      c.from_stride[d] = from_stride[d];
-    }
-    Step& s = add(copy_kernel(shape.dtype), c, c.total);
-    slot(s, offsetof(k::StridedCopy, to), to);
-    slot(s, offsetof(k::StridedCopy, from), from);
-  }
-
-  Result<void> view() {
-    const graph::Access& a = step_->inputs[0];
-    int to[graph::kMaxRank] = {}, from[graph::kMaxRank] = {};
-    row_major(output(), to);
-    // Every index lies inside the input, so strides that matter fit in 32 bits.
-    for (std::size_t d = 0; d < output().rank; ++d) { from[d] = static_cast<int>(a.strides[d]); }
-    strided(step_->output, a.tensor, output(), to, 0, from, static_cast<int>(a.offset));
-    return {};
-  }
-
-  Result<void> pad() {
-    const auto& a = node_->as<graph::PadAttributes>();
-    std::byte value[8] = {};
-    graph::store_element(output().dtype, value, 0, a.value);
-    k::Fill f{};
-    f.bytes = output().bytes;
-    f.pattern_bytes = static_cast<unsigned>(size_of(output().dtype));
-    std::memcpy(&f.pattern, value, f.pattern_bytes);
-    slot(add(KernelId::fill, f, f.bytes), offsetof(k::Fill, to), node_->output);
-    int to[graph::kMaxRank] = {}, from[graph::kMaxRank] = {};
-    row_major(output(), to);
-    row_major(input(0), from);
-    int offset = 0;
-    for (std::size_t d = 0; d < output().rank; ++d) { offset += static_cast<int>(a.low[d]) * to[d]; }
-    strided(node_->output, node_->inputs[0], input(0), to, offset, from, 0);
-    return {};
-  }
-
-  Result<void> concat() {
-    const std::size_t axis = node_->as<graph::ConcatAttributes>().axis;
-    int to[graph::kMaxRank] = {};
-    row_major(output(), to);
-    int offset = 0;
-    for (std::size_t i = 0; i < node_->inputs.size(); ++i) {
-      int from[graph::kMaxRank] = {};
-      row_major(input(i), from);
-      strided(node_->output, node_->inputs[i], input(i), to, offset, from, 0);
-      offset += static_cast<int>(input(i).dims[axis]) * to[axis];
-    }
-    return {};
-  }
-
-  Result<void> convert() {
-    k::Convert c{};
-    c.total = static_cast<unsigned>(output().elements);
-    c.to_type = kernel_type(output().dtype);
-    c.from_type = kernel_type(input(0).dtype);
-    const bool wide = width_of({input(0).dtype, output().dtype}) != Width::narrow;
-    Step& s = add(wide ? KernelId::convert_wide : KernelId::convert, c, c.total);
-    slot(s, offsetof(k::Convert, to), node_->output);
-    slot(s, offsetof(k::Convert, from), node_->inputs[0]);
-    return {};
-  }
-
-  Result<void> contract(std::size_t n) {
-    const graph::Access &left = step_->operands[0], &right = step_->operands[1];
-    const graph::Contraction c = graph::classify_contraction(view_, *node_, left.strides, right.strides);
-    const auto product = c.matmul();
-    const Width width = width_of({input(0).dtype, output().dtype, node_->as<graph::ContractAttributes>().accumulate});
-    const bool f32 = input(0).dtype == DType::f32 && output().dtype == DType::f32 && width == Width::narrow;
-    if (product && f32 && product->m.size >= 8 && product->n.size >= 4 && product->k.size >= 4 &&
-        product->batch.size <= 65535 && product->m.size <= 65535 * 16) {
-      k::Matmul p{};
-      p.m = static_cast<int>(product->m.size);
-      p.n = static_cast<int>(product->n.size);
-      p.k = static_cast<int>(product->k.size);
-      p.left_m = static_cast<int>(product->m.left);
-      p.left_k = static_cast<int>(product->k.left);
-      p.right_k = static_cast<int>(product->k.right);
-      p.right_n = static_cast<int>(product->n.right);
-      p.out_m = static_cast<int>(product->m.out);
-      p.out_n = static_cast<int>(product->n.out);
-      p.left_batch = product->batch.left;
-      p.right_batch = product->batch.right;
-      p.out_batch = product->batch.out;
-      Step& s = add(KernelId::matmul_f32, p, 1);
-      s.grid[0] = static_cast<std::uint32_t>((product->n.size + 15) / 16);
-      s.grid[1] = static_cast<std::uint32_t>((product->m.size + 15) / 16);
-      s.grid[2] = static_cast<std::uint32_t>(product->batch.size);
-      slot(s, offsetof(k::Matmul, out), node_->output);
-      slot(s, offsetof(k::Matmul, left), left);
-      slot(s, offsetof(k::Matmul, right), right);
-      return {};
-    }
-    if (c.batch.size() + c.m.size() + c.n.size() + c.k.size() > k::kContractLoops) {
-      return unsupported(view_, n, fmt::format("more than {} loops after merging", k::kContractLoops));
-    }
-    k::Contract p{};
-    p.total = static_cast<unsigned>(output().elements);
-    p.type = kernel_type(input(0).dtype);
-    p.out_type = kernel_type(output().dtype);
-    p.k_outer = 1;
-    std::size_t at = 0;
-    const auto put = [&](const std::vector<graph::Loop>& loops) {
-      for (const graph::Loop& l : loops) {
-        p.size[at] = static_cast<unsigned>(l.size);
-        p.left_stride[at] = static_cast<int>(l.left);
-        p.right_stride[at] = static_cast<int>(l.right);
-        p.out_stride[at] = static_cast<int>(l.out);
-        ++at;
-      }
-    };
-    put(c.batch);
-    put(c.m);
-    put(c.n);
-    p.outer = static_cast<int>(at);
-    put(c.k);
-    p.inner = static_cast<int>(at) - p.outer;
-    for (std::size_t i = 0; i + 1 < c.k.size(); ++i) { p.k_outer *= static_cast<unsigned>(c.k[i].size); }
-    Step& s = add(pick(width, KernelId::contract, KernelId::contract_f64, KernelId::contract_i64), p, p.total);
-    slot(s, offsetof(k::Contract, out), node_->output);
-    slot(s, offsetof(k::Contract, left), left);
-    slot(s, offsetof(k::Contract, right), right);
-    return {};
-  }
-
-  Result<void> reduce() {
-    const auto& a = node_->as<graph::ReduceAttributes>();
-    k::Reduce p{};
-    p.total = static_cast<unsigned>(output().elements);
-    p.type = kernel_type(input(0).dtype);
-    p.to_type = kernel_type(output().dtype);
-    p.op = static_cast<unsigned>(a.op);
-    p.count = 1;
-    const graph::Access& from = step_->inputs[0];
-    std::size_t at = 0;
-    const auto put = [&](bool reduced) {
-      for (std::size_t d = 0; d < input(0).rank; ++d) {
-        if ((((a.axes >> d) & 1u) != 0) != reduced) { continue; }
-        p.size[at] = static_cast<unsigned>(input(0).dims[d]);
-        p.stride[at] = static_cast<int>(from.strides[d]);
-        if (reduced) { p.count *= p.size[at]; }
-        ++at;
-      }
-    };
-    put(false);
-    p.outer = static_cast<int>(at);
-    put(true);
-    p.inner = static_cast<int>(at) - p.outer;
-    const Width width = width_of({input(0).dtype, output().dtype, a.accumulate});
-    Step& s = add(pick(width, KernelId::reduce, KernelId::reduce_f64, KernelId::reduce_i64), p, p.total);
-    slot(s, offsetof(k::Reduce, to), node_->output);
-    slot(s, offsetof(k::Reduce, from), from);
-    return {};
-  }
-
-  struct Taken {
-    unsigned outer = 1, inner = 1;
-    int axis = 0;
-  };
-  static Taken around(const graph::Tensor& x, std::size_t axis) {
-    Taken t;
-    for (std::size_t d = 0; d < x.rank; ++d) {
-      if (d < axis) { t.outer *= static_cast<unsigned>(x.dims[d]); }
-      if (d > axis) { t.inner *= static_cast<unsigned>(x.dims[d]); }
-    }
-    t.axis = static_cast<int>(x.dims[axis]);
-    return t;
-  }
-
-  Result<void> gather() {
-    const Taken t = around(input(0), node_->as<graph::GatherAttributes>().axis);
-    k::Gather p{};
-    p.total = static_cast<unsigned>(output().elements);
-    p.inner = t.inner;
-    p.axis = t.axis;
-    p.count = static_cast<unsigned>(input(1).elements);
-    p.bytes = static_cast<unsigned>(size_of(output().dtype));
-    Step& s = add(p.bytes == 8 ? KernelId::gather_8 : KernelId::gather, p, p.total);
-    slot(s, offsetof(k::Gather, to), node_->output);
-    slot(s, offsetof(k::Gather, from), node_->inputs[0]);
-    slot(s, offsetof(k::Gather, indices), node_->inputs[1]);
-    s.fault_offset = offsetof(k::Gather, fault);
-    s.command_offset = offsetof(k::Gather, command);
-    may_fail_ = true;
-    return {};
-  }
-
-  Result<void> scatter() {
-    const auto& a = node_->as<graph::ScatterAttributes>();
-    int strides[graph::kMaxRank] = {};
-    row_major(output(), strides);
-    strided(node_->output, node_->inputs[0], output(), strides, 0, strides, 0);
-    const Taken t = around(output(), a.axis);
-    k::Scatter p{};
-    p.total = t.outer * t.inner;
-    p.inner = t.inner;
-    p.axis = t.axis;
-    p.count = static_cast<unsigned>(input(1).elements);
-    p.type = kernel_type(output().dtype);
-    p.add = a.mode == graph::ScatterMode::add ? 1 : 0;
-    Step& s = add(pick(width_of({output().dtype}), KernelId::scatter, KernelId::scatter_f64, KernelId::scatter_i64), p,
-                  p.total);
-    slot(s, offsetof(k::Scatter, to), node_->output);
-    slot(s, offsetof(k::Scatter, updates), node_->inputs[2]);
-    slot(s, offsetof(k::Scatter, indices), node_->inputs[1]);
-    s.fault_offset = offsetof(k::Scatter, fault);
-    s.command_offset = offsetof(k::Scatter, command);
-    may_fail_ = true;
-    return {};
-  }
-
-  // What the kernels of narrow and wide maps have in common; they differ in their constants.
-  template <class M>
-  Result<void> map(KernelId kernel) {
-    M p{};
-    p.total = static_cast<unsigned>(output().elements);
-    p.to_type = kernel_type(output().dtype);
-    p.length = static_cast<unsigned>(step_->code.size());
-    p.rank = static_cast<int>(output().rank);
-    p.inputs = static_cast<int>(step_->inputs.size());
-    for (std::size_t d = 0; d < output().rank; ++d) { p.size[d] = static_cast<unsigned>(output().dims[d]); }
-    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
-      const graph::Access& x = step_->inputs[i];
-      p.type[i] = kernel_type(view_.tensor(x.tensor).dtype);
-      for (std::size_t d = 0; d < output().rank; ++d) { p.stride[i][d] = static_cast<unsigned>(x.strides[d]); }
-    }
-    if constexpr (requires { p.integer; }) { p.integer = step_->integer() ? 1 : 0; }
-    for (std::size_t i = 0; i < step_->code.size(); ++i) {
-      const graph::Instruction& from = step_->code[i];
-      p.code[i].opcode = static_cast<unsigned short>(from.opcode);
-      p.code[i].input = from.input;
-      if (step_->integer()) {
-        p.code[i].integer = static_cast<decltype(p.code[i].integer)>(from.constant);
-      } else {
-        p.code[i].real = static_cast<decltype(p.code[i].real)>(from.constant);
-      }
-    }
-    Step& s = add(kernel, p, p.total);
-    slot(s, offsetof(M, to), step_->output);
-    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
-      slot(s, offsetof(M, from) + i * sizeof(void*), step_->inputs[i]);
-    }
-    return {};
-  }
-  Result<void> map() {
-    const Width width = width_of({step_->compute});
-    return width == Width::narrow ? map<k::Map>(KernelId::map)
-                                  : map<k::WideMap>(pick(width, KernelId::map, KernelId::map_f64, KernelId::map_i64));
-  }
-
-  const graph::View& view_;
-  std::span<const graph::FusedStep> fused_;
-  const graph::FusedStep* step_ = nullptr;
-  const graph::Node* node_ = nullptr;  // of the step
-  std::vector<Step> steps_;
-  bool may_fail_ = false;
 };
 
 class GraphProgram final : public Program {
  public:
-  GraphProgram(Device& device, GraphKernels& kernels) : device_(device), kernels_(kernels) {}
+  // `view` is of the image's bytes.
+  GraphProgram(Device& device, GraphKernels& kernels, graph::ImageCopy image, graph::View view)
+      : device_(device), kernels_(kernels), image_(std::move(image)), instances_(std::move(view)) {}
   ~GraphProgram() override {
     device_.enter();
     if (constants_ != 0) { device_.api().MemFree(constants_); }
-    for (const auto& [lane, arena] : arenas_) { device_.api().MemFree(arena); }
   }
 
-  Result<void> load(const graph::View& view) {
-    HAL_CHECK(check_tensors(view));
-    const auto fused = graph::fuse(view, fuse_options());
-    HAL_TRY(const graph::Plan plan, graph::plan_memory(view, fused, {.alignment = kAlignment, .in_place = true}));
-    Builder builder(view, fused);
-    HAL_TRY(steps_, builder.run());
-    const auto is_wide = [](const Step& step) { return step.kernel >= kFirstWide; };
-    if (std::ranges::any_of(steps_, is_wide)) { HAL_CHECK(kernels_.need_wide()); }
-    may_fail_ = builder.may_fail();
-    arena_bytes_ = plan.arena_bytes;
-    arena_offsets_ = plan.offsets;
-    parameters_ = view.parameter_count();
+  Result<void> load() {
+    HAL_CHECK(check_tensors(view()));
+    if (!view().is_dynamic()) { HAL_TRY(fixed_, ClosedGraph::make(view(), kernels_)); }
+    can_fail_ = can_fail(view());
     std::uint64_t bytes = 0;
-    for (std::size_t t = 0; t < view.tensors().size(); ++t) {
-      const graph::Tensor& tensor = view.tensor(t);
-      element_bytes_.push_back(size_of(tensor.dtype));
+    for (const graph::Tensor& tensor : view().tensors()) {
       constant_offsets_.push_back(bytes);
       if (tensor.role == Role::constant) { bytes += padded(tensor.bytes); }
     }
-    // An output parameter may itself be a constant node's tensor: then its bytes are copied at each run.
-    for (const graph::Tensor& t : view.tensors()) { is_constant_.push_back(t.role == Role::constant); }
-    return bytes == 0 ? Result<void>() : upload(view, bytes);
+    return bytes == 0 ? Result<void>() : upload(bytes);
   }
 
-  Result<void> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) override {
-    HAL_TRY(const CUdeviceptr arena, arena_of(lane, &device_.lazy_loads));
-    const auto& run = command.as.run;
-    std::vector<CUdeviceptr> addresses(arena_offsets_.size());
+  Result<bool> enqueue(Lane& lane, std::uint64_t number, const hal_command& command) override {
+    std::shared_ptr<const ClosedGraph> instance;
+    const ClosedGraph* closed = fixed_.get();
+    if (closed == nullptr) {
+      const graph::GivenExtents extents(command, view());
+      instance = instances_.find(extents.span());
+      closed = instance.get();
+    }
+    if (closed == nullptr || !lane.has_arena(closed->plan.arena_bytes)) { return false; }
+    HAL_CHECK(run(*closed, lane, number, command));
+    return true;
+  }
+
+  // Constants are there since the load. Steps, where sizes come with a run, and room for intermediates, which belongs
+  // to the lane, are made here.
+  Result<void> obtain(Lane& lane, const hal_command& command) override {
+    std::shared_ptr<const ClosedGraph> closed = fixed_;
+    if (closed == nullptr) {
+      const graph::GivenExtents extents(command, view());
+      if (extents.span().empty()) { return {}; }  // prepared without sizes: there is nothing yet to make
+      HAL_TRY(closed, instances_.obtain(extents.span(), [this](const graph::View& bound) {
+        return ClosedGraph::make(bound, kernels_);
+      }));
+    }
+    return lane.grow_arena(closed->plan.arena_bytes);
+  }
+
+  bool may_fail() const override { return can_fail_; }
+
+ private:
+  const graph::View& view() const { return instances_.view(); }
+
+  Result<void> run(const ClosedGraph& closed, Lane& lane, std::uint64_t number, const hal_command& command) {
+    const std::span<const graph::Tensor> tensors = view().tensors();
+    std::vector<CUdeviceptr> addresses(tensors.size());
     for (std::size_t t = 0; t < addresses.size(); ++t) {
-      if (t < parameters_) {
-        addresses[t] = kit::device_address(run.args[t].value.slice);
-        if (addresses[t] == 0) {
-          return kit::error(kOrigin, HAL_UNSUPPORTED,
-                            fmt::format("argument {} is host memory; graphs reach device buffers only", t));
-        }
-        if (addresses[t] % element_bytes_[t] != 0) {
-          return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
-                            fmt::format("argument {} begins at device address {:#x}, which is not a multiple of its "
-                                        "element's {} bytes",
-                                        t, addresses[t], element_bytes_[t]));
-        }
-      } else if (is_constant_[t]) {
+      if (t < view().parameter_count()) {
+        HAL_TRY(addresses[t], address_of(t, command.as.run.args[t].value.slice));
+      } else if (tensors[t].role == Role::constant) {
         addresses[t] = constants_ + constant_offsets_[t];
-      } else if (arena_offsets_[t] != graph::kNotInArena) {
-        addresses[t] = arena + arena_offsets_[t];
+      } else if (closed.plan.offsets[t] != graph::kNotInArena) {
+        addresses[t] = lane.arena() + closed.plan.offsets[t];
       }
     }
-    for (Step& step : steps_) {
+    for (const Step& step : closed.steps) {
       // Calls on one lane are serialised, but other lanes may run the same program: work on a copy.
       alignas(16) std::byte parameters[4096];
       std::memcpy(parameters, step.parameters.data(), step.parameters.size());
@@ -547,21 +123,28 @@ class GraphProgram final : public Program {
         std::memcpy(parameters + step.command_offset, &number, sizeof(number));
       }
       void* list[] = {parameters};
-      HAL_CHECK(lane.launch(kernels_.kernel(step.kernel), step.grid, {kBlock, 1, 1}, 0, list));
+      HAL_CHECK(lane.launch(kernels_.kernel(step.kernel), step.grid, {GraphKernels::kBlock, 1, 1}, 0, list));
     }
     return {};
   }
 
-  // Code and constants are there since the load; the intermediates belong to the lane.
-  Result<void> prepare(Lane& lane, const hal_command&) override {
-    HAL_TRY([[maybe_unused]] const CUdeviceptr arena, arena_of(lane, nullptr));
-    return {};
+  Result<CUdeviceptr> address_of(std::size_t argument, const hal_slice& slice) const {
+    const CUdeviceptr at = kit::device_address(slice);
+    if (at == 0) {
+      return kit::error(kOrigin, HAL_UNSUPPORTED,
+                        fmt::format("argument {} is host memory; graphs reach device buffers only", argument));
+    }
+    const std::uint64_t bytes = size_of(view().tensor(argument).dtype);
+    if (at % bytes != 0) {
+      return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                        fmt::format("argument {} begins at device address {:#x}, which is not a multiple of its "
+                                    "element's {} bytes",
+                                    argument, at, bytes));
+    }
+    return at;
   }
 
-  bool may_fail() const override { return may_fail_; }
-
- private:
-  Result<void> upload(const graph::View& view, std::uint64_t bytes) {
+  Result<void> upload(std::uint64_t bytes) {
     const Api& api = device_.api();
     device_.enter();
     const CUresult made = api.MemAlloc(&constants_, bytes);
@@ -569,8 +152,8 @@ class GraphProgram final : public Program {
     CUstream stream = nullptr;
     HAL_CHECK(check(api, api.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
     Result<void> result;
-    for (std::size_t t = 0; t < view.tensors().size() && result; ++t) {
-      const graph::Tensor& tensor = view.tensor(t);
+    for (std::size_t t = 0; t < view().tensors().size() && result; ++t) {
+      const graph::Tensor& tensor = view().tensor(t);
       if (tensor.role != Role::constant) { continue; }
       result =
           check(api, api.MemcpyHtoDAsync(constants_ + constant_offsets_[t], tensor.data.data(), tensor.bytes, stream),
@@ -581,59 +164,33 @@ class GraphProgram final : public Program {
     return result;
   }
 
-  // Each lane has its own intermediates, so that lanes can run one program at the same time. `late` counts those that
-  // were not there yet.
-  Result<CUdeviceptr> arena_of(Lane& lane, std::atomic<std::uint64_t>* late) {
-    if (arena_bytes_ == 0) { return CUdeviceptr{0}; }
-    const std::lock_guard lock(mutex_);
-    CUdeviceptr& arena = arenas_[&lane];
-    if (arena == 0) {
-      if (late != nullptr) { late->fetch_add(1, std::memory_order_relaxed); }
-      const CUresult made = device_.api().MemAlloc(&arena, arena_bytes_);
-      if (made != CUDA_SUCCESS) {
-        arena = 0;
-        return fail(device_.api(), made, fmt::format("{} bytes for the graph's intermediates", arena_bytes_));
-      }
-    }
-    return arena;
-  }
-
   Device& device_;
   GraphKernels& kernels_;
-  std::vector<Step> steps_;
-  bool may_fail_ = false;
-  std::size_t parameters_ = 0;
-  std::uint64_t arena_bytes_ = 0;
-  std::vector<std::uint64_t> arena_offsets_, constant_offsets_, element_bytes_;
-  std::vector<bool> is_constant_;
+  graph::ImageCopy image_;
+  std::shared_ptr<const ClosedGraph> fixed_;  // null if sizes come with the runs
+  graph::Instances<ClosedGraph> instances_;   // of a graph whose sizes do
+  bool can_fail_ = false;
+  std::vector<std::uint64_t> constant_offsets_;  // by tensor
   CUdeviceptr constants_ = 0;
-  std::mutex mutex_;
-  std::unordered_map<const Lane*, CUdeviceptr> arenas_;
 };
 
 }  // namespace
 
 Result<void> check_graph(std::span<const std::byte> image) {
-  HAL_TRY(const graph::View view, graph::View::verify(image));
+  HAL_TRY(const graph::View view, graph::View::verify_dynamic(image));
   HAL_CHECK(check_tensors(view));
-  const auto fused = graph::fuse(view, fuse_options());
-  Builder builder(view, fused);
-  HAL_TRY(auto steps, builder.run());
-  (void)steps;
+  if (view.is_dynamic()) { return {}; }  // what sizes decide is seen when they come
+  HAL_TRY([[maybe_unused]] const auto steps, make_steps(view, graph::fuse(view, fuse_options())));
   return {};
 }
 
 Result<std::unique_ptr<Program>> load_graph(Device& device, std::span<const std::byte> image) {
-  // A copy first, and the copy is what is verified: the caller's bytes may change meanwhile.
-  std::vector<std::max_align_t> storage(image.size() / sizeof(std::max_align_t) + 5);
-  const std::uintptr_t base = (reinterpret_cast<std::uintptr_t>(storage.data()) + 63) / 64 * 64;
-  auto* bytes = reinterpret_cast<std::byte*>(base);
-  if (!image.empty()) { std::memcpy(bytes, image.data(), image.size()); }
-  HAL_TRY(const graph::View view, graph::View::verify({bytes, image.size()}));
+  graph::ImageCopy copy(image);
+  HAL_TRY(graph::View view, graph::View::verify_dynamic(copy.bytes()));
   device.enter();
   HAL_TRY(GraphKernels * kernels, device.graph_kernels());
-  auto program = std::make_unique<GraphProgram>(device, *kernels);
-  HAL_CHECK(program->load(view));
+  auto program = std::make_unique<GraphProgram>(device, *kernels, std::move(copy), std::move(view));
+  HAL_CHECK(program->load());
   return std::unique_ptr<Program>(std::move(program));
 }
 

@@ -18,6 +18,10 @@ namespace {
 constexpr std::uint64_t kStagingBytes = 4u << 20;
 constexpr auto kHelpFor = std::chrono::microseconds(30);
 
+Error no_memory() {
+  return kit::error(kOrigin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out while a command was submitted");
+}
+
 }  // namespace
 
 Lane::Lane(Device& device, void* core) : device_(device) {
@@ -47,6 +51,7 @@ Result<void> Lane::open() {
 }
 
 Lane::~Lane() {
+  device_.background.forget(obtain_);
   device_.forget(this);
   device_.enter();
   if (stream_ != nullptr) {
@@ -57,6 +62,8 @@ Lane::~Lane() {
   if (words_ != nullptr) { api().MemFreeHost(words_); }
   if (staging_ != nullptr) { api().MemFreeHost(staging_); }
   if (scratch_ != 0) { api().MemFree(scratch_); }
+  if (arena_ != 0) { api().MemFree(arena_); }
+  for (const auto& [number, arena] : old_arenas_) { api().MemFree(arena); }
 }
 
 // ---- submission ----
@@ -81,22 +88,17 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
       }
       hold_ = 0;
     }
-    Result<void> result = [&] {
-      try {
-        return enqueue(number, command);
-      } catch (const std::bad_alloc&) {
-        return Result<void>(
-            kit::error(kOrigin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out while a command was submitted"));
-      }
-    }();
-    if (result) {
-      result = check(api(), api().StreamWriteValue64(stream_, words_address_, number, CU_STREAM_WRITE_VALUE_DEFAULT),
-                     "cuStreamWriteValue64 failed");
+    Result<bool> handed = try_enqueue(number, command);
+    Result<void> result;
+    if (!handed) {
+      result = std::move(handed).error();
+    } else if (!*handed) {
+      result = hold(number, command);
+      if (result) { return taken + 1; }
     }
-    // Before the number is shown as submitted: wait_for() of another lane looks at the number first.
-    if (!result) { fail_at(number, std::move(result).error()); }
-    if (command.op == HAL_OP_RUN && static_cast<Program*>(command.as.run.program->impl)->may_fail()) { hold_ = number; }
+    conclude(number, std::move(result));
     submitted_.store(number);
+    if (command.op == HAL_OP_RUN && static_cast<Program*>(command.as.run.program->impl)->may_fail()) { hold_ = number; }
     ++taken;
     if (failed_.load()) {
       device_.watch(this);
@@ -106,24 +108,92 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
   return taken;
 }
 
-Result<void> Lane::enqueue(std::uint64_t number, const hal_command& command) {
+// Behind the command goes its number, or its failure is noted.
+void Lane::conclude(std::uint64_t number, Result<void> result) {
+  if (result) {
+    result = check(api(), api().StreamWriteValue64(stream_, words_address_, number, CU_STREAM_WRITE_VALUE_DEFAULT),
+                   "cuStreamWriteValue64 failed");
+  }
+  // Before the number is shown as submitted: wait_for() of another lane looks at the number first.
+  if (!result) { fail_at(number, std::move(result).error()); }
+}
+
+// Takes a command whose turn it is, but which has something to obtain first that may take long. Until it is done
+// nothing else is taken, so that the background thread has the lane's order to itself.
+Result<void> Lane::hold(std::uint64_t number, const hal_command& command) {
+  try {
+    held_.hold(number, command);
+  } catch (const std::bad_alloc&) { return no_memory(); }
+  if (command.op == HAL_OP_RUN) { device_.lazy_loads.fetch_add(1, std::memory_order_relaxed); }
+  hold_ = number;  // first: no other lane waits for it on the device
+  submitted_.store(number);
+  return device_.background.post(obtain_);
+}
+
+void Lane::run_held() {
+  device_.enter();
+  const hal_command& command = held_.command;
+  auto& program = *static_cast<Program*>(command.as.run.program->impl);
+  const auto result = [&]() -> Result<void> {
+    try {
+      // Once more if others have used so much meanwhile that what was obtained went again.
+      for (bool done = false; !done && !failed_.load();) {
+        HAL_CHECK(program.obtain(*this, command));
+        if (command.op == HAL_OP_PREPARE) { break; }
+        HAL_TRY(done, program.enqueue(*this, held_.number, command));
+      }
+      return {};
+    } catch (const std::bad_alloc&) { return no_memory(); }
+  };
+  conclude(held_.number, result());
+  device_.watch(this);
+}
+
+Result<void> Lane::grow_arena(std::uint64_t bytes) {
+  if (has_arena(bytes)) { return {}; }
+  const std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
+  std::erase_if(old_arenas_,
+                [&](const auto& old) { return old.first <= done && api().MemFree(old.second) == CUDA_SUCCESS; });
+  old_arenas_.reserve(old_arenas_.size() + 1);
+  CUdeviceptr made = 0;
+  const CUresult result = api().MemAlloc(&made, bytes);
+  if (result != CUDA_SUCCESS) {
+    return fail(api(), result, fmt::format("{} bytes for a graph's intermediates", bytes));
+  }
+  if (arena_ != 0) { old_arenas_.emplace_back(submitted_.load(), arena_); }
+  arena_ = made;
+  arena_bytes_ = bytes;
+  return {};
+}
+
+Result<bool> Lane::try_enqueue(std::uint64_t number, const hal_command& command) {
+  try {
+    return enqueue(number, command);
+  } catch (const std::bad_alloc&) { return no_memory(); }
+}
+
+Result<bool> Lane::enqueue(std::uint64_t number, const hal_command& command) {
   switch (command.op) {
     case HAL_OP_BARRIER:
-      return {};
+      break;
     case HAL_OP_FILL:
-      return fill(number, command.as.fill.to, command.as.fill.pattern, command.as.fill.pattern_bytes);
+      HAL_CHECK(fill(number, command.as.fill.to, command.as.fill.pattern, command.as.fill.pattern_bytes));
+      break;
     case HAL_OP_COPY:
-      return copy(number, command.as.copy.to, command.as.copy.from);
+      HAL_CHECK(copy(number, command.as.copy.to, command.as.copy.from));
+      break;
     case HAL_OP_RUN:
       return static_cast<Program*>(command.as.run.program->impl)->enqueue(*this, number, command);
     case HAL_OP_PREPARE:
-      return static_cast<Program*>(command.as.run.program->impl)->prepare(*this, command);
+      return false;
     case HAL_OP_TIMESTAMP:
-      return timestamp(number, command.as.timestamp.to);
+      HAL_CHECK(timestamp(number, command.as.timestamp.to));
+      break;
     default:
       return kit::error(kOrigin, HAL_UNSUPPORTED,
                         fmt::format("operation {} does not exist on CUDA devices", command.op));
   }
+  return true;
 }
 
 bool Lane::pinned(const std::byte* host) const {

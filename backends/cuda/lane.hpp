@@ -33,6 +33,11 @@ class Lane {
   const Api& api() const { return device_.api(); }
   // Where kernels report a bad index.
   CUdeviceptr fault_word() const { return words_address_ + 8; }
+  // Memory for the intermediates of graphs: one arena for all of them, because stream order keeps their uses apart.
+  bool has_arena(std::uint64_t bytes) const { return bytes <= arena_bytes_; }
+  CUdeviceptr arena() const { return arena_; }
+  // Only while the lane takes no commands.
+  Result<void> grow_arena(std::uint64_t bytes);
   Result<void> launch(CUkernel kernel, const std::uint32_t (&grid)[3], const std::uint32_t (&block)[3],
                       std::uint32_t shared_bytes, void** parameters);
 
@@ -51,7 +56,12 @@ class Lane {
 
   Lane(Device& device, void* core);
   Result<void> open();
-  Result<void> enqueue(std::uint64_t number, const hal_command& command);
+  // False if something has to be obtained before: see hold().
+  Result<bool> enqueue(std::uint64_t number, const hal_command& command);
+  Result<bool> try_enqueue(std::uint64_t number, const hal_command& command);
+  Result<void> hold(std::uint64_t number, const hal_command& command);
+  void run_held();
+  void conclude(std::uint64_t number, Result<void> result);
   Result<void> copy(std::uint64_t number, const hal_slice& to, const hal_slice& from);
   Result<void> fill(std::uint64_t number, const hal_slice& to, std::uint64_t pattern, std::uint64_t pattern_bytes);
   Result<void> timestamp(std::uint64_t number, const hal_slice& to);
@@ -71,6 +81,13 @@ class Lane {
   CUdeviceptr words_address_ = 0;
   std::byte* staging_ = nullptr;  // pinned; stream order keeps its uses apart
   CUdeviceptr scratch_ = 0;       // 8 bytes of device memory
+  // Whoever the lane's order belongs to at the moment: who submits, or the device's background thread while a command
+  // is held that has something to obtain first.
+  CUdeviceptr arena_ = 0;
+  std::uint64_t arena_bytes_ = 0;
+  std::vector<std::pair<std::uint64_t, CUdeviceptr>> old_arenas_;  // with the last command that may use it
+  kit::HeldCommand held_;
+  kit::Background::Job obtain_{[](void* of) { static_cast<Lane*>(of)->run_held(); }, this};
   std::atomic<std::uint64_t> submitted_{0};
   std::atomic<std::uint64_t> hold_{0};  // submit() takes nothing before this command is done
   std::atomic<std::uint32_t> pumping_{0};

@@ -103,15 +103,22 @@ class KernelProgram final : public Program {
     return {};
   }
 
-  Result<void> prepare(Lane&, const hal_command& command) override {
+  // With CUDA_MODULE_LOADING=LAZY, the default since 12.2, a kernel's code reaches the context when its function is
+  // first asked for (CUDA programming guide, "Lazy loading"), which may wait for everything that runs there.
+  Result<void> obtain(Lane&, const hal_command& command) override {
     Entry& entry = entries_[command.as.run.entry];
-    return entry.loaded.load(std::memory_order_relaxed) ? Result<void>() : load_code(entry);
+    if (entry.loaded.load(std::memory_order_acquire)) { return {}; }
+    CUfunction function = nullptr;
+    HAL_CHECK(
+        check(device_.api(), device_.api().KernelGetFunction(&function, entry.kernel), "cuKernelGetFunction failed"));
+    entry.loaded.store(true, std::memory_order_release);
+    return {};
   }
 
-  Result<void> enqueue(Lane& lane, std::uint64_t, const hal_command& command) override {
+  Result<bool> enqueue(Lane& lane, std::uint64_t, const hal_command& command) override {
     const auto& run = command.as.run;
     Entry& entry = entries_[run.entry];
-    if (!entry.loaded.load(std::memory_order_relaxed)) { HAL_CHECK(load_late(entry)); }
+    if (!entry.loaded.load(std::memory_order_acquire)) { return false; }
     CUdeviceptr addresses[kMostParameters];
     void* parameters[kMostParameters];
     for (std::uint32_t i = 0; i < run.arg_count; ++i) {
@@ -134,26 +141,13 @@ class KernelProgram final : public Program {
       grid[d] = run.grid.groups[d];
       block[d] = own_size ? entry.group_size[d] : std::max(run.grid.group_size[d], 1u);
     }
-    return lane.launch(entry.kernel, grid, block, entry.shared_bytes + run.grid.shared_bytes, parameters);
+    HAL_CHECK(lane.launch(entry.kernel, grid, block, entry.shared_bytes + run.grid.shared_bytes, parameters));
+    return true;
   }
 
  private:
   static constexpr std::size_t kMostParameters =
       256 + 64;  // the manifest's limits: parameters, and symbols behind them
-
-  // With CUDA_MODULE_LOADING=LAZY, the default since 12.2, a kernel's code reaches the context when its function is
-  // first asked for (CUDA programming guide, "Lazy loading"), which may wait for everything that runs there.
-  Result<void> load_code(Entry& entry) {
-    CUfunction function = nullptr;
-    HAL_CHECK(
-        check(device_.api(), device_.api().KernelGetFunction(&function, entry.kernel), "cuKernelGetFunction failed"));
-    entry.loaded.store(true, std::memory_order_relaxed);
-    return {};
-  }
-  Result<void> load_late(Entry& entry) {
-    device_.lazy_loads.fetch_add(1, std::memory_order_relaxed);
-    return load_code(entry);
-  }
 
   // The binary knows sizes, the manifest knows types: they must agree.
   Result<void> compare_parameters(const Entry& entry, const hal_signature& s) {
@@ -253,6 +247,9 @@ hal_error* program_serialize(hal_driver*, void*, void*, void**, std::uint64_t*) 
       "the CUDA driver's own cache");
 }
 
-void program_unload(hal_driver*, void*, void* program) { delete static_cast<Program*>(program); }
+void program_unload(hal_driver*, void* device, void* program) {
+  static_cast<Device*>(device)->background.drain();  // a lane that has failed may still be obtaining for it
+  delete static_cast<Program*>(program);
+}
 
 }  // namespace hal::cuda

@@ -13,7 +13,10 @@
 #include <vector>
 
 #include "driver/rngd.h"
+#include "driver_kit/background.hpp"
 #include "driver_kit/verdicts.hpp"
+#include "graph/image_copy.hpp"
+#include "graph/instances.hpp"
 #include "hal/driver.h"
 #include "hal/result.hpp"
 
@@ -33,12 +36,39 @@ struct Driver : hal_driver {
   std::vector<Card> cards;
 };
 
-struct Program {
+struct Device;
+
+// A program on the card, for known sizes. Goes with its last user: the Program, or commands in flight.
+struct Loaded {
+  explicit Loaded(Device& its_device) : device(its_device) {}
+  ~Loaded();
+  Loaded(const Loaded&) = delete;
+  Loaded& operator=(const Loaded&) = delete;
+
+  Device& device;
   rngd_program* handle = nullptr;
   rngd_program_info info{};
   rngd_address scratch{};           // one for all lanes: a partition runs one program at a time
   std::vector<std::string> labels;  // of each operation, for errors; empty for an rngd.image
   std::vector<std::byte> image;     // as compiled, for program_serialize()
+};
+
+// A graph whose sizes come with its runs: the card's programs are compiled for sizes, one for each set.
+struct OpenGraph {
+  OpenGraph(graph::ImageCopy its_image, graph::View view) : image(std::move(its_image)), instances(std::move(view)) {}
+
+  graph::ImageCopy image;
+  graph::Instances<Loaded> instances;
+};
+
+struct Program {
+  std::shared_ptr<const Loaded> fixed;
+  std::unique_ptr<OpenGraph> open;  // one of the two
+
+  // The card's program for a RUN, or PREPARE; null if it has to be made first, which obtain() does and which takes
+  // long.
+  std::shared_ptr<const Loaded> find(const hal_command& command) const;
+  Result<std::shared_ptr<const Loaded>> obtain(Device& device, const hal_command& command) const;
 };
 
 struct Device {
@@ -51,7 +81,9 @@ struct Device {
   std::string uri, name, key;
   kit::Verdicts verdicts;
   std::mutex mutex;
-  std::vector<const Program*> programs;
+  std::vector<const Loaded*> programs;
+  std::atomic<std::uint64_t> lazy_loads{0};  // runs that had to wait for a program of their sizes
+  kit::Background background{kOrigin, "hal-rngd-make"};
 };
 
 // status.cpp: the one place where librngd's codes become ours

@@ -44,7 +44,7 @@ class Compiler {
       : view_(view), options_(options), builder_(options.pe_count), ids_(view.tensors().size()) {}
 
   Result<Compiled> run() {
-    HAL_CHECK(check_types());
+    HAL_CHECK(check_types(view_));
     // The card's maps read their inputs as broadcasting does, and its other operations take whole tensors.
     graph::FuseOptions fusion;
     fusion.strided = fusion.reduce_prologue = fusion.contract_epilogue = false;
@@ -83,32 +83,6 @@ class Compiler {
   }
 
  private:
-  Result<void> check_types() const {
-    const auto refuse = [](const std::string& who, DType type) {
-      return kit::error(
-          kOrigin, HAL_UNSUPPORTED,
-          fmt::format("{} has type {}; the emulated RNGD runs f32, bf16, i32, u8 and bool", who, dtype_name(type)));
-    };
-    for (std::size_t i = 0; i < view_.nodes().size(); ++i) {
-      const graph::Node& node = view_.nodes()[i];
-      for (const std::uint32_t input : node.inputs) {
-        const DType type = view_.tensor(input).dtype;
-        if (!runs(type)) { return refuse(fmt::format("an input of {}", view_.node_label(i)), type); }
-      }
-      const DType type = view_.tensor(node.output).dtype;
-      if (!runs(type)) { return refuse(view_.node_label(i), type); }
-      const bool wide =
-          (node.op == graph::Op::contract && node.as<graph::ContractAttributes>().accumulate == DType::f64) ||
-          (node.op == graph::Op::reduce && node.as<graph::ReduceAttributes>().accumulate == DType::f64);
-      if (wide) { return refuse(fmt::format("the accumulator of {}", view_.node_label(i)), DType::f64); }
-    }
-    for (std::size_t i = 0; i < view_.parameter_count(); ++i) {
-      const graph::Tensor& tensor = view_.tensor(i);
-      if (!runs(tensor.dtype)) { return refuse(fmt::format("parameter \"{}\"", tensor.name), tensor.dtype); }
-    }
-    return {};
-  }
-
   void emit(const graph::FusedStep& step) {
     const graph::Node& node = view_.nodes()[step.node];
     std::vector<std::uint32_t> in;
@@ -188,6 +162,32 @@ class Compiler {
 };
 
 }  // namespace
+
+Result<void> check_types(const graph::View& view) {
+  const auto refuse = [](const std::string& who, DType type) {
+    return kit::error(
+        kOrigin, HAL_UNSUPPORTED,
+        fmt::format("{} has type {}; the emulated RNGD runs f32, bf16, i32, u8 and bool", who, dtype_name(type)));
+  };
+  for (std::size_t i = 0; i < view.nodes().size(); ++i) {
+    const graph::Node& node = view.nodes()[i];
+    for (const std::uint32_t input : node.inputs) {
+      const DType type = view.tensor(input).dtype;
+      if (!runs(type)) { return refuse(fmt::format("an input of {}", view.node_label(i)), type); }
+    }
+    const DType type = view.tensor(node.output).dtype;
+    if (!runs(type)) { return refuse(view.node_label(i), type); }
+    const bool wide =
+        (node.op == graph::Op::contract && node.as<graph::ContractAttributes>().accumulate == DType::f64) ||
+        (node.op == graph::Op::reduce && node.as<graph::ReduceAttributes>().accumulate == DType::f64);
+    if (wide) { return refuse(fmt::format("the accumulator of {}", view.node_label(i)), DType::f64); }
+  }
+  for (std::size_t i = 0; i < view.parameter_count(); ++i) {
+    const graph::Tensor& tensor = view.tensor(i);
+    if (!runs(tensor.dtype)) { return refuse(fmt::format("parameter \"{}\"", tensor.name), tensor.dtype); }
+  }
+  return {};
+}
 
 Result<Compiled> compile(const graph::View& view, const CompileOptions& options) {
   return Compiler(view, options).run();

@@ -22,9 +22,12 @@ struct CompileOptions {
   bool round_f32 = false;  // f32 contractions on the tensor unit
 };
 
+/// Errors  UNSUPPORTED  a tensor's type, naming the node. Sizes may be symbolic.
+Result<void> check_types(const graph::View& view);
+
 /// Intermediates live on chip if they fit the PEs' SRAM together, else in HBM.
 ///
-/// Errors  UNSUPPORTED  a tensor's type, naming the node
+/// Errors  check_types()'s
 Result<Compiled> compile(const graph::View& view, const CompileOptions& options);
 
 }  // namespace hal::rngd_backend

@@ -166,7 +166,7 @@ hal_verdict supports(hal_driver*, void*, const char* feature) {
       {"kernel", HAL_NO,
        "RNGD is a graph device: no kernel language or kernel format of it is public; run a tensor graph"},
       {"graph", HAL_YES, "tensor graphs are compiled to the emulated card's own programs"},
-      {"graph.dynamic", HAL_NO, "programs are compiled for their sizes; bind the graph before it is loaded"},
+      {"graph.dynamic", HAL_YES, "compiled for each set of sizes when a run first brings it"},
       {"constants", HAL_NO, "they belong to kernels, and there are none here"},
       {"virtual-memory", HAL_NO, "the user-mode driver has no such call yet"},
       {"share.fd", HAL_NO, "it needs virtual memory"},
@@ -205,6 +205,7 @@ std::uint32_t number(hal_driver*, void* device, const char* name, std::uint64_t*
       {"sram.bytes", info.sram_bytes_per_pe * self.pe_count},
       {"clock.hz", info.clock_hz},
       {"device.ns", rngd_device_time(self.device)},
+      {"program.lazy_loads", self.lazy_loads.load(std::memory_order_relaxed)},
   };
   for (const auto& [known, value] : numbers) {
     if (std::strcmp(name, known) == 0) {

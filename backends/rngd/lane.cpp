@@ -22,39 +22,56 @@ struct Lane final : hal_lane {
     std::uint64_t bytes = 0;
   };
   using Pins = std::array<Pin, 2>;
+  // What a command needs until it is done.
+  struct InFlight {
+    Pins pins{};
+    std::shared_ptr<const Loaded> program;  // of a graph whose sizes came with the run
+  };
 
   Device* device = nullptr;
   rngd_queue* queue = nullptr;
   // By command number. Twice the ring's depth, because a command's slot in the ring is free a moment before its pins
   // are given back.
-  std::array<Pins, 2 * std::size_t{kQueueDepth}> pins{};
-  std::uint64_t released = 0;  // pins up to this command are given back; the drainer's
+  std::array<InFlight, 2 * std::size_t{kQueueDepth}> in_flight{};
+  std::uint64_t released = 0;  // what is up to this command is given back; the drainer's
   std::vector<rngd_binding> bindings;
   // A command that could not be handed over: an entry that fails on the device holds its place in the order.
   std::mutex doomed_mutex;
   std::uint64_t doomed_number = 0;
   hal_error* doomed = nullptr;
   std::atomic<bool> lost{false};
+  // A run whose program is being made. Until its number is done nothing is taken, so that the background thread has the
+  // queue to itself.
+  kit::HeldCommand held;
+  kit::Background::Job obtain;
+  std::uint64_t held_number = 0;  // who submits; 0: none
 
   ~Lane() {
     hal_release(doomed);
-    for (Pins& held : pins) { unpin(held); }
+    for (InFlight& each : in_flight) { let_go(each); }
   }
-  void unpin(Pins& held) {
-    for (Pin& pin : held) {
+  InFlight& of(std::uint64_t number) { return in_flight[number % in_flight.size()]; }
+  void let_go(InFlight& done) {
+    for (Pin& pin : done.pins) {
       if (pin.bytes != 0) { rngd_host_unregister(device->device, pin.address, pin.bytes); }
       pin = {};
     }
+    done.program.reset();
   }
 };
+
+// Of a RUN or PREPARE.
+const Program& program_of(const hal_command& command) {
+  return *static_cast<const Program*>(command.as.run.program->impl);
+}
 
 Lane& lane_of(hal_lane* lane) { return *static_cast<Lane*>(lane); }
 
 void on_progress(void* user, std::uint64_t completed) {
   Lane& lane = *static_cast<Lane*>(user);
   for (; lane.released < completed; ++lane.released) {
-    Lane::Pins& held = lane.pins[(lane.released + 1) % lane.pins.size()];
-    if (held[0].bytes != 0) { lane.unpin(held); }
+    Lane::InFlight& done = lane.of(lane.released + 1);
+    if (done.pins[0].bytes != 0 || done.program != nullptr) { lane.let_go(done); }
   }
   hal_lane_publish(&lane, completed);
 }
@@ -63,7 +80,7 @@ void on_progress(void* user, std::uint64_t completed) {
 std::string place_of(Device& device, const rngd_error& error) {
   if (error.op == ~0U) { return {}; }
   const std::lock_guard lock(device.mutex);
-  for (const Program* program : device.programs) {
+  for (const Loaded* program : device.programs) {
     if (rngd_program_id(program->handle) != error.program) { continue; }
     if (error.op < program->labels.size()) { return fmt::format(" in {}", program->labels[error.op]); }
   }
@@ -93,7 +110,9 @@ rngd_status address_of(Lane& lane, const hal_slice& slice, Lane::Pin& pin, rngd_
   return status;
 }
 
-rngd_status translate(Lane& lane, const hal_command& command, Lane::Pins& pins, rngd_command& out, rngd_error& error) {
+rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& slot, rngd_command& out,
+                      rngd_error& error) {
+  Lane::Pins& pins = slot.pins;
   out = {};
   switch (command.op) {
     case HAL_OP_FILL: {
@@ -118,9 +137,10 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::Pins& pins, 
       return address_of(lane, command.as.timestamp.to, pins[0], out.u.timestamp.to, error);
     case HAL_OP_RUN: {
       const auto& run = command.as.run;
-      const auto& program = *static_cast<const Program*>(run.program->impl);
+      const Program& whole = program_of(command);
+      const Loaded& program = whole.open != nullptr ? *slot.program : *whole.fixed;
       lane.bindings.clear();
-      for (std::uint32_t i = 0; i < run.arg_count; ++i) {
+      for (std::uint32_t i = 0; i < program.info.binding_count; ++i) {
         const hal_slice& slice = run.args[i].value.slice;
         if (run.args[i].kind != HAL_ARG_BUFFER || slice.buffer == nullptr) {
           error.status = RNGD_INVALID_ARGUMENT;
@@ -140,23 +160,77 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::Pins& pins, 
   }
 }
 
-// Takes the number of a command that librngd refuses: a copy from address 0 fails on the device when its turn comes,
-// and on_failure() puts the real reason in.
-rngd_status doom(Lane& lane, std::uint64_t number, const rngd_error& error) {
-  rngd_error why = error;
-  why.command = 0;
+// Takes the number of a command that cannot be handed over: a copy from address 0 fails on the device when its turn
+// comes, and on_failure() puts the real reason in.
+rngd_status doom(Lane& lane, std::uint64_t number, hal_error* why) {
   {
     const std::lock_guard lock(lane.doomed_mutex);
     if (lane.doomed == nullptr) {
-      lane.doomed = make_error(why, why.text);
+      lane.doomed = std::exchange(why, nullptr);
       lane.doomed_number = number;
     }
   }
+  hal_release(why);
   rngd_command command{};
   command.kind = RNGD_COMMAND_COPY;
   command.u.copy.bytes = 1;
   return rngd_queue_submit(lane.queue, &command, 1, nullptr, nullptr);
 }
+
+// Puts the command into the ring, or what fails in its place. False: there is no room for it now.
+bool hand_over(Lane& lane, std::uint64_t number, const hal_command& command) {
+  Lane::InFlight& slot = lane.of(number);
+  rngd_command translated;
+  rngd_error error{};
+  rngd_status status = translate(lane, command, slot, translated, error);
+  if (status == RNGD_OK) { status = rngd_queue_submit(lane.queue, &translated, 1, nullptr, &error); }
+  if (status == RNGD_OK) { return true; }
+  lane.let_go(slot);
+  // A lane that has failed takes what still comes: nothing of it executes or is published.
+  if (status == RNGD_WOULD_BLOCK || status == RNGD_QUEUE_FAILED) { return status == RNGD_QUEUE_FAILED; }
+  if (status != RNGD_DEVICE_LOST) {
+    error.command = 0;
+    status = doom(lane, number, make_error(error, error.text));
+  }
+  if (status == RNGD_DEVICE_LOST) { lane.lost.store(true); }
+  return true;
+}
+
+void run_held(void* of) {
+  Lane& lane = *static_cast<Lane*>(of);
+  const std::uint64_t number = lane.held.number;
+  const hal_command& command = lane.held.command;
+  hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+    HAL_TRY(lane.of(number).program, program_of(command).obtain(*lane.device, command));
+    return {};
+  });
+  if (error != nullptr) {
+    if (doom(lane, number, error) == RNGD_DEVICE_LOST) { lane.lost.store(true); }
+  } else {
+    hand_over(lane, number, command);  // nothing is in flight, so there is room
+  }
+  flush(nullptr, &lane);
+}
+
+// Takes a run whose program has to be made first. Nothing is in flight.
+void hold(Lane& lane, std::uint64_t number, const hal_command& command) {
+  if (command.op == HAL_OP_RUN) { lane.device->lazy_loads.fetch_add(1, std::memory_order_relaxed); }
+  lane.held_number = number;
+  hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+    lane.held.hold(number, command);
+    lane.obtain = {run_held, &lane};
+    return lane.device->background.post(lane.obtain);
+  });
+  if (error != nullptr && doom(lane, number, error) == RNGD_DEVICE_LOST) { lane.lost.store(true); }
+}
+
+// A RUN, or PREPARE with extents, of a graph whose sizes come with it.
+bool needs_sizes(const hal_command& command) {
+  const bool names = command.op == HAL_OP_RUN || (command.op == HAL_OP_PREPARE && command.as.run.arg_count != 0);
+  return names && program_of(command).open != nullptr;
+}
+
+bool is_idle(const Lane& lane) { return rngd_queue_completed(lane.queue) == rngd_queue_submitted(lane.queue); }
 
 }  // namespace
 
@@ -184,29 +258,30 @@ hal_error* lane_create(hal_driver* self, void* device, const char*, void* core, 
 
 void lane_destroy(hal_driver*, void*, hal_lane* lane) {
   const std::unique_ptr<Lane> self(&lane_of(lane));
+  self->device->background.forget(self->obtain);
   rngd_queue_destroy(self->queue);  // no callback runs after this
 }
 
 std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
                      std::uint32_t count) {
   Lane& self = lane_of(lane);
+  if (self.held_number != 0) {
+    if (rngd_queue_completed(self.queue) < self.held_number) { return 0; }
+    self.held_number = 0;
+  }
   for (std::uint32_t i = 0; i < count; ++i) {
     if (rngd_queue_space(self.queue) == 0) { return i; }
-    Lane::Pins& pins = self.pins[(first + i) % self.pins.size()];
-    rngd_command command;
-    rngd_error error{};
-    rngd_status status = translate(self, commands[i], pins, command, error);
-    if (status == RNGD_OK) { status = rngd_queue_submit(self.queue, &command, 1, nullptr, &error); }
-    if (status == RNGD_OK) { continue; }
-    self.unpin(pins);
-    if (status == RNGD_WOULD_BLOCK) { return i; }
-    // A lane that has failed takes what still comes: nothing of it executes or is published.
-    if (status == RNGD_QUEUE_FAILED) { return count; }
-    if (status != RNGD_DEVICE_LOST) { status = doom(self, first + i, error); }
-    if (status == RNGD_DEVICE_LOST) {
-      self.lost.store(true);
-      return count;
+    const hal_command& command = commands[i];
+    if (needs_sizes(command)) {
+      std::shared_ptr<const Loaded>& program = self.of(first + i).program;
+      program = program_of(command).find(command);
+      if (program == nullptr) {
+        if (!is_idle(self)) { return i; }
+        hold(self, first + i, command);
+        return i + 1;
+      }
     }
+    if (!hand_over(self, first + i, command)) { return i; }
   }
   return count;
 }

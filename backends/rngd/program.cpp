@@ -38,7 +38,7 @@ struct CacheHead {
 };
 constexpr std::size_t kCacheAlignment = 64, kMostLabels = 1U << 20U, kLongestLabel = 4096;
 
-std::vector<std::byte> write_cache(const Program& program) {
+std::vector<std::byte> write_cache(const Loaded& program) {
   CacheHead head;
   head.labels = program.labels.size();
   head.image_bytes = program.image.size();
@@ -86,10 +86,13 @@ Result<Compiled> read_cache(std::span<const std::byte> bytes) {
   return out;
 }
 
+CompileOptions options_of(const Device& device) { return {device.pe_count, device.round_f32}; }
+
+// Of a closed graph, or of what is compiled already.
 Result<Compiled> image_of(const Device& device, const hal_image& image) {
   if (is(image, "hal.graph")) {
     HAL_TRY(const graph::View view, graph::View::verify(bytes_of(image)));
-    return compile(view, {device.pe_count, device.round_f32});
+    return compile(view, options_of(device));
   }
   if (is(image, "rngd.cache")) { return read_cache(bytes_of(image)); }
   if (!is(image, "rngd.image")) { return unknown_format(image); }
@@ -105,7 +108,7 @@ Result<void> check_fit(const Device& device, const rngd_program_info& info) {
 }
 
 // What the manifest says of an rngd.image must be what the image says of itself.
-Result<void> check_signature(const Program& program, std::span<const hal_signature> signatures) {
+Result<void> check_signature(const Loaded& program, std::span<const hal_signature> signatures) {
   const auto wrong = [](const std::string& what) { return kit::error(kOrigin, HAL_INVALID_IMAGE, what); };
   if (signatures.size() != 1 || signatures[0].kind != HAL_GRAPH) {
     return wrong(fmt::format("manifest: {} entries, an rngd.image has one, a graph", signatures.size()));
@@ -132,43 +135,68 @@ Result<void> check_signature(const Program& program, std::span<const hal_signatu
   return {};
 }
 
-void discard(Device& device, Program& program) {
-  {
-    const std::lock_guard lock(device.mutex);
-    std::erase(device.programs, &program);
-  }
-  if (program.handle != nullptr) { rngd_program_unload(program.handle); }
-  if (program.scratch.value != 0) { rngd_memory_free(device.partition, program.scratch, nullptr); }
-}
-
-Result<void> load(Device& device, const hal_image& image, std::span<const hal_signature> signatures, Program& out) {
-  HAL_TRY(Compiled compiled, image_of(device, image));
+Result<std::shared_ptr<const Loaded>> put_on_card(Device& device, Compiled compiled) {
+  auto made = std::make_shared<Loaded>(device);
   rngd_error error{};
-  if (rngd_image_check(compiled.image.data(), compiled.image.size(), &out.info, &error) != RNGD_OK) {
+  if (rngd_image_check(compiled.image.data(), compiled.image.size(), &made->info, &error) != RNGD_OK) {
     return Error::adopt(make_error(error, error.text));
   }
-  HAL_CHECK(check_fit(device, out.info));
-  if (rngd_program_load(device.partition, compiled.image.data(), compiled.image.size(), &out.handle, &error) !=
+  HAL_CHECK(check_fit(device, made->info));
+  if (rngd_program_load(device.partition, compiled.image.data(), compiled.image.size(), &made->handle, &error) !=
       RNGD_OK) {
     return Error::adopt(make_error(error, error.text));
   }
-  if (!is(image, "hal.graph")) { HAL_CHECK(check_signature(out, signatures)); }
-  if (out.info.scratch_bytes != 0 &&
-      rngd_memory_alloc(device.partition, out.info.scratch_bytes, &out.scratch, &error) != RNGD_OK) {
+  if (made->info.scratch_bytes != 0 &&
+      rngd_memory_alloc(device.partition, made->info.scratch_bytes, &made->scratch, &error) != RNGD_OK) {
     return Error::adopt(make_error(error, fmt::format("intermediates that do not fit on chip: {}", error.text)));
   }
-  out.labels = std::move(compiled.labels);
-  out.image = std::move(compiled.image);
+  made->labels = std::move(compiled.labels);
+  made->image = std::move(compiled.image);
   const std::lock_guard lock(device.mutex);
-  device.programs.push_back(&out);
-  return {};
+  device.programs.push_back(made.get());
+  return std::shared_ptr<const Loaded>(std::move(made));
+}
+
+// A graph whose sizes come with its runs; null if the image is anything else.
+Result<std::unique_ptr<OpenGraph>> open_graph(const hal_image& image) {
+  if (!is(image, "hal.graph")) { return std::unique_ptr<OpenGraph>(); }
+  graph::ImageCopy copy(bytes_of(image));
+  HAL_TRY(graph::View view, graph::View::verify_dynamic(copy.bytes()));
+  if (!view.is_dynamic()) { return std::unique_ptr<OpenGraph>(); }
+  HAL_CHECK(check_types(view));
+  return std::make_unique<OpenGraph>(std::move(copy), std::move(view));
 }
 
 }  // namespace
 
+Loaded::~Loaded() {
+  {
+    const std::lock_guard lock(device.mutex);
+    std::erase(device.programs, this);
+  }
+  if (handle != nullptr) { rngd_program_unload(handle); }
+  if (scratch.value != 0) { rngd_memory_free(device.partition, scratch, nullptr); }
+}
+
+std::shared_ptr<const Loaded> Program::find(const hal_command& command) const {
+  if (open == nullptr) { return fixed; }
+  return open->instances.find(graph::GivenExtents(command, open->instances.view()).span());
+}
+
+Result<std::shared_ptr<const Loaded>> Program::obtain(Device& device, const hal_command& command) const {
+  if (open == nullptr) { return fixed; }
+  const graph::GivenExtents extents(command, open->instances.view());
+  return open->instances.obtain(extents.span(), [&](const graph::View& bound) -> Result<std::shared_ptr<const Loaded>> {
+    HAL_TRY(Compiled compiled, compile(bound, options_of(device)));
+    return put_on_card(device, std::move(compiled));
+  });
+}
+
 hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
   auto& self = *static_cast<Device*>(device);
   hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+    HAL_TRY(const auto open, open_graph(*image));
+    if (open != nullptr) { return {}; }
     HAL_TRY(const Compiled compiled, image_of(self, *image));
     rngd_program_info info;
     rngd_error why{};
@@ -187,10 +215,11 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
   return kit::guarded(kOrigin, [&]() -> Result<void> {
     auto& self = *static_cast<Device*>(device);
     auto program = std::make_unique<Program>();
-    Result<void> loaded = load(self, *image, {signatures, signature_count}, *program);
-    if (!loaded) {
-      discard(self, *program);
-      return loaded;
+    HAL_TRY(program->open, open_graph(*image));
+    if (program->open == nullptr) {
+      HAL_TRY(Compiled compiled, image_of(self, *image));
+      HAL_TRY(program->fixed, put_on_card(self, std::move(compiled)));
+      if (!is(*image, "hal.graph")) { HAL_CHECK(check_signature(*program->fixed, {signatures, signature_count})); }
     }
     *out = program.release();
     return {};
@@ -199,7 +228,12 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
 
 hal_error* program_serialize(hal_driver*, void*, void* program, void** out_bytes, std::uint64_t* out_size) {
   return kit::guarded(kOrigin, [&]() -> Result<void> {
-    const std::vector<std::byte> bytes = write_cache(*static_cast<const Program*>(program));
+    const Loaded* fixed = static_cast<const Program*>(program)->fixed.get();
+    if (fixed == nullptr) {
+      return kit::error(kOrigin, HAL_UNSUPPORTED,
+                        "a graph whose sizes come with its runs is compiled for each set of them; keep the graph");
+    }
+    const std::vector<std::byte> bytes = write_cache(*fixed);
     void* made = std::malloc(bytes.size());
     if (made == nullptr) { throw std::bad_alloc(); }
     std::memcpy(made, bytes.data(), bytes.size());
@@ -212,8 +246,8 @@ hal_error* program_serialize(hal_driver*, void*, void* program, void** out_bytes
 const char* program_key(hal_driver*, void* device) { return static_cast<const Device*>(device)->key.c_str(); }
 
 void program_unload(hal_driver*, void* device, void* program) {
-  const std::unique_ptr<Program> self(static_cast<Program*>(program));
-  discard(*static_cast<Device*>(device), *self);
+  static_cast<Device*>(device)->background.drain();  // a lane that has failed may still be making one of its programs
+  delete static_cast<Program*>(program);
 }
 
 }  // namespace hal::rngd_backend

@@ -59,6 +59,31 @@ std::vector<std::int64_t> signature_sizes(const View& view) {
   return sizes;
 }
 
+namespace {
+
+// `axis 0 of argument 3 ("twice")`: the first output in whose shape the size stands.
+std::string place_of(const View& view, std::int64_t size) {
+  for (std::size_t i = view.inputs().size(); i < view.parameter_count(); ++i) {
+    const ShapeView shape = view.tensor(i).shape();
+    const auto axis = std::ranges::find(shape, size);
+    if (axis == shape.end()) { continue; }
+    return fmt::format("axis {} of argument {} (\"{}\")", axis - shape.begin(), i, view.tensor(i).name);
+  }
+  return "an axis of an argument";
+}
+
+// "n = 3, m = 4"
+std::string given_text(const View& view, std::span<const std::int64_t> symbols) {
+  const std::vector<std::string> names = view.symbols();
+  std::string out;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    out += fmt::format("{}{} = {}", i == 0 ? "" : ", ", names[i], symbols[i]);
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<View> bind_signature(const View& view, std::span<const std::int64_t> extents) {
   const std::vector<std::int64_t> sizes = signature_sizes(view);
   const auto fail = [](const std::string& what) { return Error(HAL_INVALID_ARGUMENT, what, "hal.graph", "", 0); };
@@ -68,9 +93,10 @@ Result<View> bind_signature(const View& view, std::span<const std::int64_t> exte
   const auto symbols = extents.first(view.symbols().size());
   HAL_TRY(const std::vector<std::int64_t> values, evaluate_sizes(view.sizes(), symbols));
   for (std::size_t i = symbols.size(); i < sizes.size(); ++i) {
-    if (extents[i] == values[size_entry(sizes[i])]) { continue; }
-    return fail(fmt::format("graph \"{}\": {} is {}, an argument's shape says {}", view.name(),
-                            print_size(sizes[i], view.sizes()), values[size_entry(sizes[i])], extents[i]));
+    const std::int64_t found = extents[i], wanted = values[size_entry(sizes[i])];
+    if (found == wanted) { continue; }
+    return fail(fmt::format("graph \"{}\": {} is {}, and {} is {} with {}", view.name(), place_of(view, sizes[i]),
+                            found, print_size(sizes[i], view.sizes()), wanted, given_text(view, symbols)));
   }
   return view.bind(symbols);
 }

@@ -5,16 +5,16 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <vector>
 
 #include "driver_kit/errors.hpp"
 #include "graph/fuse.hpp"
+#include "graph/image_copy.hpp"
+#include "graph/instances.hpp"
 #include "graph/lines.hpp"
 #include "graph/plan.hpp"
 #include "graph/rows.hpp"
-#include "graph/signature.hpp"
 #include "graph/step.hpp"
 #include "graph/view.hpp"
 #include "host.hpp"
@@ -53,12 +53,6 @@ StepResult make_step(const graph::View& view, const graph::FusedStep& step, kit:
   return kit::error(kOrigin, HAL_UNSUPPORTED,
                     fmt::format("{} is an operation that the host does not know", view.node_label(step.node)));
 }
-
-struct FreeAligned {
-  void operator()(std::byte* bytes) const { ::operator delete[](bytes, std::align_val_t{64}); }
-};
-
-using Bytes = std::unique_ptr<std::byte, FreeAligned>;
 
 // A graph whose sizes are all known: immutable once made, run by several lanes at once.
 class BoundGraph {
@@ -231,9 +225,8 @@ class BoundGraph {
 
 class GraphProgram final : public Program {
  public:
-  GraphProgram(Bytes bytes, std::size_t size, graph::View view, std::shared_ptr<const BoundGraph> fixed,
-               kit::LanePool* pool)
-      : bytes_(std::move(bytes)), size_(size), view_(std::move(view)), fixed_(std::move(fixed)), pool_(pool) {}
+  GraphProgram(graph::ImageCopy image, graph::View view, std::shared_ptr<const BoundGraph> fixed, kit::LanePool* pool)
+      : image_(std::move(image)), fixed_(std::move(fixed)), instances_(std::move(view)), pool_(pool) {}
 
   hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb&) override {
     return kit::to_c(run_graph(command, scratch));
@@ -242,8 +235,13 @@ class GraphProgram final : public Program {
   Result<void> run_graph(const hal_command& command, Scratch& scratch) {
     const std::span<const hal_arg> args(command.as.run.args, command.as.run.arg_count);
     if (fixed_ != nullptr) { return fixed_->run(args, scratch); }
-    HAL_TRY(const auto bound, bound_to(args));
-    return bound->run(args.first(view_.parameter_count()), scratch);
+    const graph::GivenExtents extents(command, instances_.view());
+    auto bound = instances_.find(extents.span());
+    if (bound == nullptr) {
+      if (scratch.late != nullptr) { scratch.late->fetch_add(1, std::memory_order_relaxed); }
+      HAL_TRY(bound, obtain(extents));
+    }
+    return bound->run(args.first(instances_.view().parameter_count()), scratch);
   }
 
   // Steps, the library's code among them, are made when the program is loaded; the intermediates belong to the lane. Of
@@ -253,7 +251,7 @@ class GraphProgram final : public Program {
     return {};
   }
 
-  std::span<const std::byte> portable() const override { return {bytes_.get(), size_}; }
+  std::span<const std::byte> portable() const override { return image_.bytes(); }
 
   // Without a binding nobody knows what a run takes; the binding itself takes some.
   kit::CommandCost cost(const hal_command&) const override {
@@ -261,38 +259,15 @@ class GraphProgram final : public Program {
   }
 
  private:
-  // Few shapes come again and again: those are kept, the one used last in front.
-  static constexpr std::size_t kMostKept = 8;
-  struct Kept {
-    std::vector<std::int64_t> extents;
-    std::shared_ptr<const BoundGraph> bound;
-  };
-
-  Result<std::shared_ptr<const BoundGraph>> bound_to(std::span<const hal_arg> args) {
-    // Behind the parameters stand the extents of the signature's symbols.
-    std::vector<std::int64_t> extents;
-    for (const hal_arg& arg : args.subspan(std::min(args.size(), view_.parameter_count()))) {
-      std::memcpy(&extents.emplace_back(), arg.value.scalar, sizeof(std::int64_t));
-    }
-    const std::lock_guard lock(mutex_);
-    auto found = std::ranges::find(kept_, extents, &Kept::extents);
-    if (found == kept_.end()) {
-      HAL_TRY(graph::View view, graph::bind_signature(view_, extents));
-      HAL_TRY(auto bound, BoundGraph::make(std::move(view), pool_));
-      if (kept_.size() == kMostKept) { kept_.pop_back(); }
-      found = kept_.insert(kept_.end(), {std::move(extents), std::move(bound)});
-    }
-    std::rotate(kept_.begin(), found, found + 1);
-    return kept_.front().bound;
+  Result<std::shared_ptr<const BoundGraph>> obtain(const graph::GivenExtents& extents) {
+    return instances_.obtain(extents.span(),
+                             [this](graph::View bound) { return BoundGraph::make(std::move(bound), pool_); });
   }
 
-  Bytes bytes_;  // views read constants in place
-  std::size_t size_;
-  graph::View view_;
+  graph::ImageCopy image_;                   // views read constants in place
   std::shared_ptr<const BoundGraph> fixed_;  // null if sizes are symbolic
+  graph::Instances<BoundGraph> instances_;   // of a graph whose sizes are
   kit::LanePool* pool_;
-  std::mutex mutex_;
-  std::vector<Kept> kept_;
 };
 
 }  // namespace
@@ -303,14 +278,12 @@ Result<void> check_graph(std::span<const std::byte> image) {
 }
 
 Result<std::unique_ptr<Program>> load_graph(std::span<const std::byte> image, kit::LanePool* pool) {
-  // A copy first, and the copy is what is verified: the caller's bytes may change under our hands.
-  Bytes bytes(new (std::align_val_t{64}) std::byte[image.size()]);
-  std::memcpy(bytes.get(), image.data(), image.size());
-  HAL_TRY(graph::View view, graph::View::verify_dynamic({bytes.get(), image.size()}));
+  graph::ImageCopy copy(image);
+  HAL_TRY(graph::View view, graph::View::verify_dynamic(copy.bytes()));
   std::shared_ptr<const BoundGraph> fixed;
   if (!view.is_dynamic()) { HAL_TRY(fixed, BoundGraph::make(view, pool)); }
   return std::unique_ptr<Program>(
-      std::make_unique<GraphProgram>(std::move(bytes), image.size(), std::move(view), std::move(fixed), pool));
+      std::make_unique<GraphProgram>(std::move(copy), std::move(view), std::move(fixed), pool));
 }
 
 }  // namespace hal::host

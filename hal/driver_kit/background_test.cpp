@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver_kit/background.hpp"
+
+#include <atomic>
+#include <halyard_catch.hpp>
+#include <latch>
+#include <thread>
+#include <vector>
+
+using hal::kit::Background;
+
+namespace {
+
+// A job that says where it is, and ends when it may.
+struct Gated {
+  std::latch began{1}, may_end{1};
+  std::atomic<bool> ended{false};
+  Background::Job job{[](void* of) {
+                        auto& self = *static_cast<Gated*>(of);
+                        self.began.count_down();
+                        self.may_end.wait();
+                        self.ended = true;
+                      },
+                      this};
+};
+
+}  // namespace
+
+TEST_CASE("background: jobs run one after the other, in their order, away from who posts them") {
+  std::vector<int> seen;
+  std::thread::id where;
+  struct Job {
+    std::vector<int>* seen;
+    std::thread::id* where;
+    int number;
+    Background::Job job{[](void* of) {
+                          auto& self = *static_cast<Job*>(of);
+                          self.seen->push_back(self.number);
+                          *self.where = std::this_thread::get_id();
+                        },
+                        this};
+  };
+  std::vector<std::unique_ptr<Job>> jobs;
+  {
+    Background background("test", "test");
+    for (int i = 0; i < 100; ++i) {
+      jobs.push_back(std::unique_ptr<Job>(new Job{&seen, &where, i}));
+      REQUIRE(background.post(jobs.back()->job));
+    }
+    background.drain();
+    CHECK(seen.size() == 100);
+    REQUIRE(background.post(jobs[7]->job));  // again
+  }  // what is posted runs before the end
+  REQUIRE(seen.size() == 101);
+  for (int i = 0; i < 100; ++i) { CHECK(seen[static_cast<std::size_t>(i)] == i); }
+  CHECK(seen.back() == 7);
+  CHECK(where != std::this_thread::get_id());
+}
+
+TEST_CASE("background: what is forgotten does not run, and what runs is waited for") {
+  Background background("test", "test");
+  Gated first, second, third;
+  third.may_end.count_down();
+  REQUIRE(background.post(first.job));
+  REQUIRE(background.post(second.job));
+  REQUIRE(background.post(third.job));
+  first.began.wait();
+  background.forget(second.job);
+  std::thread forgets([&] {
+    background.forget(first.job);
+    CHECK(first.ended);
+  });
+  first.may_end.count_down();
+  forgets.join();
+  background.drain();
+  CHECK(third.ended);
+  CHECK_FALSE(second.ended);
+  background.forget(second.job);  // of nothing
+}
+
+TEST_CASE("background: a drain waits for what was posted before it, and for nothing that comes later") {
+  Background background("test", "test");
+  Gated before, after;
+  REQUIRE(background.post(before.job));
+  before.began.wait();
+  std::latch drained{1};
+  std::thread drains([&] {
+    background.drain();
+    CHECK(before.ended);
+    drained.count_down();
+  });
+  before.may_end.count_down();
+  drained.wait();
+  REQUIRE(background.post(after.job));
+  after.began.wait();
+  drains.join();
+  after.may_end.count_down();
+}
