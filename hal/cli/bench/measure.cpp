@@ -3,10 +3,14 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
+#include <thread>
 
+#include "cli/bench/peer_program.hpp"
 #include "cli/bench/probe.hpp"
 
 namespace hal::cli::bench {
@@ -20,31 +24,81 @@ long interruptions() {
   return usage.ru_nivcsw;
 }
 
-// Repeats until nobody took the core from this thread meanwhile.
-Result<Sample> quiet(const Once& once) {
+struct Turn {
+  Taken* into;
+  const Once* once;
+  const PeerProgram* program;  // null: it is done by this process
+  bool ours;
+};
+
+// Those who must not run while somebody else is measured: the peers' programs, which are stopped, and the threads of
+// this process but the one that measures, which fall asleep some time after their last work.
+class Bystanders {
+ public:
+  explicit Bystanders(const std::vector<Row>& rows) {
+    for (const Row& row : rows) {
+      for (const Subject& peer : row.peers) {
+        if (peer.program && std::ranges::find(programs_, peer.program.get()) == programs_.end()) {
+          programs_.push_back(peer.program.get());
+        }
+      }
+    }
+  }
+
+  // What they have used of the processors so far.
+  std::chrono::nanoseconds used(const Turn& turn) const {
+    std::chrono::nanoseconds sum{};
+    for (const PeerProgram* program : programs_) {
+      if (program != turn.program) { sum += program->processor_time(); }
+    }
+    return turn.program != nullptr ? sum + clock(CLOCK_PROCESS_CPUTIME_ID) - clock(CLOCK_THREAD_CPUTIME_ID) : sum;
+  }
+  // Nobody ran in between; reading the clocks takes something, too.
+  static bool still(std::chrono::nanoseconds before, std::chrono::nanoseconds after) {
+    return after - before < std::chrono::microseconds(5);
+  }
+  void wait_until_still(const Turn& turn) const {
+    constexpr int kMost = 100;
+    for (int i = 0; i < kMost; ++i) {
+      const std::chrono::nanoseconds before = used(turn);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));  // more than a nap of an idle thread
+      if (still(before, used(turn))) { return; }
+    }
+  }
+
+ private:
+  static std::chrono::nanoseconds clock(clockid_t which) {
+    timespec now{};
+    ::clock_gettime(which, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+  }
+
+  std::vector<const PeerProgram*> programs_;
+};
+
+// Repeats until nobody took the core from this thread meanwhile, and no bystander ran.
+Result<Sample> quiet(const Turn& turn, const Bystanders& bystanders) {
   for (int i = 1;; ++i) {
+    if (turn.program != nullptr) { bystanders.wait_until_still(turn); }
+    const std::chrono::nanoseconds used = bystanders.used(turn);
     const long before = interruptions();
-    HAL_TRY(const double ns, once());
-    const bool disturbed = interruptions() != before;
+    HAL_TRY(const double ns, (*turn.once)());
+    const bool took = turn.program == nullptr && interruptions() != before;  // a program looks to itself
+    const bool disturbed = took || !Bystanders::still(used, bystanders.used(turn));
     if (!disturbed || i == kTries) { return Sample{ns, {}, disturbed}; }
   }
 }
 
-struct Turn {
-  Taken* into;
-  const Once* once;
-  bool ours;
-};
-
 std::vector<Turn> turns_of(Measured& measured) {
+  const Row& row = *measured.row;
   std::vector<Turn> turns;
-  if (measured.ours.missing.empty()) { turns.push_back({&measured.ours, &measured.row->ours, true}); }
-  if (measured.row->limit.once && measured.limit.missing.empty()) {
-    turns.push_back({&measured.limit, &measured.row->limit.once, false});
+  if (measured.ours.missing.empty()) { turns.push_back({&measured.ours, &row.ours, nullptr, true}); }
+  if (row.limit.once && measured.limit.missing.empty()) {
+    turns.push_back({&measured.limit, &row.limit.once, nullptr, false});
   }
   for (std::size_t i = 0; i < measured.peers.size(); ++i) {
     if (measured.peers[i].missing.empty()) {
-      turns.push_back({&measured.peers[i], &measured.row->peers[i].once, false});
+      turns.push_back({&measured.peers[i], &row.peers[i].once, row.peers[i].program.get(), false});
     }
   }
   return turns;
@@ -102,6 +156,7 @@ Result<std::vector<Measured>> measure(const std::vector<Row>& rows, int repetiti
     out[i].limit = {rows[i].limit.name, {}, rows[i].limit.missing};
     for (const Subject& peer : rows[i].peers) { out[i].peers.push_back({peer.name, {}, peer.missing}); }
   }
+  const Bystanders bystanders(rows);
   for (int round = -1; round < repetitions; ++round) {  // the first only warms up
     std::optional<double> before = probe_round_trip();
     for (Measured& measured : out) {
@@ -111,7 +166,7 @@ Result<std::vector<Measured>> measure(const std::vector<Row>& rows, int repetiti
       std::ranges::rotate(turns, turns.begin() + (round + 1) % static_cast<int>(turns.size()));
       std::vector<std::pair<Taken*, Sample>> taken;
       for (const Turn& turn : turns) {
-        Result<Sample> sample = quiet(*turn.once);
+        Result<Sample> sample = quiet(turn, bystanders);
         if (sample) {
           taken.emplace_back(turn.into, *sample);
         } else if (turn.ours) {

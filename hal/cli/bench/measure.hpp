@@ -13,7 +13,7 @@ namespace hal::cli::bench {
 struct Sample {
   double ns = 0;
   std::optional<double> round_trip;  // from core to core, while it was taken
-  bool disturbed = false;            // other work took the core meanwhile
+  bool disturbed = false;            // other work took a core meanwhile
 };
 
 struct Taken {
@@ -26,7 +26,7 @@ struct Measured {
   const Row* row = nullptr;
   Taken ours, limit;
   std::vector<Taken> peers;
-  int rejected = 0;  // repetitions: the cores moved, or other work took the core again and again
+  int rejected = 0;  // repetitions: the cores moved, or other work took a core again and again
 };
 
 struct Spread {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/outside.hpp"
 
+#include "cli/bench/line.hpp"
+
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>

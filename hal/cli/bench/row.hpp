@@ -3,12 +3,15 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "hal/hal.hpp"
 
 namespace hal::cli::bench {
+
+class PeerProgram;
 
 /// One repetition: nanoseconds of one operation.
 using Once = std::function<Result<double>()>;
@@ -17,7 +20,8 @@ using Once = std::function<Result<double>()>;
 struct Subject {
   std::string name;
   Once once;
-  std::string missing;  // why it cannot be measured here; empty if it can
+  std::string missing;                     // why it cannot be measured here; empty if it can
+  std::shared_ptr<PeerProgram> program{};  // that does the work, and stands still otherwise; null: this one
 };
 
 /// What a row must reach. A speed of 0.95 means: takes at most 1/0.95 of the other's time.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// halyard-peers NAME: answers rows of `halyard bench` on standard input, in the format of cli/bench/outside.hpp.
+// halyard-peers NAME: answers rows of `halyard bench` on standard input, in the format of cli/bench/line.hpp.
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -7,7 +7,6 @@
 #include <exception>
 #include <iostream>
 #include <map>
-#include <thread>
 
 #include "cli/bench/peers/peer.hpp"
 
@@ -45,7 +44,6 @@ int serve(const Peer& peer) {
         auto found = prepared.find(row);
         if (found == prepared.end()) { found = prepared.emplace(row, peer.prepare(row)).first; }
         answer = fmt::format("{:.4f}", quiet(found->second));
-        std::this_thread::sleep_for(peer.spins);  // the next in turn gets both cores
       } catch (const std::exception& problem) { answer = fmt::format("missing: {}", problem.what()); }
     }
     std::cout << row << '\t' << peer.name << '\t' << answer << std::endl;

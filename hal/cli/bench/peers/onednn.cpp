@@ -72,7 +72,6 @@ Once softmax(dnnl::memory::dim rows, dnnl::memory::dim columns) {
 
 Peer onednn() {
   Peer peer{"oneDNN", {}, {"softmax 4096x1024", "softmax 512x32768"}, {}, {}};
-  peer.spins = std::chrono::milliseconds(20);  // GNU's OpenMP: 300,000 rounds
   for (const char* n : {"32", "128", "512", "1024"}) { peer.rows.push_back(std::string("matmul f32 ") + n); }
   for (const char* n : {"512", "1024"}) {
     peer.rows.push_back(std::string("matmul bf16 ") + n);

@@ -36,7 +36,6 @@ Once matmul(Sgemm sgemm, int n) {
 
 Peer openblas() {
   Peer peer{"OpenBLAS", {}, {"matmul f32 32", "matmul f32 128", "matmul f32 512", "matmul f32 1024"}, {}, {}};
-  peer.spins = std::chrono::milliseconds(30);  // 2^26 cycles
   const char* asked = std::getenv("OPENBLAS_CORETYPE");
   if (asked != nullptr) { peer.name += fmt::format(" {}", asked); }
   void* library = ::dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);

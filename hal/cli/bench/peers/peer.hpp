@@ -2,7 +2,6 @@
 // One peer of `halyard bench`, in a program of its own: which rows it does, and one repetition of each.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,7 +16,6 @@ struct Peer {
   std::vector<std::string> rows;   // that it does, or would do
   std::vector<std::string> notes;  // version, threads, settings
   std::function<Once(const std::string& row)> prepare;
-  std::chrono::milliseconds spins{};  // how long its threads keep a core after the last work
 };
 
 Peer onednn();

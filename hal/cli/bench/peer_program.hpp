@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// A peer in a program of its own. It reads the name of a row from its standard input, one a line, and answers each with
+// one line that is no comment (cli/bench/line.hpp), within kAnswerSeconds. It ends when its input does.
+//
+// From its first answer on it runs only while it is asked: it is stopped, with every program that it started, so that
+// threads which go on spinning behind an answer take no core from whoever is measured next. Whatever ends this process
+// ends them too.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/bench/line.hpp"
+
+namespace hal::cli::bench {
+
+inline constexpr int kAnswerSeconds = 60;
+
+class PeerProgram {
+ public:
+  /// `command` is the shell's. Errors: UNAVAILABLE  there is no pipe or no process to be had.
+  static Result<std::shared_ptr<PeerProgram>> start(const std::string& command);
+  explicit PeerProgram(std::string command) : command_(std::move(command)) {}  // for start()
+  PeerProgram(const PeerProgram&) = delete;
+  PeerProgram& operator=(const PeerProgram&) = delete;
+  ~PeerProgram();
+
+  /// One repetition of a row. Errors: UNAVAILABLE  it has ended; DEADLINE_EXCEEDED; INVALID_ARGUMENT  no such line.
+  Result<Line> ask(const std::string& row);
+
+  /// What the threads of the program have used so far. It does not change while nobody asks.
+  std::chrono::nanoseconds processor_time() const;
+
+  pid_t pid() const { return pid_; }
+  std::vector<std::string> notes;  // its comments so far
+
+ private:
+  Result<Line> answer(const std::string& row);
+  Result<std::string> line();
+  Error ended() const;
+  void go() const;
+  void stop() const;
+
+  std::string command_;
+  pid_t pid_ = -1;    // and the number of its process group
+  pid_t guard_ = -1;  // ends that group when life_ ends
+  int to_ = -1, from_ = -1, life_ = -1;
+  std::string read_;
+};
+
+}  // namespace hal::cli::bench
