@@ -3,10 +3,11 @@
 find_package(Catch2 REQUIRED)
 
 # Allocations that fail on purpose: in every test program, and to be preloaded into others.
-add_library(halyard_failing OBJECT "${PROJECT_SOURCE_DIR}/cmake/failing_allocations.cpp")
+set(halyard_failing_sources "${PROJECT_SOURCE_DIR}/cmake/failing_allocations.cpp" "${PROJECT_SOURCE_DIR}/cmake/program_symbols.cpp")
+add_library(halyard_failing OBJECT ${halyard_failing_sources})
 hal_target(halyard_failing)
 set_target_properties(halyard_failing PROPERTIES CXX_VISIBILITY_PRESET default)  # the libraries are to find it
-add_library(halyard-failing MODULE "${PROJECT_SOURCE_DIR}/cmake/failing_allocations.cpp")
+add_library(halyard-failing MODULE ${halyard_failing_sources})
 hal_target(halyard-failing)
 set_target_properties(halyard-failing PROPERTIES PREFIX "" CXX_VISIBILITY_PRESET default
   LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib/testing")

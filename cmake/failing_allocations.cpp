@@ -2,9 +2,10 @@
 // Allocations that fail on purpose: operator new, malloc and its kin, and threads that the system refuses.
 //
 // Linked into every test program, where HALYARD_FAIL_EVERY turns it on, and a library to be preloaded into the tools.
-// Only what the project's own libraries ask for fails: a test program's own wishes, Catch2's and those of libraries of
-// others (oneDNN, hwloc) come true, and so do those of the C library and the loader, which end the process without
-// memory.
+// Only what the project's own libraries ask for fails, those that are linked into the program only with
+// HALYARD_FAIL_PROGRAM: a test program's own wishes, Catch2's and those of libraries of others (oneDNN, hwloc) come
+// true, and so do those of the loader and, but for the few functions that say that they had no memory, of the C
+// library, which end the process without it.
 #include "failing_allocations.hpp"
 
 #include <dlfcn.h>
@@ -12,6 +13,7 @@
 #include <pthread.h>
 #include <unwind.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -19,6 +21,8 @@
 #include <cstring>
 #include <new>
 #include <string_view>
+
+#include "program_symbols.hpp"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HALYARD_SANITIZED 1
@@ -45,24 +49,52 @@ std::atomic<std::uint64_t> failed{0};
 std::atomic<std::int64_t> live{0};
 thread_local bool inside __attribute__((tls_model("initial-exec"))) = false;  // looking at the stack
 
-enum class Whose { ours, language, others };  // language: the C++ run time and libfmt, on behalf of their caller
+// language: the C++ run time and libfmt, on behalf of their caller; system: the C library, perhaps on behalf of its.
+enum class Whose { ours, language, system, others };
 
 Whose whose(void* address) {
   dl_find_object found{};
   if (::_dl_find_object(address, &found) != 0) { return Whose::others; }
   const std::string_view name(found.dlfo_link_map->l_name);
-  if (name.empty()) { return Whose::others; }  // the program
+  if (name.empty()) {  // the program
+    switch (hal::test::program_symbol(reinterpret_cast<std::uintptr_t>(address) - found.dlfo_link_map->l_addr)) {
+      case hal::test::Symbol::ours:
+        return Whose::ours;
+      case hal::test::Symbol::language:
+        return Whose::language;
+      case hal::test::Symbol::others:
+        return Whose::others;
+    }
+  }
   if (name.find("/libstdc++") != name.npos || name.find("/libfmt") != name.npos) { return Whose::language; }
+  if (name.find("/libc.so") != name.npos) { return Whose::system; }
   if (name.starts_with("/lib") || name.starts_with("/usr/") || name.find("/halyard-failing") != name.npos) {
     return Whose::others;
   }
   return Whose::ours;
 }
 
-// The nearest caller that is not the language's decides; whatever happens while the loader runs is left alone.
+// Whether this function of the C library answers its caller that there was no memory.
+bool answers(void* function) {
+  constexpr std::array<std::string_view, 9> kNames{"strdup",  "strndup",  "fopen",     "fopen64",       "fdopen",
+                                                   "opendir", "realpath", "vasprintf", "open_memstream"};
+  Dl_info info{};
+  if (function == nullptr || ::dladdr(function, &info) == 0 || info.dli_saddr != function ||
+      info.dli_sname == nullptr) {
+    return false;
+  }
+  std::string_view name(info.dli_sname);
+  // It may be known by another of its names, __strdup() or _IO_fopen().
+  name.remove_prefix(std::min(name.find_first_not_of('_'), name.size()));
+  if (name.starts_with("IO_")) { name.remove_prefix(3); }
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+// The nearest caller that asks for itself decides; whatever happens while the loader runs is left alone.
 struct Look {
   void* caller;
   bool begun = false, decided = false, ours = false;
+  void* system = nullptr;  // the C library's function that was called, as far as the look has got
 };
 
 _Unwind_Reason_Code look(_Unwind_Context* frame, void* to) {
@@ -75,7 +107,13 @@ _Unwind_Reason_Code look(_Unwind_Context* frame, void* to) {
     seen.decided = seen.ours = false;
     return _URC_END_OF_STACK;
   }
-  if (const Whose of = whose(address); !seen.decided && of != Whose::language) {
+  if (seen.decided) { return _URC_NO_REASON; }
+  const Whose of = whose(address);
+  if (of == Whose::system) {
+    seen.system = reinterpret_cast<void*>(_Unwind_GetRegionStart(frame));
+  } else if (seen.system != nullptr && !answers(seen.system)) {
+    seen.decided = true;
+  } else if (seen.system = nullptr; of != Whose::language) {
     seen.decided = true;
     seen.ours = of == Whose::ours;
   }
@@ -282,6 +320,7 @@ namespace {
   if (text == nullptr) { return; }
   char* end = nullptr;
   asked = std::strtoull(text, &end, 10);
+  if (std::getenv("HALYARD_FAIL_PROGRAM") != nullptr) { hal::test::read_program_symbols(); }
   hal::test::fail_every(asked, end != nullptr && *end == ':' ? std::strtoull(end + 1, nullptr, 10) : asked);
 }
 

@@ -6,10 +6,11 @@ What a test expects may then fail, and does: a program is judged by how it ends.
 report (leaks too) or a run that does not end is an error; any other exit is not, and neither is an abort for a test's own
 hal::Exception on a thread of its own.
 
-  tools/failing.py [--every N ...] [--limit SECONDS] [--each | --preload LIBRARY] PROGRAM [ARGUMENT ...]
+  tools/failing.py [--every N ...] [--limit SECONDS] [--program] [--each | --preload LIBRARY] PROGRAM [ARGUMENT ...]
 
---each runs every case of a Catch2 program by itself; the arguments pick the cases. --preload is for programs that are no
-tests: lib/testing/halyard-failing.so of the build folder.
+--program counts what the project's code in the program itself asks for too, and not only the shared libraries. --each
+runs every case of a Catch2 program by itself; the arguments pick the cases. --preload is for programs that are no tests:
+lib/testing/halyard-failing.so of the build folder.
 """
 import argparse
 import os
@@ -36,17 +37,19 @@ def terminations(last_words):
     return [line for line in last_words.replace("terminate called recursively\n", "").splitlines() if "terminate called" in line]
 
 
-def one(command, every, limit, preload):
+def one(command, every, given):
     """What went wrong in one run, or None."""
     environment = dict(os.environ, HALYARD_FAIL_EVERY=every)
-    if preload:
-        environment["LD_PRELOAD"] = preload
+    if given.preload:
+        environment["LD_PRELOAD"] = given.preload
+    if given.program:
+        environment["HALYARD_FAIL_PROGRAM"] = "1"
     for _ in range(ANEW):
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               errors="replace", start_new_session=True) as child:
             late = False
             try:
-                output, last_words = child.communicate(timeout=limit)
+                output, last_words = child.communicate(timeout=given.limit)
             except subprocess.TimeoutExpired:
                 late = True
                 os.killpg(child.pid, signal.SIGABRT)
@@ -54,7 +57,7 @@ def one(command, every, limit, preload):
         code = child.returncode
         whole = f"{output[-3000:]}\n{last_words[-3000:]}"
         if late:
-            return f"did not end within {limit} s:\n{whole}"
+            return f"did not end within {given.limit} s:\n{whole}"
         named = any(re.search(r"instance of '[^']|without", line) for line in terminations(last_words))
         if code != -signal.SIGABRT or "terminate called" not in last_words or named or is_own(code, last_words):
             break
@@ -76,6 +79,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", action="append", metavar="N[:OFFSET]", help="may be given several times")
     parser.add_argument("--limit", type=float, default=120, metavar="SECONDS", help="for each run")
+    parser.add_argument("--program", action="store_true", help="also in the program's own code")
     parser.add_argument("--each", action="store_true", help="each case of a Catch2 program by itself")
     parser.add_argument("--preload", metavar="LIBRARY")
     parser.add_argument("command", nargs=argparse.REMAINDER)
@@ -89,7 +93,7 @@ def main():
     for every in given.every or ["211", "53"]:
         problems = 0
         for command in commands:
-            problem = one(command, every, given.limit, given.preload)
+            problem = one(command, every, given)
             if problem:
                 print(f"every {every}: {' '.join(command)} {problem}", flush=True)
                 problems += 1

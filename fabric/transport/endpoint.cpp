@@ -51,6 +51,10 @@ Result<void> Endpoint::open_provider(const std::string& provider) {
   hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_ENDPOINT;
   hints->domain_attr->resource_mgmt = FI_RM_ENABLED;
   hints->fabric_attr->prov_name = ::strdup(provider.c_str());
+  if (hints->fabric_attr->prov_name == nullptr) {  // without a name any provider would do
+    library_->freeinfo(hints);
+    return fail(HAL_OUT_OF_HOST_MEMORY, "no memory for fi_info");
+  }
   int status = library_->getinfo(kApi, "127.0.0.1", nullptr, FI_SOURCE, hints, &info_);
   library_->freeinfo(hints);
   if (status != 0) { return failed(status, "fi_getinfo on 127.0.0.1"); }
