@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine.hpp"
 
+#include <link.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -16,11 +19,13 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace hal::core {
 namespace {
 
 constexpr std::size_t kMostWorkers = 64;
+constexpr std::chrono::seconds kLastTasks{5};  // how long the end of the process waits for a thread that is stuck
 
 thread_local bool core_thread = false;
 
@@ -69,7 +74,8 @@ struct Engine::State {
   std::condition_variable work;
   TaskList tasks;
   std::thread thread;
-  bool stopping = false;
+  bool stopping = false, busy = false, awaited = false;
+  std::condition_variable rested;  // for whoever has set `awaited`
   // Descriptors that somebody imported. While there are any, the thread sleeps in epoll and `bell` wakes it.
   std::map<std::uint64_t, Watch> watches;
   std::uint64_t next_ticket = 1;  // 0 is the bell
@@ -85,7 +91,56 @@ struct Engine::State {
   // All of these need the lock.
   Result<void> start(const std::shared_ptr<State>& self) {
     if (thread.joinable()) { return {}; }
+    attend(self);
     return started([&] { thread = std::thread([self] { self->run(); }); });
+  }
+
+  // A program may release its last object while work is in flight, and return from main(). Then the thread gives back
+  // what is left: lanes to drivers, a trace to its file. It comes to the end of that before the process takes the
+  // static objects of those drivers away, so this is asked for anew whenever libraries were loaded.
+  struct Attended {
+    std::mutex mutex;
+    std::vector<std::weak_ptr<State>> engines;
+    unsigned long long libraries = 0;
+    ::pid_t process = 0;
+  };
+  static Attended& attended() {
+    static Attended& made = *new Attended;  // never deleted: it is needed when static objects go
+    return made;
+  }
+  static void attend(const std::shared_ptr<State>& self) {
+    Attended& all = attended();
+    unsigned long long libraries = 0;
+    ::dl_iterate_phdr(
+        [](dl_phdr_info* info, std::size_t, void* out) {
+          *static_cast<unsigned long long*>(out) = info->dlpi_adds;
+          return 1;  // each entry says the same
+        },
+        &libraries);
+    const std::lock_guard lock(all.mutex);
+    if (std::exchange(all.process, ::getpid()) != ::getpid()) { all.engines.clear(); }  // of the parent
+    std::erase_if(all.engines, [](const std::weak_ptr<State>& one) { return one.expired(); });
+    all.engines.push_back(self);
+    if (std::exchange(all.libraries, libraries) != libraries) { std::atexit(await_all); }
+  }
+  static void await_all() {
+    Attended& all = attended();
+    if (core_thread || all.process != ::getpid()) { return; }  // a forked child has no such threads
+    const auto end = std::chrono::steady_clock::now() + kLastTasks;
+    for (std::size_t i = 0;; ++i) {
+      std::shared_ptr<State> one;
+      {
+        const std::lock_guard lock(all.mutex);
+        if (i >= all.engines.size()) { return; }
+        one = all.engines[i].lock();
+      }
+      if (one) { one->await_rest(end); }
+    }
+  }
+  void await_rest(std::chrono::steady_clock::time_point end) {
+    std::unique_lock lock(mutex);
+    awaited = true;
+    rested.wait_until(lock, end, [this] { return tasks.empty() && !busy; });
   }
   void wake() {
     if (in_epoll) {
@@ -151,9 +206,12 @@ struct Engine::State {
         continue;
       }
       const Task& task = tasks.pop();
+      busy = true;
       lock.unlock();
       task.run(task.of);
       lock.lock();
+      busy = false;
+      if (awaited) { rested.notify_all(); }
     }
   }
 };

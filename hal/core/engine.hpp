@@ -19,7 +19,7 @@ struct Task {
 };
 
 // Runs tasks in order on one thread, parked when there is nothing to do. Tasks never block on other work, so one thread
-// serves every queue of an instance.
+// serves every queue of an instance. The end of the process waits until it has run what was posted.
 class Engine {
  public:
   Engine();

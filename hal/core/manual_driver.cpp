@@ -2,6 +2,7 @@
 #include "core/manual_driver.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,12 +34,16 @@ struct State {
   std::uint64_t granted = 0;
 } g;
 
+std::atomic<bool> g_hide_memory{false};
+std::atomic<void (*)(bool)> g_on_destroy{nullptr};
+std::atomic<const char* (*)(const char*)> g_on_create{nullptr};
+
 const hal_host_api* g_host = nullptr;
 int g_device = 0;
 
 unsigned char* bytes(const hal_slice& slice) {
   if (slice.buffer == nullptr) { return reinterpret_cast<unsigned char*>(static_cast<std::uintptr_t>(slice.offset)); }
-  return static_cast<unsigned char*>(slice.buffer->memory.host) + slice.offset;
+  return static_cast<unsigned char*>(slice.buffer->memory.impl) + slice.offset;
 }
 
 void execute(const hal_command& command) {
@@ -69,17 +74,25 @@ bool step(Lane& lane) {
 }
 
 std::uint64_t complete(const char* label, std::uint64_t number) {
-  for (;;) {
+  for (std::uint64_t done = 0;;) {
     Lane* lane = nullptr;
-    std::uint64_t done = 0;
     {
       const std::lock_guard lock(g.mutex);
+      if (done != 0 && !g.lanes.contains(label)) { return done; }  // nobody needed it any longer
       lane = g.lanes.at(label);
       done = lane->last - lane->commands.size();
       if (done >= number || !step(*lane)) { return done; }
     }
-    hal_lane_publish(lane, done + 1);
+    hal_lane_publish(lane, ++done);
   }
+}
+
+void fail_lane(Lane* lane, std::uint64_t number, hal_code code, const char* what) {
+  hal_error_info info{};
+  info.code = code;
+  info.what = what;
+  info.origin = "manual";
+  hal_lane_fail(lane, number, g_host->error_create(&info));
 }
 
 void fail(const char* label, std::uint64_t number, hal_code code, const char* what) {
@@ -90,11 +103,7 @@ void fail(const char* label, std::uint64_t number, hal_code code, const char* wh
     lane = g.lanes.at(label);
     lane->failed = true;
   }
-  hal_error_info info{};
-  info.code = code;
-  info.what = what;
-  info.origin = "manual";
-  hal_lane_fail(lane, number, g_host->error_create(&info));
+  fail_lane(lane, number, code, what);
 }
 
 hal_driver_ops table() {
@@ -122,12 +131,14 @@ hal_driver_ops table() {
   };
   ops.memory_allocate = [](hal_driver*, void*, std::uint64_t size, hal_memory* out) -> hal_error* {
     *out = {};
-    out->impl = out->host = std::calloc(1, size);
+    out->impl = std::calloc(1, size);
+    out->host = g_hide_memory ? nullptr : out->impl;
     out->bytes = size;
     return nullptr;
   };
   ops.memory_free = [](hal_driver*, void*, const hal_memory* memory) { std::free(memory->impl); };
   ops.lane_create = [](hal_driver*, void*, const char* label, void* core, hal_lane** out) -> hal_error* {
+    if (auto* hook = g_on_create.load()) { label = hook(label); }
     auto* lane = new Lane;
     lane->completed = 0;
     lane->wake_at = UINT64_MAX;
@@ -141,23 +152,34 @@ hal_driver_ops table() {
   };
   ops.lane_destroy = [](hal_driver*, void*, hal_lane* head) {
     auto* lane = static_cast<Lane*>(head);
-    const std::lock_guard lock(g.mutex);
-    if (g.lanes[lane->label] == lane) { g.lanes.erase(lane->label); }
+    auto* hook = g_on_destroy.load();
+    if (hook != nullptr) { hook(true); }
+    {
+      const std::lock_guard lock(g.mutex);
+      if (g.lanes[lane->label] == lane) { g.lanes.erase(lane->label); }
+    }
     delete lane;
+    if (hook != nullptr) { hook(false); }
   };
   ops.submit = [](hal_driver*, hal_lane* head, std::uint64_t first, const hal_command* commands, std::uint32_t count) {
     auto* lane = static_cast<Lane*>(head);
-    const std::lock_guard lock(g.mutex);
-    if (lane->failed) { return count; }
-    if (first != lane->last + 1) {  // no test expects it: the core has broken its promise of driver.h
-      std::fprintf(stderr, "manual driver: lane '%s' is given command %llu behind %llu\n", lane->label.c_str(),
-                   static_cast<unsigned long long>(first), static_cast<unsigned long long>(lane->last));
-      std::abort();
+    {
+      const std::lock_guard lock(g.mutex);
+      if (lane->failed) { return count; }
+      if (first != lane->last + 1) {  // no test expects it: the core has broken its promise of driver.h
+        std::fprintf(stderr, "manual driver: lane '%s' is given command %llu behind %llu\n", lane->label.c_str(),
+                     static_cast<unsigned long long>(first), static_cast<unsigned long long>(lane->last));
+        std::abort();
+      }
+      std::uint32_t taken = 0;
+      try {
+        while (taken < count && lane->commands.size() < lane->capacity) { lane->commands.push_back(commands[taken++]); }
+        lane->last = first + taken - 1;
+        return taken;
+      } catch (const std::bad_alloc&) { lane->failed = true; }
     }
-    std::uint32_t taken = 0;
-    while (taken < count && lane->commands.size() < lane->capacity) { lane->commands.push_back(commands[taken++]); }
-    lane->last = first + taken - 1;
-    return taken;
+    fail_lane(lane, first, HAL_OUT_OF_HOST_MEMORY, "no memory for a command");
+    return count;
   };
   ops.program_check = [](hal_driver*, void*, const hal_image*) { return hal_verdict{HAL_NO, "it runs no programs"}; };
   ops.program_load = [](hal_driver*, void*, const hal_image*, const hal_signature*, std::uint32_t,
@@ -172,7 +194,9 @@ hal_driver_ops table() {
     const std::lock_guard lock(g.mutex);
     if (!g.grant) { return 0; }
     auto* lane = static_cast<Lane*>(head);
-    lane->waits.push_back({lane->last + 1, static_cast<Lane*>(other), number});
+    try {
+      lane->waits.push_back({lane->last + 1, static_cast<Lane*>(other), number});
+    } catch (const std::bad_alloc&) { return 0; }
     ++g.granted;
     return 1;
   };
@@ -219,7 +243,10 @@ const hal::test::ManualControl manual_control{complete,
                                               [](const char* label) {
                                                 const std::lock_guard lock(g.mutex);
                                                 return g.lanes.at(label)->flushed;
-                                              }};
+                                              },
+                                              [](bool yes) { g_hide_memory = yes; },
+                                              [](void (*hook)(bool)) { g_on_destroy = hook; },
+                                              [](const char* (*hook)(const char*)) { g_on_create = hook; }};
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
   g_host = host;

@@ -26,6 +26,12 @@ struct ManualControl {
   std::uint64_t (*executed)(const char* lane);
   // How often the lane was flushed: the core does it for whoever begins to wait there.
   std::uint64_t (*flushed)(const char* lane);
+  // Whether the host, and so other devices, cannot reach memory that is allocated from now on.
+  void (*hide_memory)(bool yes);
+  // Called before and after a lane is destroyed. NULL: no more.
+  void (*on_destroy)(void (*hook)(bool before));
+  // Called before a lane is made; it has the name that comes back. NULL: no more.
+  void (*on_create)(const char* (*hook)(const char* label));
 };
 
 }  // namespace hal::test
