@@ -121,17 +121,22 @@ std::string usages() {
   return text;
 }
 
+constexpr int kMostLinks = 40;  // as the system's own
+
 bool is_same_file(const std::string& a, const std::string& b) {
   namespace fs = std::filesystem;
   std::error_code problem;
   if (fs::exists(a, problem) && !fs::is_regular_file(a, problem)) { return false; }  // /dev/null takes it all
   if (a == b || fs::equivalent(a, b, problem)) { return true; }
-  // Of what does not exist weakly_canonical() leaves a relative path relative.
+  // Of what does not exist weakly_canonical() leaves a relative path relative, and a link that leads there a link.
   const auto full = [](const std::string& path) {
-    std::error_code failed;
-    fs::path absolute = fs::absolute(path, failed);
-    if (!failed) { absolute = fs::weakly_canonical(absolute, failed); }
-    return failed ? fs::path() : absolute;
+    std::error_code failed, ignored;
+    fs::path at = fs::weakly_canonical(fs::absolute(path, failed), failed);
+    for (int links = 0; !failed && fs::is_symlink(at, ignored); ++links) {
+      if (links == kMostLinks) { return fs::path(); }
+      at = fs::weakly_canonical(at.parent_path() / fs::read_symlink(at, ignored), failed);
+    }
+    return failed ? fs::path() : at;
   };
   const fs::path full_a = full(a);
   return !full_a.empty() && full_a == full(b);

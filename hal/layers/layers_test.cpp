@@ -73,6 +73,18 @@ TEST_CASE("layers: two that would write one file are refused, by whatever name")
     CHECK(has(made.error().what(), "never.out, which layer "));
   }
   std::remove("never.out");
+  // Nor does what links lead to.
+  std::filesystem::create_symlink("link.b", "link.a");
+  std::filesystem::create_symlink(here + "/never.out", "link.b");
+  for (const char* list :
+       {"trace=link.a,trace=never.out", "trace=never.out,trace=link.b", "trace=link.b,trace=link.a"}) {
+    INFO(list);
+    const auto made = with(list);
+    REQUIRE(!made);
+    CHECK(has(made.error().what(), ", which layer "));
+  }
+  CHECK(with("trace=link.a,trace=other.out"));
+  for (const char* name : {"link.a", "link.b", "never.out", "other.out"}) { std::remove(name); }
   // Two that cannot be looked up are not the same for that.
   for (const char* name : {"circle.a", "circle.b"}) {
     std::remove(name);
