@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order on a device that the test moves by hand: waits that the device does itself, failure and cancelling behind them,
 // lanes that fill up. Nothing here depends on time.
+#include <algorithm>
 #include <halyard_catch.hpp>
+#include <stdexcept>
 
 #include "core/order_fixture.hpp"
 
@@ -245,4 +247,104 @@ TEST_CASE("order: who only looks is told the failure of what was to signal a tim
   m.control.fail("lane", 1, HAL_EXECUTION_FAILED, "a wire broke");
   CHECK(line.wait(3, 0ns).error().code() == HAL_EXECUTION_FAILED);
   CHECK(line.value().error().code() == HAL_EXECUTION_FAILED);
+}
+
+namespace {
+
+// Copies by the host's queue "owner" from a device whose memory it cannot reach, back there or to itself: the core
+// carries them out in halves, on lanes that are called "reader" and "writer" here.
+struct Crossed {
+  Manual m;
+  hal::Instance instance = hal::Instance::create("host:" MANUAL_DRIVER).value();
+  hal::Device host = instance.open("host:0").value(), device = instance.open("manual:0").value();
+  hal::Queue queue = host.queue("owner").value(), look = device.queue("look").value();
+  hal::Buffer from, far, near = host.buffer(64).value();
+  static inline const ManualControl* control = nullptr;
+  static inline bool lose_reader = false;
+  static inline int halves = 0;
+
+  Crossed() {
+    control = &m.control;
+    lose_reader = false;
+    halves = 0;
+    control->hide_memory(true);
+    from = device.buffer(64).value();
+    far = device.buffer(64).value();
+    look.fill(from, std::uint8_t{7}).value();
+    look.fill(far, std::uint8_t{1}).value();
+    control->complete("look", 2);
+    std::memset(near.host().data(), 1, 64);
+    control->on_create([](const char* label) {
+      if (std::string_view(label) != "copy between devices") { return label; }
+      if (++halves == 1) { return "reader"; }
+      if (lose_reader) { control->fail("reader", 1, HAL_DEVICE_LOST, "fell off the bus"); }
+      return "writer";
+    });
+  }
+  ~Crossed() {
+    control->on_create(nullptr);
+    control->hide_memory(false);
+  }
+  Crossed(const Crossed&) = delete;
+  Crossed& operator=(const Crossed&) = delete;
+
+  bool holds(const hal::Buffer& buffer, unsigned char value) {
+    std::array<unsigned char, 64> bytes{};
+    if (&buffer == &near) {
+      std::memcpy(bytes.data(), near.host().data(), 64);
+    } else {
+      const Point seen = look.copy(buffer, hal::host(std::span(bytes))).value();
+      control->complete("look", seen.value);
+      hal::wait(seen, kSoon).value();
+    }
+    return std::all_of(bytes.begin(), bytes.end(), [&](unsigned char one) { return one == value; });
+  }
+  void expect_lost(const hal::Result<Point>& copied, const hal::Buffer& to) {
+    REQUIRE(copied);  // it had its numbers
+    const hal::Result<void> result = hal::wait(*copied, kSoon);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code() == HAL_DEVICE_LOST);
+    CHECK(contains(result.error().text(), "fell off the bus"));
+    CHECK(queue.barrier().error().code() == HAL_DEVICE_LOST);
+    try {  // whatever the writing lane was given, it does now
+      control->complete("writer", 1);
+    } catch (const std::out_of_range&) {}  // it is gone
+    CHECK(holds(to, 1));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("order: a copy between devices goes in halves, and each waits for the one before") {
+  Crossed c;
+  const Point copied = c.queue.copy(c.from, c.far).value();
+  CHECK(c.m.control.taken("reader") == 1);
+  CHECK(c.m.control.taken("writer") == 0);
+  CHECK_FALSE(reached(copied));
+  c.m.control.complete("reader", 1);
+  REQUIRE(eventually([&] { return c.m.control.taken("writer") == 1; }));
+  CHECK(c.holds(c.far, 1));
+  CHECK_FALSE(reached(copied));
+  c.m.control.complete("writer", 1);
+  REQUIRE(hal::wait(copied, kSoon));
+  CHECK(c.holds(c.far, 7));
+}
+
+TEST_CASE("order: a copy between devices whose reading device is lost before it begins fails, and writes nothing") {
+  Crossed c;
+  c.lose_reader = true;  // once both halves have lanes, before either has its work
+  const hal::Result<Point> copied = c.queue.copy(c.from, c.far);
+  c.expect_lost(copied, c.far);
+}
+
+TEST_CASE("order: a copy between devices whose reading device is lost between the halves fails, and writes nothing") {
+  for (const bool far : {true, false}) {  // written by the other device, or by the queue itself
+    INFO("on the other device: " << far);
+    Crossed c;
+    const hal::Buffer& to = far ? c.far : c.near;
+    const hal::Result<Point> copied = c.queue.copy(c.from, to);
+    CHECK(c.m.control.taken("reader") == 1);
+    c.m.control.fail("reader", 1, HAL_DEVICE_LOST, "fell off the bus");
+    c.expect_lost(copied, to);
+  }
 }
