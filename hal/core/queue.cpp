@@ -615,12 +615,16 @@ void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) noexcep
     } catch (const std::bad_alloc&) {}
   }
   lane.fail_lane(told);
+  advance_owner(lane);  // what it holds back is told now, not when its waits end
+}
+
+void advance_owner(Timeline& lane) noexcept {
   Ref<Queue> owner;
   {
     const std::lock_guard lock(lane.owner_mutex);
     if (lane.owner != nullptr) { owner = try_share(lane.owner); }
   }
-  if (owner) { owner->post_advance(); }  // what it holds back is told now, not when its waits end
+  if (owner) { owner->post_advance(); }
 }
 
 }  // namespace hal::core

@@ -158,6 +158,9 @@ class Queue : public hal_queue {
   FlightRecorder recorder_;      // last: it is long
 };
 
+// Has the engine look at what the queue of `lane` holds back, if that queue is still there. From any thread.
+void advance_owner(Timeline& lane) noexcept;
+
 // hal_queue_submit() for what the short way does not take.
 hal_error* submit_in_general(hal_queue* queue, const hal_command* commands, std::uint32_t count, const hal_sync* sync,
                              hal_point* out);

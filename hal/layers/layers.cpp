@@ -76,6 +76,9 @@ class Fanout final : public Observer {
     return std::any_of(observers_.begin(), observers_.end(),
                        [](const Observer* one) { return one->wants_completions(); });
   }
+  void missed() noexcept override {
+    for (Observer* one : observers_) { one->missed(); }
+  }
   std::uint64_t findings() const override {
     std::uint64_t sum = 0;
     for (const Observer* one : observers_) { sum += one->findings(); }
@@ -111,9 +114,12 @@ constexpr std::array kKnown{
     Known{"mask", "mask=FEATURE+FEATURE+... hides what a device can do", layers::make_mask, nullptr},
     Known{"oom", "oom=N, oom=each:N or oom=random:SEED:N fails allocations", layers::make_oom, nullptr},
     Known{"record", "record=FILE writes a recording for 'halyard replay'", nullptr, layers::make_record, "run.halrec"},
-    Known{"trace", "trace=FILE writes a Perfetto trace", nullptr, layers::make_trace, "run.json"},
+    Known{"trace", "trace=FILE writes a Perfetto trace, trace=FILE+device one with the devices' own clocks", nullptr,
+          nullptr, "run.json"},
     Known{"validation", "validation or validation=fatal reports misuse", nullptr, layers::make_validation},
 };
+
+constexpr std::string_view kDeviceSuffix = "+device";
 
 std::string usages() {
   std::string text;
@@ -172,12 +178,22 @@ class Files {
 Result<Layers> make_layers(std::string_view list, const char* trace, Instance& instance) {
   Layers made;
   Files files;
+  bool stamped = false;
   const auto add = [&](const Known& known, std::string_view argument) -> Result<void> {
     std::string path;
+    const bool is_trace = known.wrapper == nullptr && known.observer == nullptr;
+    const bool device = is_trace && argument.ends_with(kDeviceSuffix);
+    if (device) {
+      argument.remove_suffix(kDeviceSuffix.size());
+      if (std::exchange(stamped, true)) {
+        return Error(HAL_INVALID_ARGUMENT, "two layers trace were to take devices' stamps; one does it for both");
+      }
+    }
     if (known.writes != nullptr) {
       HAL_TRY(path, files.claim(known, argument));
       argument = path;
     }
+    if (is_trace) { return layers::make_trace(argument, device, instance, made); }
     if (known.wrapper != nullptr) {
       HAL_TRY(auto wrapper, known.wrapper(argument, instance));
       made.wrappers.push_back(std::move(wrapper));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a layer adds to a call: nanoseconds a submission on the null device, the median of rounds in turns.
+// What a layer adds to a call: nanoseconds a submission on the null device, the median of rounds in turns. Stamps need
+// a device with a clock, so those are on the host device.
 //   layers_bench [rounds]
 // And what one costs that is not there: a range of the application told to an instance without layers, beside a range
 // that no instance hears of. The two differ by the look whether anybody watches.
@@ -19,6 +20,7 @@ constexpr int kCalls = 5000;  // in one round, few enough that a trace keeps the
 
 struct Setup {
   const char* layers;
+  const char* uri;
   hal::Instance instance;
   hal::Device device;
   hal::Queue queue;
@@ -54,17 +56,25 @@ double median(std::vector<double> all) {
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
-  std::array<Setup, 4> setups{
-      Setup{"", {}, {}, {}, {}, {}, {}, {}, {}}, Setup{"mask=timestamp", {}, {}, {}, {}, {}, {}, {}, {}},
-      Setup{"validation", {}, {}, {}, {}, {}, {}, {}, {}}, Setup{"trace=/dev/null", {}, {}, {}, {}, {}, {}, {}, {}}};
+  constexpr std::array<std::array<const char*, 2>, 6> kSetups{{{"", "null:0"},
+                                                               {"mask=timestamp", "null:0"},
+                                                               {"validation", "null:0"},
+                                                               {"trace=/dev/null", "null:0"},
+                                                               {"trace=/dev/null", "host:0"},
+                                                               {"trace=/dev/null+device", "host:0"}}};
+  std::array<Setup, kSetups.size()> setups;
+  for (std::size_t i = 0; i < setups.size(); ++i) {
+    setups[i].layers = kSetups[i][0];
+    setups[i].uri = kSetups[i][1];
+  }
   std::vector<double> unheard;
   for (Setup& setup : setups) {
     hal_instance_desc desc{};
     desc.struct_size = sizeof desc;
-    desc.drivers = "null";
+    desc.drivers = "null:host";
     desc.layers = setup.layers;
     setup.instance = hal::Instance::create(desc).value();
-    setup.device = setup.instance.open("null:0").value();
+    setup.device = setup.instance.open(setup.uri).value();
     setup.queue = setup.device.queue("q").value();
     setup.from = setup.device.buffer(4096).value();
     setup.to = setup.device.buffer(4096).value();
@@ -86,10 +96,10 @@ int main(int argc, char** argv) {
     }
   }
   for (const Setup& setup : setups) {
-    fmt::print("{:16} barrier {:6.1f} ns   copy {:6.1f} ns   begin or end of a range {:6.1f} ns\n",
-               *setup.layers != '\0' ? setup.layers : "no layer", median(setup.barrier), median(setup.copy),
+    fmt::print("{:22} {:6} barrier {:6.1f} ns   copy {:6.1f} ns   begin or end of a range {:6.1f} ns\n",
+               *setup.layers != '\0' ? setup.layers : "no layer", setup.uri, median(setup.barrier), median(setup.copy),
                median(setup.range));
   }
-  fmt::print("{:16} begin or end of a range {:.1f} ns: a watching layer that is off costs {:.2f} ns an event\n",
+  fmt::print("{:22} begin or end of a range {:.1f} ns: a watching layer that is off costs {:.2f} ns an event\n",
              "no instance", median(unheard), median(setups[0].range) - median(unheard));
 }

@@ -20,6 +20,11 @@ enum class EventKind : std::uint8_t {
   begin,      // a range of the application; `text_pointer`
   end,
   memory,  // `row` is a device: bytes in use
+  // By a device's clock, which row `line` stands for; `bytes` is what it showed, in ns. The tick is the host's: of
+  // device_begin before the stamp was handed over, of device_end after it was seen.
+  device_begin,  // row begins with command number
+  device_end,    // row has ended command number
+  pair,          // looked at between the tick and the tick `number`
 };
 
 struct Event {

@@ -12,6 +12,7 @@
 #include "core/settings.hpp"
 #include "core/timeline.hpp"
 #include "layers/layers.hpp"
+#include "layers/trace/stamps.hpp"
 
 namespace hal::layers::trace {
 namespace {
@@ -249,6 +250,29 @@ void Trace::ranged(const char* label) {
   event->file = label;
 }
 
+std::uint32_t Trace::add_clock(const char* what, bool emulated) {
+  const std::lock_guard lock(mutex_);
+  Row& row = rows_.emplace_back();
+  row.label = what;
+  row.is_clock = true;
+  row.emulated = emulated;
+  return static_cast<std::uint32_t>(rows_.size() - 1);
+}
+
+void Trace::stamped(EventKind kind, std::uint64_t tick, std::uint32_t row, std::uint32_t clock, std::uint64_t number,
+                    std::uint64_t ns) noexcept {
+  try {
+    Event* event = take();
+    if (event == nullptr) { return; }
+    event->tick = tick;
+    event->kind = kind;
+    event->row = row;
+    event->line = clock;
+    event->number = number;
+    event->bytes = ns;
+  } catch (const std::bad_alloc&) { missed(); }
+}
+
 Trace::~Trace() {
   try {
     finish();
@@ -260,9 +284,11 @@ Trace::~Trace() {
 void Trace::finish() {
   const std::uint64_t last_tick = ticks();
   const std::int64_t last_ns = now_ns();
-  const double ns_per_tick = static_cast<double>(last_ns - first_ns_) /
-                             static_cast<double>(std::max<std::uint64_t>(last_tick - first_tick_, 1));
   Account account;
+  account.first_tick = first_tick_;
+  account.first_ns = first_ns_;
+  account.ns_per_tick = static_cast<double>(last_ns - first_ns_) /
+                        static_cast<double>(std::max<std::uint64_t>(last_tick - first_tick_, 1));
   {
     const std::lock_guard lock(mutex_);
     account.rows = std::move(rows_);
@@ -272,8 +298,7 @@ void Trace::finish() {
       for (const auto& chunk : buffer->chunks) {
         for (std::size_t i = 0; i < chunk->used; ++i) {
           const Event& event = chunk->events[i];
-          const double since = static_cast<double>(static_cast<std::int64_t>(event.tick - first_tick_)) * ns_per_tick;
-          account.events.push_back({event, buffer->thread, first_ns_ + static_cast<std::int64_t>(since)});
+          account.events.push_back({event, buffer->thread, account.ns(event.tick)});
         }
       }
     }
@@ -296,8 +321,11 @@ void Trace::finish() {
 
 namespace hal::layers {
 
-Result<std::unique_ptr<core::Observer>> make_trace(std::string_view argument, core::Instance& instance) {
-  return std::unique_ptr<core::Observer>(std::make_unique<trace::Trace>(std::string(argument), instance));
+Result<void> make_trace(std::string_view argument, bool device, core::Instance& instance, core::Layers& into) {
+  auto made = std::make_unique<trace::Trace>(std::string(argument), instance);
+  if (device) { into.wrappers.push_back(std::make_unique<trace::Stamps>(*made)); }
+  into.observers.push_back(std::move(made));
+  return {};
 }
 
 }  // namespace hal::layers

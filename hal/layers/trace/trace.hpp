@@ -27,10 +27,16 @@ class Trace final : public core::Observer {
   void completed(core::Timeline& lane, std::uint64_t number) override;
   void signalled(core::Timeline& timeline, std::uint64_t value) override;
   void ranged(const char* label) override;
+  void missed() noexcept override { dropped_.fetch_add(1, std::memory_order_relaxed); }
+
+  // For stamps.cpp: a row for the clock of a device, and an event by such a clock.
+  std::uint32_t add_clock(const char* what, bool emulated);
+  void stamped(EventKind kind, std::uint64_t tick, std::uint32_t row, std::uint32_t clock, std::uint64_t number,
+               std::uint64_t ns) noexcept;
 
   struct Row {
     std::string label, device;
-    bool is_lane = false, emulated = false;
+    bool is_lane = false, is_clock = false, emulated = false;
   };
 
  private:
@@ -72,6 +78,14 @@ struct Account {
   };
   std::vector<Timed> events;  // by time
   std::uint64_t dropped = 0;
+  // Ticks on the host's monotonic clock.
+  std::uint64_t first_tick = 0;
+  std::int64_t first_ns = 0;
+  double ns_per_tick = 1;
+  std::int64_t ns(std::uint64_t tick) const {
+    return first_ns +
+           static_cast<std::int64_t>(static_cast<double>(static_cast<std::int64_t>(tick - first_tick)) * ns_per_tick);
+  }
 };
 
 // Returns what went wrong, empty if nothing did.

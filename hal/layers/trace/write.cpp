@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From events to Perfetto's rows: one process a device, one row a queue, one slice a submission, arrows from signals to
-// the waits they ended, counters, and the application's own ranges by thread.
+// the waits they ended, counters, and the application's own ranges by thread. Where devices were stamped each queue has
+// a second row: what the device did, by its own clock.
 //
-// All times are the host's monotonic clock. A slice begins when its submission was made or the one before it ended,
-// whichever is later, and ends when its completion was published; no device clock is in it.
+// All times are the host's monotonic clock. A queue's slice begins when its submission was made or the one before it
+// ended, whichever is later, and ends when its completion was published.
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -15,6 +16,7 @@
 #include <set>
 
 #include "core/flight_recorder.hpp"
+#include "layers/trace/clock.hpp"
 #include "layers/trace/trace.hpp"
 
 namespace hal::layers::trace {
@@ -51,17 +53,16 @@ class Writer {
 
   std::string run(const std::string& path) {
     if (file_ == nullptr) { return fmt::format("cannot write {}: {}", path, std::strerror(errno)); }
-    print(
-        "{{\"displayTimeUnit\":\"ns\",\"otherData\":{{\"dropped\":{},\"clock\":\"host monotonic; a slice ends when its "
-        "completion was published\"}},\"traceEvents\":[\n",
-        account_.dropped);
+    print("{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
+    read_clocks();
     names();
     for (const Account::Timed& timed : account_.events) { take(timed); }
     for (auto& [row, lane] : lanes_) {
       for (const Slice& slice : lane.open) { put(row, lane, slice, std::max(lane.free_at, slice.submitted), "never"); }
     }
     arrows();
-    print("{{\"ph\":\"M\",\"pid\":0,\"name\":\"process_name\",\"args\":{{\"name\":\"halyard\"}}}}\n]}}\n");
+    print("{{\"ph\":\"M\",\"pid\":0,\"name\":\"process_name\",\"args\":{{\"name\":\"halyard\"}}}}\n],\n");
+    other_data();
     const bool failed = std::ferror(file_) != 0;
     const int error = errno;
     if (std::fclose(file_) != 0 || failed) {
@@ -79,6 +80,16 @@ class Writer {
   struct Place {
     std::size_t pid, tid;
     std::int64_t at;
+  };
+  struct Stamp {
+    std::uint64_t device;  // ns
+    std::int64_t at;       // on the host
+  };
+  // What was stamped of a lane, by the commands' numbers.
+  struct Stamped {
+    std::uint32_t clock = 0;
+    std::int64_t free_at = 0;
+    std::map<std::uint64_t, Stamp> begins, ends;
   };
 
   template <class... Args>
@@ -100,9 +111,71 @@ class Writer {
         if (one.emulated) { emulated_.insert(found->second); }
       }
       if (!one.is_lane) { continue; }
-      print("{{\"ph\":\"M\",\"pid\":{},\"tid\":{},\"name\":\"thread_name\",\"args\":{{\"name\":{}}}}},\n",
-            found->second, row, quoted(one.label));
+      name_row(found->second, row, 2 * row, one.label);
+      if (const auto stamped = stamped_.find(row); stamped != stamped_.end()) {
+        const Trace::Row& clock = account_.rows[stamped->second.clock];
+        name_row(found->second, device_row(row), 2 * row + 1,
+                 fmt::format("{}: device{}", one.label, clock.emulated ? " (emulated clock)" : ""));
+      }
     }
+  }
+
+  void name_row(std::size_t pid, std::size_t tid, std::size_t place, std::string_view name) {
+    print("{{\"ph\":\"M\",\"pid\":{},\"tid\":{},\"name\":\"thread_name\",\"args\":{{\"name\":{}}}}},\n", pid, tid,
+          quoted(name));
+    print("{{\"ph\":\"M\",\"pid\":{},\"tid\":{},\"name\":\"thread_sort_index\",\"args\":{{\"sort_index\":{}}}}},\n",
+          pid, tid, place);
+  }
+  std::size_t device_row(std::uint32_t row) const { return account_.rows.size() + row; }
+
+  // All that devices' clocks said, before anything is placed by it.
+  void read_clocks() {
+    for (const Account::Timed& timed : account_.events) {
+      const Event& event = timed.event;
+      if (event.kind == EventKind::pair) {
+        clocks_[event.row].pair(timed.at, account_.ns(event.number), event.bytes);
+      } else if (event.kind == EventKind::device_begin || event.kind == EventKind::device_end) {
+        Stamped& lane = stamped_[event.row];
+        lane.clock = event.line;
+        (event.kind == EventKind::device_begin ? lane.begins : lane.ends)[event.number] = {event.bytes, timed.at};
+      }
+    }
+    for (const auto& [row, lane] : stamped_) {
+      DeviceClock& clock = clocks_[lane.clock];
+      for (const auto& [last, end] : lane.ends) {
+        const auto next = lane.begins.upper_bound(last);
+        if (next == lane.begins.begin()) { continue; }
+        const Stamp& begin = std::prev(next)->second;
+        clock.stamp(begin.device, begin.at, end.at);
+        clock.stamp(end.device, begin.at, end.at);
+      }
+    }
+    for (auto& [row, clock] : clocks_) { clock.fit(); }
+  }
+
+  void other_data() {
+    print(
+        "\"otherData\":{{\"dropped\":{},\"clock\":\"host monotonic; a slice of a queue ends when its completion was "
+        "published\",\"device_clocks\":[",
+        account_.dropped);
+    const char* separator = "";
+    for (const auto& [row, clock] : clocks_) {
+      const Trace::Row& what = account_.rows[row];
+      print(
+          "{}\n{{\"device\":{},\"what\":{},\"emulated\":{},\"pairs\":{},\"tightest_pair_ns\":{},"
+          "\"host_ns_a_device_ns\":{},\"uncertainty_ns\":{},\"runs_with_host\":{}}}",
+          separator, quoted(device_of(row)), quoted(what.label), what.emulated, clock.pairs(), clock.tightest(),
+          clock.runs_with_host() ? fmt::format("{:.9f}", clock.rate()) : "null", clock.uncertainty(),
+          clock.runs_with_host());
+      separator = ",";
+    }
+    print("]}}}}\n");
+  }
+  std::string_view device_of(std::uint32_t clock) const {
+    for (const auto& [row, lane] : stamped_) {
+      if (lane.clock == clock) { return account_.rows[row].device; }
+    }
+    return "";
   }
 
   std::size_t pid_of(std::uint32_t row) const { return pids_.at(account_.rows[row].device); }
@@ -163,6 +236,10 @@ class Writer {
         --open_ranges_[timed.thread];
         print("{{\"ph\":\"E\",\"pid\":0,\"tid\":{},\"ts\":{:.3f}}},\n", timed.thread, us(timed.at));
         break;
+      case EventKind::device_begin:
+      case EventKind::device_end:
+      case EventKind::pair:
+        break;  // see read_clocks()
       case EventKind::memory:
         print("{{\"ph\":\"C\",\"pid\":{},\"ts\":{:.3f},\"name\":\"buffers\",\"args\":{{\"bytes\":{}}}}},\n",
               pid_of(event.row), us(timed.at), event.bytes);
@@ -188,6 +265,27 @@ class Writer {
         outcome, quoted(slice.site));
     ends_[{row, slice.last}] = {pid, row, end};
     for (const Mark& wait : slice.waits) { waits_.emplace_back(wait, Place{pid, row, begin}); }
+    put_device(pid, row, slice);
+  }
+
+  // What was handed over in pieces has several stamps: the first and the last count.
+  void put_device(std::size_t pid, std::uint32_t row, const Slice& slice) {
+    const auto found = stamped_.find(row);
+    if (found == stamped_.end()) { return; }
+    Stamped& lane = found->second;
+    const auto first = lane.begins.lower_bound(slice.first);
+    const auto last = lane.ends.find(slice.last);
+    if (first == lane.begins.end() || first->first > slice.last || last == lane.ends.end()) { return; }
+    const Stamp& begin = first->second;
+    const Stamp& end = last->second;
+    DeviceClock::Slice on_host = clocks_.at(lane.clock).place(begin.device, end.device, begin.at, end.at);
+    on_host.begin = std::max(on_host.begin, lane.free_at);
+    on_host.end = lane.free_at = std::max(on_host.end, on_host.begin);
+    print(
+        "{{\"ph\":\"X\",\"pid\":{},\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f},\"cat\":\"device\",\"name\":{},\"args\":{{"
+        "\"command\":{},\"device_begin_ns\":{},\"device_end_ns\":{}}}}},\n",
+        pid, device_row(row), us(on_host.begin), us(on_host.end - on_host.begin), quoted(slice.name), slice.last,
+        begin.device, end.device);
   }
 
   // An arrow begins where the awaited point was reached: at the end of the lane's slice, or of the slice that signals.
@@ -221,6 +319,8 @@ class Writer {
   std::map<std::string, std::size_t> pids_;
   std::set<std::size_t> emulated_;
   std::map<std::uint32_t, Lane> lanes_;
+  std::map<std::uint32_t, Stamped> stamped_;  // lanes
+  std::map<std::uint32_t, DeviceClock> clocks_;
   std::map<Mark, Mark> given_;  // a signal -> the row and number that gives it
   std::map<Mark, Place> ends_;
   std::vector<std::pair<Mark, Place>> waits_;
