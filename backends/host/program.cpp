@@ -59,7 +59,7 @@ hal_verdict program_check(hal_driver*, void* device, const hal_image* image) {
   });
   if (error == nullptr) { return kit::yes("loads here"); }
   const Error owned = Error::adopt(error);
-  return self.verdicts.no(std::string(owned.what()));
+  return self.verdicts.no(owned.what());
 }
 
 hal_error* program_load(hal_driver*, void* device, const hal_image* image, const hal_signature* signatures,

@@ -184,7 +184,7 @@ void WeakLane::give_up() {
     window_ends_.clear();
   }
   hal_lane_fail(this, hal_lane_completed(this) + 1,
-                kit::make_plain_error(kOrigin, HAL_OUT_OF_HOST_MEMORY, "the lane has no host memory left to go on"));
+                kit::make_error(kOrigin, HAL_OUT_OF_HOST_MEMORY, "the lane has no host memory left to go on"));
 }
 
 // Runs every closed window. Needs `running_`.

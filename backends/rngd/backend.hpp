@@ -88,7 +88,8 @@ struct Device {
 
 // status.cpp: the one place where librngd's codes become ours
 hal_code code_of(const rngd_error& error);
-hal_error* make_error(const rngd_error& error, const std::string& what);
+hal_error* make_error(const rngd_error& error, const char* what) noexcept;
+hal_error* make_error(const rngd_error& error, const std::string& what) noexcept;
 
 // device.cpp
 std::uint32_t device_count(hal_driver* self);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // A lane is a librngd queue: each command becomes one ring entry, its number is the queue's, and the queue's progress
 // callback publishes. Host memory that a command names is mapped for the device while the command is in flight.
+//
+// The kit's SoftwareLane would be a second ring and a thread in front of the card's own, so what is shared with other
+// drivers is the kit's LaneFailure: what becomes of a command that cannot be handed over.
 #include <fmt/format.h>
 
 #include <array>
-#include <atomic>
+#include <cstring>
 #include <memory>
-#include <utility>
+#include <new>
 
 #include "backend.hpp"
 #include "driver_kit/errors.hpp"
+#include "driver_kit/lane_failure.hpp"
 #include "driver_kit/slices.hpp"
 
 namespace hal::rngd_backend {
@@ -35,11 +39,7 @@ struct Lane final : hal_lane {
   std::array<InFlight, 2 * std::size_t{kQueueDepth}> in_flight{};
   std::uint64_t released = 0;  // what is up to this command is given back; the drainer's
   std::vector<rngd_binding> bindings;
-  // A command that could not be handed over: an entry that fails on the device holds its place in the order.
-  std::mutex doomed_mutex;
-  std::uint64_t doomed_number = 0;
-  hal_error* doomed = nullptr;
-  std::atomic<bool> lost{false};
+  kit::LaneFailure failure;
   // A run whose program is being made. Until its number is done nothing is taken, so that the background thread has the
   // queue to itself.
   kit::HeldCommand held;
@@ -47,7 +47,6 @@ struct Lane final : hal_lane {
   std::uint64_t held_number = 0;  // who submits; 0: none
 
   ~Lane() {
-    hal_release(doomed);
     for (InFlight& each : in_flight) { let_go(each); }
   }
   InFlight& of(std::uint64_t number) { return in_flight[number % in_flight.size()]; }
@@ -67,6 +66,7 @@ const Program& program_of(const hal_command& command) {
 
 Lane& lane_of(hal_lane* lane) { return *static_cast<Lane*>(lane); }
 
+// librngd has moved its count in the one order of all threads, as LaneFailure wants it.
 void on_progress(void* user, std::uint64_t completed) {
   Lane& lane = *static_cast<Lane*>(user);
   for (; lane.released < completed; ++lane.released) {
@@ -74,6 +74,7 @@ void on_progress(void* user, std::uint64_t completed) {
     if (done.pins[0].bytes != 0 || done.program != nullptr) { lane.let_go(done); }
   }
   hal_lane_publish(&lane, completed);
+  if (lane.failure.is_set()) [[unlikely]] { lane.failure.tell(&lane, completed); }
 }
 
 // "in node 3 (gather "rows")" where the device names an operation of a program that came from a graph.
@@ -87,15 +88,16 @@ std::string place_of(Device& device, const rngd_error& error) {
   return {};
 }
 
+hal_error* describe(Device& device, const rngd_error& error) noexcept {
+  try {
+    return make_error(error, error.text + place_of(device, error));
+  } catch (const std::bad_alloc&) { return make_error(error, error.text); }
+}
+
 void on_failure(void* user, const rngd_error* error) {
   Lane& lane = *static_cast<Lane*>(user);
-  hal_error* failure = nullptr;
-  {
-    const std::lock_guard lock(lane.doomed_mutex);
-    if (lane.doomed_number == error->command) { failure = std::exchange(lane.doomed, nullptr); }
-  }
-  if (failure == nullptr) { failure = make_error(*error, error->text + place_of(*lane.device, *error)); }
-  hal_lane_fail(&lane, error->command, failure);
+  lane.failure.set(error->command, describe(*lane.device, *error));
+  lane.failure.tell(&lane, error->command - 1);
 }
 
 // The device's view of a slice; maps host memory, remembering it in `pin`.
@@ -140,6 +142,14 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
       const Program& whole = program_of(command);
       const Loaded& program = whole.open != nullptr ? *slot.program : *whole.fixed;
       lane.bindings.clear();
+      try {
+        lane.bindings.reserve(program.info.binding_count + std::size_t{1});
+      } catch (const std::bad_alloc&) {
+        error = {};
+        error.status = RNGD_OUT_OF_HOST_MEMORY;
+        std::strncpy(error.text, "no host memory for the bindings of a graph run", sizeof error.text - 1);
+        return error.status;
+      }
       for (std::uint32_t i = 0; i < program.info.binding_count; ++i) {
         const hal_slice& slice = run.args[i].value.slice;
         if (run.args[i].kind != HAL_ARG_BUFFER || slice.buffer == nullptr) {
@@ -160,24 +170,13 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
   }
 }
 
-// Takes the number of a command that cannot be handed over: a copy from address 0 fails on the device when its turn
-// comes, and on_failure() puts the real reason in.
-rngd_status doom(Lane& lane, std::uint64_t number, hal_error* why) {
-  {
-    const std::lock_guard lock(lane.doomed_mutex);
-    if (lane.doomed == nullptr) {
-      lane.doomed = std::exchange(why, nullptr);
-      lane.doomed_number = number;
-    }
-  }
-  hal_release(why);
-  rngd_command command{};
-  command.kind = RNGD_COMMAND_COPY;
-  command.u.copy.bytes = 1;
-  return rngd_queue_submit(lane.queue, &command, 1, nullptr, nullptr);
+// The command takes its number and fails when its turn comes; nothing behind it is handed over.
+void fail_at(Lane& lane, std::uint64_t number, hal_error* error) {
+  lane.failure.set(number, error);
+  lane.failure.tell(&lane, rngd_queue_completed(lane.queue));
 }
 
-// Puts the command into the ring, or what fails in its place. False: there is no room for it now.
+// Puts the command into the ring, or fails the lane at it. False: there is no room for it now.
 bool hand_over(Lane& lane, std::uint64_t number, const hal_command& command) {
   Lane::InFlight& slot = lane.of(number);
   rngd_command translated;
@@ -186,13 +185,16 @@ bool hand_over(Lane& lane, std::uint64_t number, const hal_command& command) {
   if (status == RNGD_OK) { status = rngd_queue_submit(lane.queue, &translated, 1, nullptr, &error); }
   if (status == RNGD_OK) { return true; }
   lane.let_go(slot);
-  // A lane that has failed takes what still comes: nothing of it executes or is published.
-  if (status == RNGD_WOULD_BLOCK || status == RNGD_QUEUE_FAILED) { return status == RNGD_QUEUE_FAILED; }
-  if (status != RNGD_DEVICE_LOST) {
-    error.command = 0;
-    status = doom(lane, number, make_error(error, error.text));
+  if (status == RNGD_WOULD_BLOCK) { return false; }
+  if (status == RNGD_QUEUE_FAILED) { return true; }  // on_failure() has the reason, or is about to
+  if (status == RNGD_DEVICE_LOST) {                  // and with it whatever is under way
+    const std::uint64_t done = hal_lane_completed(&lane);
+    lane.failure.set(done + 1, make_error(error, "the card was reset or does not answer; open it again"));
+    lane.failure.tell(&lane, done);
+    return true;
   }
-  if (status == RNGD_DEVICE_LOST) { lane.lost.store(true); }
+  error.command = 0;  // it concerns the call
+  fail_at(lane, number, make_error(error, error.text));
   return true;
 }
 
@@ -205,7 +207,7 @@ void run_held(void* of) {
     return {};
   });
   if (error != nullptr) {
-    if (doom(lane, number, error) == RNGD_DEVICE_LOST) { lane.lost.store(true); }
+    fail_at(lane, number, error);
   } else {
     hand_over(lane, number, command);  // nothing is in flight, so there is room
   }
@@ -221,7 +223,7 @@ void hold(Lane& lane, std::uint64_t number, const hal_command& command) {
     lane.obtain = {run_held, &lane};
     return lane.device->background.post(lane.obtain);
   });
-  if (error != nullptr && doom(lane, number, error) == RNGD_DEVICE_LOST) { lane.lost.store(true); }
+  if (error != nullptr) { fail_at(lane, number, error); }
 }
 
 // A RUN, or PREPARE with extents, of a graph whose sizes come with it.
@@ -265,11 +267,13 @@ void lane_destroy(hal_driver*, void*, hal_lane* lane) {
 std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
                      std::uint32_t count) {
   Lane& self = lane_of(lane);
-  if (self.held_number != 0) {
+  if (self.held_number != 0 && !self.failure.is_set()) {
     if (rngd_queue_completed(self.queue) < self.held_number) { return 0; }
     self.held_number = 0;
   }
   for (std::uint32_t i = 0; i < count; ++i) {
+    // A lane that has failed takes what still comes: nothing of it executes or is published.
+    if (self.failure.is_set()) { return count; }
     if (rngd_queue_space(self.queue) == 0) { return i; }
     const hal_command& command = commands[i];
     if (needs_sizes(command)) {
@@ -286,16 +290,7 @@ std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal
   return count;
 }
 
-void flush(hal_driver*, hal_lane* lane) {
-  Lane& self = lane_of(lane);
-  if (self.lost.exchange(false)) {
-    hal_lane_fail(lane, hal_lane_completed(lane) + 1,
-                  kit::make_error(kOrigin, HAL_DEVICE_LOST, "the card was reset or does not answer; open it again",
-                                  rngd_status_name(RNGD_DEVICE_LOST), RNGD_DEVICE_LOST));
-    return;
-  }
-  rngd_queue_flush(self.queue);
-}
+void flush(hal_driver*, hal_lane* lane) { rngd_queue_flush(lane_of(lane).queue); }
 
 void help(hal_driver*, hal_lane* lane, std::uint64_t number) { rngd_queue_help(lane_of(lane).queue, number); }
 

@@ -49,9 +49,13 @@ hal_code code_of(const rngd_error& error) {
 }
 
 // The vendor's number is the device's own status where it spoke, else librngd's.
-hal_error* make_error(const rngd_error& error, const std::string& what) {
+hal_error* make_error(const rngd_error& error, const char* what) noexcept {
   return kit::make_error(kOrigin, code_of(error), what, rngd_status_name(error.status),
                          error.device_status != 0 ? std::int64_t{error.device_status} : std::int64_t{error.status});
+}
+
+hal_error* make_error(const rngd_error& error, const std::string& what) noexcept {
+  return make_error(error, what.c_str());
 }
 
 }  // namespace hal::rngd_backend

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "cache/folder.hpp"
+#include "core/file_digest.hpp"
 #include "core/sha256.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
@@ -90,6 +91,30 @@ TEST_CASE("sha256: the examples of FIPS 180-4") {
   CHECK(of("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
   CHECK(of(std::string(1'000'000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST_CASE("file digest: of what the file is now, and nothing of what cannot be read") {
+  const Folder folder;
+  fs::create_directories(folder.path);
+  const std::string path = (folder.path / "file").string();
+  const auto expect = [&](const std::string& text) {
+    const auto found = hal::core::file_digest(path);
+    REQUIRE(found);
+    CHECK(*found == hal::core::sha256(std::as_bytes(std::span(text))));
+  };
+  const auto write = [&](const std::string& to, const std::string& text) { std::ofstream(to) << text; };
+  const std::string first(200'000, 'a');
+  write(path, first);
+  expect(first);
+  expect(first);
+  write(path, first + "b");  // another size
+  expect(first + "b");
+  write(path + ".new", std::string(200'001, 'c'));  // another inode
+  fs::rename(path + ".new", path);
+  expect(std::string(200'001, 'c'));
+  fs::remove(path);
+  CHECK_FALSE(hal::core::file_digest(path));
+  CHECK_FALSE(hal::core::file_digest(folder.path.string()));
 }
 
 TEST_CASE("serialize: a program comes back from its bytes, on the same kind of device") {

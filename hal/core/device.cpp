@@ -7,13 +7,13 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
-#include <fstream>
-#include <span>
+#include <optional>
 #include <string_view>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
 #include "core/cache.hpp"
+#include "core/file_digest.hpp"
 #include "core/pool.hpp"
 
 namespace hal::core {
@@ -75,14 +75,8 @@ const std::string& Device::identity() const {
   // Not std::call_once(): memory may end the making early.
   const std::lock_guard lock(identity_mutex_);
   if (identity_.empty()) {
-    std::string file = "unknown";
-    std::ifstream stream(driver_.path, std::ios::binary);
-    Sha256 hash;
-    std::vector<char> part(std::size_t{1} << 16U);
-    while (stream.read(part.data(), static_cast<std::streamsize>(part.size())), stream.gcount() > 0) {
-      hash.add(std::as_bytes(std::span(part).first(static_cast<std::size_t>(stream.gcount()))));
-    }
-    if (stream.eof()) { file = hex(hash.finish()); }
+    const std::optional<Digest> digest = file_digest(driver_.path);
+    const std::string file = digest ? hex(*digest) : "unknown";
     const char* key = driver().program_key != nullptr ? driver().program_key(driver_self(), impl()) : "";
     identity_ = fmt::format("driver {} {}, border {}.{}, device {}, {}", driver_.name, file, driver().abi_major,
                             driver().abi_minor, traits_.info.name, key != nullptr ? key : "");

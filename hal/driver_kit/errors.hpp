@@ -16,40 +16,40 @@ namespace hal::kit {
 
 // A C error from `origin`, a driver's name. The call site stays empty: it is the user's, and only the core knows it.
 // `vendor_name` and `vendor_code` are the vendor's own words for the failure, "" if it has none.
-inline hal_error* make_error(const char* origin, hal_code code, const std::string& what, const char* vendor_name = "",
-                             std::int64_t vendor_code = 0, hal_error* cause = nullptr) {
+// Needs no memory itself, and what it makes is an error also where the host has none for the words.
+inline hal_error* make_error(const char* origin, hal_code code, const char* what, const char* vendor_name = "",
+                             std::int64_t vendor_code = 0, hal_error* cause = nullptr) noexcept {
   hal_error_info info{};
   info.code = code;
-  info.what = what.c_str();
+  info.what = what;
   info.origin = origin;
   info.vendor_name = vendor_name;
   info.vendor_code = vendor_code;
   info.cause = cause;
   return hal_error_create(&info);
 }
+inline hal_error* make_error(const char* origin, hal_code code, const std::string& what, const char* vendor_name = "",
+                             std::int64_t vendor_code = 0, hal_error* cause = nullptr) noexcept {
+  return make_error(origin, code, what.c_str(), vendor_name, vendor_code, cause);
+}
 
 // The same for functions that return Result<T>.
-inline Error error(const char* origin, hal_code code, const std::string& what, const char* vendor_name = "",
-                   std::int64_t vendor_code = 0) {
+inline Error error(const char* origin, hal_code code, const char* what, const char* vendor_name = "",
+                   std::int64_t vendor_code = 0) noexcept {
   return Error::adopt(make_error(origin, code, what, vendor_name, vendor_code));
+}
+inline Error error(const char* origin, hal_code code, const std::string& what, const char* vendor_name = "",
+                   std::int64_t vendor_code = 0) noexcept {
+  return error(origin, code, what.c_str(), vendor_name, vendor_code);
 }
 
 // A result as the table wants it: nullptr, or the error with its ownership.
 inline hal_error* to_c(Result<void>&& result) { return result ? nullptr : std::move(result).error().release(); }
 
-// An error without a copy of its words: also where the host has no memory for one.
-inline hal_error* make_plain_error(const char* origin, hal_code code, const char* what) noexcept {
-  hal_error_info info{};
-  info.code = code;
-  info.what = what;
-  info.origin = origin;
-  return hal_error_create(&info);
-}
-
 inline hal_error* unhandled(const char* origin, const char* what) noexcept {
   try {
     return make_error(origin, HAL_INTERNAL, std::string("the driver did not handle: ") + what);
-  } catch (...) { return make_plain_error(origin, HAL_INTERNAL, what); }
+  } catch (...) { return make_error(origin, HAL_INTERNAL, what); }
 }
 
 // The exception that is being handled, as an error. Apart, so that guarded() costs nothing where nothing is thrown.
@@ -57,13 +57,13 @@ inline hal_error* unhandled(const char* origin, const char* what) noexcept {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    return make_plain_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
+    return make_error(origin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out inside the driver");
   } catch (const std::system_error& thrown) {
     const bool scarce = thrown.code() == std::errc::resource_unavailable_try_again;
-    return scarce ? make_plain_error(origin, HAL_UNAVAILABLE, "the system gives the driver no thread")
+    return scarce ? make_error(origin, HAL_UNAVAILABLE, "the system gives the driver no thread")
                   : unhandled(origin, thrown.what());
   } catch (const std::exception& thrown) { return unhandled(origin, thrown.what()); } catch (...) {
-    return make_plain_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind");
+    return make_error(origin, HAL_INTERNAL, "the driver did not handle an exception of no known kind");
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 
 #include "hal/hal.h"
@@ -21,8 +22,9 @@ class Verdicts {
  public:
   static constexpr std::size_t kMost = 4096;
 
-  hal_verdict keep(hal_support support, std::string why) {
+  hal_verdict keep(hal_support support, std::string_view text) noexcept {
     try {
+      std::string why(text);
       const std::lock_guard lock(mutex_);
       if (const auto known = reasons_.find(why); known != reasons_.end()) { return {support, known->c_str()}; }
       if (reasons_.size() >= kMost) {
@@ -31,7 +33,7 @@ class Verdicts {
       return {support, reasons_.insert(std::move(why)).first->c_str()};
     } catch (const std::bad_alloc&) { return {support, "host memory ran out while the reason was kept"}; }
   }
-  hal_verdict no(std::string why) { return keep(HAL_NO, std::move(why)); }
+  hal_verdict no(std::string_view why) noexcept { return keep(HAL_NO, why); }
 
  private:
   std::mutex mutex_;

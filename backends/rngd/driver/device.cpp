@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening a card: bus, firmware handshake, admin queue, identity; and what concerns the whole card.
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <new>
@@ -107,7 +108,10 @@ rngd_status rngd_device::handshake(rngd_error* error) {
       (status() & rqi::kStatusFatal) != 0) {
     return fail(error, RNGD_DEVICE_LOST, "the card does not become ready (status 0x%x)", status());
   }
-  bus.set_interrupt(bus.context, 0, on_event, this);
+  if (const int code = bus.set_interrupt(bus.context, 0, on_event, this); code != 0) {
+    return fail(error, code == -ENOMEM ? RNGD_OUT_OF_HOST_MEMORY : RNGD_OUT_OF_RESOURCES,
+                "the bus takes no interrupt handler: out of memory or of vectors (error %d)", -code);
+  }
 
   const std::scoped_lock lock(admin_mutex);
   rqi::SubmissionEntry entry{};

@@ -139,7 +139,7 @@ struct rngd_queue {
   std::uint64_t seen_retired = 0;
   std::uint32_t sq_doorbell = 0;
   std::uint16_t id = 0;
-  std::vector<std::uint64_t> arena_end;  // per slot: how far its arguments reach
+  std::unique_ptr<std::uint64_t[]> arena_end;  // per slot: how far its arguments reach
   std::uint64_t arena_head = 0, arena_tail = 0;
 
   rngd_queue_options options{};

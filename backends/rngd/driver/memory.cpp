@@ -3,7 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "driver/internal.hpp"
@@ -43,8 +45,8 @@ rngd_status Pinned::make(const rngd_bus& bus, std::uint64_t bytes, Pinned& out, 
   std::uint64_t iova = 0;
   if (const int code = bus.map_host(bus.context, memory, size, &iova); code != 0) {
     munmap(memory, size);
-    return fail(error, RNGD_OUT_OF_RESOURCES, "the bus cannot map %llu bytes of host memory for the device (error %d)",
-                u(size), -code);
+    return fail(error, code == -ENOMEM ? RNGD_OUT_OF_HOST_MEMORY : RNGD_OUT_OF_RESOURCES,
+                "the bus cannot map %llu bytes of host memory for the device (error %d)", u(size), -code);
   }
   Pinned made;
   made.bus_ = &bus;
@@ -67,10 +69,11 @@ bool Heap::take(std::uint64_t bytes, std::uint64_t& address) {
   for (auto it = free_.begin(); it != free_.end(); ++it) {
     if (it->second < size) { continue; }
     address = it->first;
-    const std::uint64_t rest = it->second - size;
-    free_.erase(it);
-    if (rest != 0) { free_.emplace(address + size, rest); }
-    taken_.emplace(address, size);
+    taken_.emplace(address, size);  // all that may throw
+    auto hole = free_.extract(it);
+    hole.key() += size;
+    hole.mapped() -= size;
+    if (hole.mapped() != 0) { free_.insert(std::move(hole)); }
     used_ += size;
     return true;
   }
@@ -81,9 +84,8 @@ std::uint64_t Heap::give(std::uint64_t address) {
   const auto found = taken_.find(address);
   if (found == taken_.end()) { return 0; }
   const std::uint64_t size = found->second;
-  taken_.erase(found);
   used_ -= size;
-  auto block = free_.emplace(address, size).first;
+  auto block = free_.insert(taken_.extract(found)).position;  // giving back needs no memory
   if (const auto next = std::next(block); next != free_.end() && block->first + block->second == next->first) {
     block->second += next->second;
     free_.erase(next);
@@ -118,9 +120,13 @@ rngd_status rngd_memory_alloc(rngd_partition* partition, uint64_t bytes, rngd_ad
   const std::scoped_lock lock(partition->mutex);
   std::uint64_t address = 0;
   const std::uint64_t free_bytes = partition->info.memory_bytes - partition->heap.used();
-  if (bytes > free_bytes || !partition->heap.take(bytes, address)) {
-    return fail(error, RNGD_OUT_OF_MEMORY, "%llu bytes asked, %llu free in the partition, %llu in one piece", u(bytes),
-                u(free_bytes), u(partition->heap.largest()));
+  try {
+    if (bytes > free_bytes || !partition->heap.take(bytes, address)) {
+      return fail(error, RNGD_OUT_OF_MEMORY, "%llu bytes asked, %llu free in the partition, %llu in one piece",
+                  u(bytes), u(free_bytes), u(partition->heap.largest()));
+    }
+  } catch (const std::bad_alloc&) {
+    return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no host memory to note an allocation of %llu bytes", u(bytes));
   }
   *out = {address, RNGD_SPACE_HBM, 0};
   return RNGD_OK;
@@ -193,8 +199,8 @@ rngd_status rngd_host_register(rngd_device* device, void* pointer, uint64_t byte
                                rngd_error* error) {
   std::uint64_t iova = 0;
   if (const int code = device->bus.map_host(device->bus.context, pointer, bytes, &iova); code != 0) {
-    return fail(error, RNGD_INVALID_ARGUMENT, "the bus cannot map %llu bytes at %p for the device (error %d)", u(bytes),
-                pointer, -code);
+    return fail(error, code == -ENOMEM ? RNGD_OUT_OF_HOST_MEMORY : RNGD_INVALID_ARGUMENT,
+                "the bus cannot map %llu bytes at %p for the device (error %d)", u(bytes), pointer, -code);
   }
   *out = {iova, RNGD_SPACE_HOST, 0};
   return RNGD_OK;

@@ -1,13 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Partitions and their event counters.
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "driver/internal.hpp"
 
 using namespace rngd;
 using namespace rngd::driver;
+
+namespace {
+
+rngd_status end_context(const rngd_partition& partition, rngd_error* error) {
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::destroy_partition);
+  entry.body.partition.context = partition.context;
+  entry.body.partition.flags = 1;
+  return partition.device->admin(entry, nullptr, error, "DESTROY_PARTITION");
+}
+
+}  // namespace
 
 rngd_status rngd_partition_create(rngd_device* device, uint32_t first_pe, uint32_t pe_count, rngd_partition** out,
                                   rngd_error* error) {
@@ -17,6 +32,12 @@ rngd_status rngd_partition_create(rngd_device* device, uint32_t first_pe, uint32
                 "PEs %u to %u: a partition is 1, 2 or 4 PEs of %u, aligned to their number", first_pe,
                 first_pe + pe_count - 1, device->info.pe_count);
   }
+  std::unique_ptr<rngd_partition> partition;
+  try {
+    partition = std::make_unique<rngd_partition>();
+    partition->events_taken.resize(rqi::kSemaphoresPerContext / 64);
+    partition->queues.reserve(rqi::kQueuesPerContext);
+  } catch (const std::bad_alloc&) { return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the partition object"); }
   rqi::SubmissionEntry entry{};
   entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::create_partition);
   entry.body.partition.first_pe = static_cast<std::uint8_t>(first_pe);
@@ -31,8 +52,6 @@ rngd_status rngd_partition_create(rngd_device* device, uint32_t first_pe, uint32
     }
     return status;
   }
-  auto* partition = new (std::nothrow) rngd_partition;
-  if (partition == nullptr) { return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the partition object"); }
   partition->device = device;
   partition->context = static_cast<std::uint16_t>(context);
   const auto field = [&](std::size_t offset) {
@@ -40,10 +59,14 @@ rngd_status rngd_partition_create(rngd_device* device, uint32_t first_pe, uint32
                               rqi::kPartitionStatus + context * sizeof(rqi::PartitionRecord) + offset);
   };
   partition->info = {first_pe, pe_count, field(offsetof(rqi::PartitionRecord, window_bytes)), 0, 0};
-  partition->heap.reset(field(offsetof(rqi::PartitionRecord, window_base)), partition->info.memory_bytes);
-  partition->events_taken.resize(rqi::kSemaphoresPerContext / 64);
+  try {
+    partition->heap.reset(field(offsetof(rqi::PartitionRecord, window_base)), partition->info.memory_bytes);
+  } catch (const std::bad_alloc&) {
+    end_context(*partition, nullptr);
+    return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory to manage the partition's own");
+  }
   ++device->partitions;
-  *out = partition;
+  *out = partition.release();
   return RNGD_OK;
 }
 
@@ -55,11 +78,7 @@ rngd_status rngd_partition_destroy(rngd_partition* partition, rngd_error* error)
                   partition->programs);
     }
   }
-  rqi::SubmissionEntry entry{};
-  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::destroy_partition);
-  entry.body.partition.context = partition->context;
-  entry.body.partition.flags = 1;
-  const rngd_status status = partition->device->admin(entry, nullptr, error, "DESTROY_PARTITION");
+  const rngd_status status = end_context(*partition, error);
   if (status != RNGD_OK && status != RNGD_DEVICE_LOST) { return status; }
   --partition->device->partitions;
   delete partition;
@@ -82,12 +101,13 @@ rngd_status rngd_partition_reset(rngd_partition* partition, rngd_error* error) {
       status != RNGD_OK) {
     return status;
   }
-  std::vector<rngd_queue*> queues;
+  std::array<rngd_queue*, rqi::kQueuesPerContext> queues{};
   {
     const std::scoped_lock lock(partition->mutex);
-    queues = partition->queues;
+    std::ranges::copy(partition->queues, queues.begin());
   }
   for (rngd_queue* queue : queues) {
+    if (queue == nullptr) { break; }
     if (const rngd_status status = rngd_queue_reset(queue, error); status != RNGD_OK) { return status; }
   }
   return RNGD_OK;

@@ -33,6 +33,14 @@ std::span<const std::byte> view(const void* bytes, std::uint64_t size) {
   return {static_cast<const std::byte*>(bytes), size};
 }
 
+void unload(const rngd_partition& partition, std::uint32_t id) {
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::unload_program);
+  entry.body.unload.program = id;
+  entry.body.unload.context = partition.context;
+  partition.device->admin(entry, nullptr, nullptr, "UNLOAD_PROGRAM");
+}
+
 }  // namespace
 
 rngd_status rngd_image_check(const void* bytes, uint64_t size, rngd_program_info* out, rngd_error* error) {
@@ -108,6 +116,7 @@ rngd_status rngd_program_load(rngd_partition* partition, const void* bytes, uint
     *out = made.release();
     return RNGD_OK;
   } catch (const std::bad_alloc&) {
+    unload(*partition, id);
     give_back();
     return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the program object");
   }
@@ -115,11 +124,7 @@ rngd_status rngd_program_load(rngd_partition* partition, const void* bytes, uint
 
 void rngd_program_unload(rngd_program* program) {
   rngd_partition* partition = program->partition;
-  rqi::SubmissionEntry entry{};
-  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::unload_program);
-  entry.body.unload.program = program->id;
-  entry.body.unload.context = partition->context;
-  partition->device->admin(entry, nullptr, nullptr, "UNLOAD_PROGRAM");
+  unload(*partition, program->id);
   if (program->info.constant_bytes != 0) {
     rngd_memory_free(partition, {program->resident, RNGD_SPACE_HBM, 0}, nullptr);
   }

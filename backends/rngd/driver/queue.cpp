@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <bit>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <new>
@@ -135,6 +136,85 @@ void rngd_queue::wake() {
   }
 }
 
+namespace {
+
+// A number among the partition's queues, and an interrupt.
+rngd_status take_place(rngd_queue& queue, rngd_error* error) {
+  rngd_partition& partition = *queue.partition;
+  const std::scoped_lock lock(partition.mutex, partition.device->vector_mutex);
+  if (partition.queues_taken == ~0ull || partition.device->vectors_taken == ~0ull) {
+    return fail(error, RNGD_OUT_OF_RESOURCES,
+                "all %u queues of the partition, or all interrupts of the card, are in use", rqi::kQueuesPerContext);
+  }
+  queue.id = static_cast<std::uint16_t>(__builtin_ctzll(~partition.queues_taken));
+  queue.vector = static_cast<std::uint32_t>(__builtin_ctzll(~partition.device->vectors_taken));
+  partition.queues_taken |= 1ull << queue.id;
+  partition.device->vectors_taken |= 1ull << queue.vector;
+  partition.queues.push_back(&queue);  // has room for all
+  return RNGD_OK;
+}
+
+void leave_place(rngd_queue& queue) {
+  rngd_partition& partition = *queue.partition;
+  const rngd_bus& bus = partition.device->bus;
+  bus.set_interrupt(bus.context, queue.vector, nullptr, nullptr);
+  const std::scoped_lock lock(partition.mutex, partition.device->vector_mutex);
+  partition.queues_taken &= ~(1ull << queue.id);
+  partition.device->vectors_taken &= ~(1ull << queue.vector);
+  std::erase(partition.queues, &queue);
+}
+
+rngd_status create_cq(rngd_queue& queue, rngd_error* error) {
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::create_cq);
+  entry.body.create_cq = {queue.cq_memory.iova(),
+                          queue.id,
+                          queue.partition->context,
+                          static_cast<std::uint16_t>(queue.depth),
+                          static_cast<std::uint16_t>(queue.vector),
+                          {}};
+  return queue.partition->device->admin(entry, nullptr, error, "CREATE_CQ");
+}
+
+rngd_status create_sq(rngd_queue& queue, rngd_error* error) {
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::create_sq);
+  entry.body.create_sq = {queue.sq_memory.iova(),
+                          queue.id,
+                          queue.partition->context,
+                          static_cast<std::uint16_t>(queue.depth),
+                          queue.id,
+                          queue.options.timeout_us,
+                          0,
+                          0,
+                          0};
+  return queue.partition->device->admin(entry, nullptr, error, "CREATE_SQ");
+}
+
+void delete_queue(rngd_queue& queue, rqi::AdminOpcode opcode) {
+  rqi::SubmissionEntry entry{};
+  entry.opcode = static_cast<std::uint8_t>(opcode);
+  entry.body.delete_queue.id = queue.id;
+  entry.body.delete_queue.context = queue.partition->context;
+  queue.partition->device->admin(entry, nullptr, nullptr, "DELETE_QUEUE");
+}
+
+// What the card knows of a queue. All or nothing.
+rngd_status create_on_card(rngd_queue& queue, rngd_error* error) {
+  if (const rngd_status status = create_cq(queue, error); status != RNGD_OK) { return status; }
+  const rngd_bus& bus = queue.partition->device->bus;
+  rngd_status status = RNGD_OK;
+  if (const int code = bus.set_interrupt(bus.context, queue.vector, on_interrupt, &queue); code != 0) {
+    status = fail(error, code == -ENOMEM ? RNGD_OUT_OF_HOST_MEMORY : RNGD_OUT_OF_RESOURCES,
+                  "the bus takes no interrupt handler: out of memory or of vectors (error %d)", -code);
+  }
+  if (status == RNGD_OK) { status = create_sq(queue, error); }
+  if (status != RNGD_OK) { delete_queue(queue, rqi::AdminOpcode::delete_cq); }
+  return status;
+}
+
+}  // namespace
+
 rngd_status rngd_queue_create(rngd_partition* partition, const rngd_queue_options* options, rngd_queue** out,
                               rngd_error* error) {
   rngd_device* device = partition->device;
@@ -144,7 +224,10 @@ rngd_status rngd_queue_create(rngd_partition* partition, const rngd_queue_option
                 rqi::kMaxDepth);
   }
   std::unique_ptr<rngd_queue> queue(new (std::nothrow) rngd_queue);
-  if (queue == nullptr) { return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the queue object"); }
+  if (queue != nullptr) { queue->arena_end.reset(new (std::nothrow) std::uint64_t[depth]()); }
+  if (queue == nullptr || queue->arena_end == nullptr) {
+    return fail(error, RNGD_OUT_OF_HOST_MEMORY, "no memory for the queue object");
+  }
   queue->partition = partition;
   if (options != nullptr) { queue->options = *options; }
   queue->depth = depth;
@@ -154,56 +237,14 @@ rngd_status rngd_queue_create(rngd_partition* partition, const rngd_queue_option
     status = Pinned::make(device->bus, depth * sizeof(rqi::CompletionEntry), queue->cq_memory, error);
   }
   if (status == RNGD_OK) { status = Pinned::make(device->bus, 256 << 10, queue->arena, error); }
+  if (status == RNGD_OK) { status = take_place(*queue, error); }
   if (status != RNGD_OK) { return status; }
   queue->ring = reinterpret_cast<rqi::SubmissionEntry*>(queue->sq_memory.data());
-  queue->arena_end.resize(depth);
-  {
-    const std::scoped_lock lock(partition->mutex, device->vector_mutex);
-    if (partition->queues_taken == ~0ull || device->vectors_taken == ~0ull) {
-      return fail(error, RNGD_OUT_OF_RESOURCES,
-                  "all %u queues of the partition, or all interrupts of the card, are in use", rqi::kQueuesPerContext);
-    }
-    queue->id = static_cast<std::uint16_t>(__builtin_ctzll(~partition->queues_taken));
-    queue->vector = static_cast<std::uint32_t>(__builtin_ctzll(~device->vectors_taken));
-    partition->queues_taken |= 1ull << queue->id;
-    device->vectors_taken |= 1ull << queue->vector;
-    partition->queues.push_back(queue.get());
-  }
-  const auto forget = [&] {
-    const std::scoped_lock lock(partition->mutex, device->vector_mutex);
-    partition->queues_taken &= ~(1ull << queue->id);
-    device->vectors_taken &= ~(1ull << queue->vector);
-    std::erase(partition->queues, queue.get());
-  };
   queue->sq_doorbell = rqi::sq_doorbell(partition->context, queue->id);
   queue->cq_doorbell = rqi::cq_doorbell(partition->context, queue->id);
-  rqi::SubmissionEntry entry{};
-  entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::create_cq);
-  entry.body.create_cq = {queue->cq_memory.iova(),
-                          queue->id,
-                          partition->context,
-                          static_cast<std::uint16_t>(depth),
-                          static_cast<std::uint16_t>(queue->vector),
-                          {}};
-  status = device->admin(entry, nullptr, error, "CREATE_CQ");
-  if (status == RNGD_OK) {
-    device->bus.set_interrupt(device->bus.context, queue->vector, on_interrupt, queue.get());
-    entry = {};
-    entry.opcode = static_cast<std::uint8_t>(rqi::AdminOpcode::create_sq);
-    entry.body.create_sq = {queue->sq_memory.iova(),
-                            queue->id,
-                            partition->context,
-                            static_cast<std::uint16_t>(depth),
-                            queue->id,
-                            queue->options.timeout_us,
-                            0,
-                            0,
-                            0};
-    status = device->admin(entry, nullptr, error, "CREATE_SQ");
-  }
+  status = create_on_card(*queue, error);
   if (status != RNGD_OK) {
-    device->bus.set_interrupt(device->bus.context, queue->vector, nullptr, nullptr);
-    forget();
+    leave_place(*queue);
     return status;
   }
   *out = queue.release();
@@ -211,22 +252,9 @@ rngd_status rngd_queue_create(rngd_partition* partition, const rngd_queue_option
 }
 
 void rngd_queue_destroy(rngd_queue* queue) {
-  rngd_partition* partition = queue->partition;
-  rngd_device* device = partition->device;
-  for (const auto opcode : {rqi::AdminOpcode::delete_sq, rqi::AdminOpcode::delete_cq}) {
-    rqi::SubmissionEntry entry{};
-    entry.opcode = static_cast<std::uint8_t>(opcode);
-    entry.body.delete_queue.id = queue->id;
-    entry.body.delete_queue.context = partition->context;
-    device->admin(entry, nullptr, nullptr, "DELETE_QUEUE");
-  }
-  device->bus.set_interrupt(device->bus.context, queue->vector, nullptr, nullptr);
-  {
-    const std::scoped_lock lock(partition->mutex, device->vector_mutex);
-    partition->queues_taken &= ~(1ull << queue->id);
-    device->vectors_taken &= ~(1ull << queue->vector);
-    std::erase(partition->queues, queue);
-  }
+  delete_queue(*queue, rqi::AdminOpcode::delete_sq);
+  delete_queue(*queue, rqi::AdminOpcode::delete_cq);
+  leave_place(*queue);
   if (const int fd = queue->event_fd.load(); fd >= 0) { close(fd); }
   delete queue;
 }

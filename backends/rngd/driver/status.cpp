@@ -40,6 +40,8 @@ rngd_status status_of(Status status) {
       return RNGD_NOT_FOUND;
     case Status::out_of_hbm:
       return RNGD_OUT_OF_MEMORY;
+    case Status::no_memory:
+      return RNGD_OUT_OF_HOST_MEMORY;
     case Status::unsupported_feature:
       return RNGD_UNSUPPORTED;
     case Status::program_format:
@@ -246,6 +248,8 @@ const char* rngd_device_status_text(uint16_t device_status) {
       return "context violation";
     case Status::internal:
       return "internal firmware error";
+    case Status::no_memory:
+      return "the firmware has no memory left";
     case Status::bad_partition:
       return "bad partition size or alignment";
     case Status::pe_busy:

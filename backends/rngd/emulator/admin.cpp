@@ -39,7 +39,7 @@ bool Core::step_admin() {
   Outcome outcome;
   try {
     outcome = execute_admin(queue.entry);
-  } catch (const std::bad_alloc&) { outcome = failure(Status::internal); }
+  } catch (const std::bad_alloc&) { outcome = failure(Status::no_memory); }
   if (!contexts_[0].sq[0].valid) { return true; }  // the command was a reset
   const bool failed = outcome.status != Status::success;
   if (failed) { outcome.recovery = Recovery::none; }
@@ -117,13 +117,12 @@ Core::Outcome Core::identify(const IdentifyBody& body) {
 
 Core::Outcome Core::get_log(const GetLogBody& body) {
   if (body.page != 1) { return failure(Status::unsupported_feature, body.page); }  // 1: faults
-  const std::uint32_t end = first_fault_ + static_cast<std::uint32_t>(faults_.size());
-  const std::uint32_t first = std::clamp(body.first, first_fault_, end);
-  const std::uint32_t wanted = std::min<std::uint32_t>(end - first, body.bytes / sizeof(FaultRecord));
+  const std::uint32_t first = std::clamp(body.first, first_fault_, next_fault_);
+  const std::uint32_t wanted = std::min<std::uint32_t>(next_fault_ - first, body.bytes / sizeof(FaultRecord));
   std::byte* to = iommu_.translate(body.destination, wanted * sizeof(FaultRecord));
   if (to == nullptr) { return failure(Status::translation_write, body.destination, body.bytes); }
   for (std::uint32_t i = 0; i < wanted; ++i) {
-    std::memcpy(to + i * sizeof(FaultRecord), &faults_[first - first_fault_ + i], sizeof(FaultRecord));
+    std::memcpy(to + i * sizeof(FaultRecord), &faults_[(first + i) % kFaultRecords], sizeof(FaultRecord));
   }
   Outcome outcome;
   outcome.result = wanted;

@@ -82,7 +82,7 @@ Core::Outcome Core::execute_entry(Context& context, const SubmissionEntry& entry
       case Opcode::timestamp:
         return timestamp(context, entry);
     }
-  } catch (const std::bad_alloc&) { return failure(Status::internal); }
+  } catch (const std::bad_alloc&) { return failure(Status::no_memory); }
   return failure(Status::invalid_opcode, entry.opcode);
 }
 

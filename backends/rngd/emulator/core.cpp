@@ -22,7 +22,9 @@ Core::Core(const CoreOptions& options)
       hbm_(options.hbm_bytes),
       doorbells_(kContexts * kQueuesPerContext * 2),
       controls_(kContexts * kQueuesPerContext),
-      semaphores_(kContexts * kSemaphoresPerContext) {}
+      semaphores_(kContexts * kSemaphoresPerContext) {
+  active_.reserve(kContexts * kQueuesPerContext);
+}
 
 void Core::ring_doorbell(std::uint64_t offset, std::uint32_t value) {
   const std::uint64_t page = offset / kDoorbellPage, within = offset % kDoorbellPage;
@@ -53,8 +55,8 @@ std::uint64_t Core::read(std::uint32_t bar, std::uint64_t offset, unsigned bytes
       const auto slot = low((offset - kFaultLog) / sizeof(FaultRecord));
       const std::uint32_t behind = (slot + kFaultRecords - first_fault_ % kFaultRecords) % kFaultRecords;
       std::uint64_t value = 0;
-      if (behind < faults_.size()) {
-        std::memcpy(&value, reinterpret_cast<const std::byte*>(&faults_[behind]) + offset % sizeof(FaultRecord), bytes);
+      if (behind < next_fault_ - first_fault_) {
+        std::memcpy(&value, reinterpret_cast<const std::byte*>(&faults_[slot]) + offset % sizeof(FaultRecord), bytes);
       }
       return value;
     }
@@ -125,7 +127,7 @@ std::uint64_t Core::read(std::uint32_t bar, std::uint64_t offset, unsigned bytes
     case Reg::boot_stage:
       return static_cast<std::uint32_t>(stage_);
     case Reg::first_fault:
-      return faults_.empty() ? ~0u : first_fault_;
+      return first_fault_ == next_fault_ ? ~0u : first_fault_;
     case Reg::pe_present:
       return (1u << kPes) - 1;
     case Reg::pe_occupied:
@@ -231,8 +233,7 @@ void Core::reset_device() {
   for (auto& semaphore : semaphores_) { semaphore.store(0); }
   hbm_.discard(0, hbm_.bytes());
   active_.clear();
-  faults_.clear();
-  first_fault_ = 0;
+  first_fault_ = next_fault_ = 0;
   injections_.clear();
   counters_ = {};
   configuration_ = status_ = admin_depths_ = host_abi_min_ = host_abi_max_ = 0;
@@ -430,12 +431,9 @@ std::uint32_t Core::record_fault(const SubmissionQueue& queue, const Outcome& ou
   record.program = outcome.program;
   record.op = outcome.op;
   std::ranges::copy(outcome.aux, record.aux);
-  faults_.push_back(record);
-  if (faults_.size() > kFaultRecords) {
-    faults_.pop_front();
-    ++first_fault_;
-  }
-  return first_fault_ + static_cast<std::uint32_t>(faults_.size()) - 1;
+  faults_[next_fault_ % kFaultRecords] = record;
+  if (next_fault_ - first_fault_ == kFaultRecords) { ++first_fault_; }
+  return next_fault_++;
 }
 
 void Core::raise(std::uint32_t vector, std::uint32_t cause) {

@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -163,12 +162,13 @@ class Core {
   std::atomic<std::uint64_t> now_{0};
   std::atomic<std::uint32_t> semaphore_interrupts_{0};
   std::array<Context, rqi::kContexts> contexts_{};
-  std::vector<SubmissionQueue*> active_;
+  std::vector<SubmissionQueue*> active_;  // has room for all
   std::size_t next_active_ = 0;
   std::uint64_t order_ = 0;
   std::uint32_t next_program_ = 1;
-  std::deque<rqi::FaultRecord> faults_;
-  std::uint32_t first_fault_ = 0;
+  // Record n lies at n % kFaultRecords: noting a fault needs no memory.
+  std::array<rqi::FaultRecord, rqi::kFaultRecords> faults_{};
+  std::uint32_t first_fault_ = 0, next_fault_ = 0;
   std::vector<rqi::InjectRecord> injections_;
   std::array<rqi::PeCounters, rqi::kPes> counters_{};
   std::uint64_t interrupts_ = 0;

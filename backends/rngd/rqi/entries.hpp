@@ -202,6 +202,7 @@ enum class Status : std::uint16_t {
   timeout = 0x009,
   context_violation = 0x00A,
   internal = 0x00B,
+  no_memory = 0x00C,  // the firmware's own; on an emulated card, its process'
   bad_partition = 0x101,
   pe_busy = 0x102,
   program_format = 0x103,
