@@ -10,12 +10,13 @@ namespace hal::cuda {
 
 namespace {
 
-constexpr const char* kNames[] = {"hal_strided_copy_1", "hal_strided_copy_2", "hal_strided_copy_4", "hal_fill",
-                                  "hal_timestamp",      "hal_convert",        "hal_contract",       "hal_matmul_f32",
-                                  "hal_reduce",         "hal_gather",         "hal_scatter",        "hal_map",
-                                  "hal_strided_copy_8", "hal_convert_wide",   "hal_contract_f64",   "hal_contract_i64",
-                                  "hal_reduce_f64",     "hal_reduce_i64",     "hal_gather_8",       "hal_scatter_f64",
-                                  "hal_scatter_i64",    "hal_map_f64",        "hal_map_i64"};
+constexpr const char* kNames[] = {
+    "hal_strided_copy_1", "hal_strided_copy_2", "hal_strided_copy_4", "hal_strided_copy_8", "hal_gather_1",
+    "hal_gather_2",       "hal_gather_4",       "hal_gather_8",       "hal_fill",           "hal_timestamp",
+    "hal_convert",        "hal_map_f32",        "hal_map_i32",        "hal_contract_f32",   "hal_contract_i32",
+    "hal_scatter_f32",    "hal_scatter_i32",    "hal_matmul",         "hal_matmul_map",     "hal_convert_wide",
+    "hal_map_f64",        "hal_map_i64",        "hal_contract_f64",   "hal_contract_i64",   "hal_scatter_f64",
+    "hal_scatter_i64"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(KernelId::count));
 
 }  // namespace

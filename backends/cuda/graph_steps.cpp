@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <type_traits>
 
@@ -52,19 +53,13 @@ unsigned kernel_type(DType type) {
   }
 }
 
-// Floating numbers and integers of 64 bits have kernels of their own.
-enum class Width { narrow, doubles, longs };
-Width width_of(std::initializer_list<DType> types) {
-  Width found = Width::narrow;
-  for (const DType type : types) {
-    if (type == DType::f64) { found = Width::doubles; }
-    if (type == DType::i64) { found = Width::longs; }
-  }
-  return found;
+// Kernels come for four classes of numbers: what a map computes in, and what sums are kept in.
+KernelId pick(DType computes, KernelId f32, KernelId i32, KernelId f64, KernelId i64) {
+  if (computes == DType::f64) { return f64; }
+  if (computes == DType::i64) { return i64; }
+  return is_floating(computes) ? f32 : i32;
 }
-KernelId pick(Width width, KernelId narrow, KernelId doubles, KernelId longs) {
-  return width == Width::narrow ? narrow : width == Width::doubles ? doubles : longs;
-}
+bool is_wide(DType computes) { return computes == DType::f64 || computes == DType::i64; }
 
 Error unsupported(const graph::View& view, std::size_t node, const std::string& why) {
   return kit::error(kOrigin, HAL_UNSUPPORTED, fmt::format("{}: {}", view.node_label(node), why));
@@ -105,12 +100,9 @@ class Builder {
     const auto bytes = static_cast<std::int64_t>(size_of(view_.tensor(access.tensor).dtype));
     s.slots.push_back({static_cast<std::uint32_t>(offset), access.tensor, access.offset * bytes});
   }
-  static KernelId copy_kernel(DType type) {
-    const std::uint64_t size = size_of(type);
-    return size == 1   ? KernelId::strided_copy_1
-           : size == 2 ? KernelId::strided_copy_2
-           : size == 4 ? KernelId::strided_copy_4
-                       : KernelId::strided_copy_8;
+  // Of four kernels for elements of 1, 2, 4 and 8 bytes, the first of which is named.
+  static KernelId sized(KernelId first, DType type) {
+    return static_cast<KernelId>(static_cast<int>(first) + std::countr_zero(size_of(type)));
   }
 
   Result<void> node(std::size_t n) {
@@ -160,7 +152,7 @@ class Builder {
       c.to_stride[d] = to_stride[d];
       c.from_stride[d] = from_stride[d];
     }
-    Step& s = add(copy_kernel(shape.dtype), c, c.total);
+    Step& s = add(sized(KernelId::strided_copy_1, shape.dtype), c, c.total);
     slot(s, offsetof(k::StridedCopy, to), to);
     slot(s, offsetof(k::StridedCopy, from), from);
   }
@@ -212,7 +204,7 @@ class Builder {
     c.total = static_cast<unsigned>(output().elements);
     c.to_type = kernel_type(output().dtype);
     c.from_type = kernel_type(input(0).dtype);
-    const bool wide = width_of({input(0).dtype, output().dtype}) != Width::narrow;
+    const bool wide = is_wide(input(0).dtype) || is_wide(output().dtype);
     Step& s = add(wide ? KernelId::convert_wide : KernelId::convert, c, c.total);
     slot(s, offsetof(k::Convert, to), node_->output);
     slot(s, offsetof(k::Convert, from), node_->inputs[0]);
@@ -222,40 +214,58 @@ class Builder {
   Result<void> contract(std::size_t n) {
     const graph::Access &left = step_->operands[0], &right = step_->operands[1];
     const graph::Contraction c = graph::classify_contraction(view_, *node_, left.strides, right.strides);
+    const DType sums = node_->as<graph::ContractAttributes>().accumulate;
+    // The tiled kernel keeps f32 sums, and stores them unless something stands behind them.
     const auto product = c.matmul();
-    const Width width = width_of({input(0).dtype, output().dtype, node_->as<graph::ContractAttributes>().accumulate});
-    const bool f32 = input(0).dtype == DType::f32 && output().dtype == DType::f32 && width == Width::narrow;
-    if (product && f32 && product->m.size >= 8 && product->n.size >= 4 && product->k.size >= 4 &&
-        product->batch.size <= 65535 && product->m.size <= 65535 * 16) {
-      k::Matmul p{};
-      p.m = static_cast<int>(product->m.size);
-      p.n = static_cast<int>(product->n.size);
-      p.k = static_cast<int>(product->k.size);
-      p.left_m = static_cast<int>(product->m.left);
-      p.left_k = static_cast<int>(product->k.left);
-      p.right_k = static_cast<int>(product->k.right);
-      p.right_n = static_cast<int>(product->n.right);
-      p.out_m = static_cast<int>(product->m.out);
-      p.out_n = static_cast<int>(product->n.out);
-      p.left_batch = product->batch.left;
-      p.right_batch = product->batch.right;
-      p.out_batch = product->batch.out;
-      Step& s = add(KernelId::matmul_f32, p, 1);
-      s.grid[0] = static_cast<std::uint32_t>((product->n.size + 15) / 16);
-      s.grid[1] = static_cast<std::uint32_t>((product->m.size + 15) / 16);
-      s.grid[2] = static_cast<std::uint32_t>(product->batch.size);
-      slot(s, offsetof(k::Matmul, out), node_->output);
-      slot(s, offsetof(k::Matmul, left), left);
-      slot(s, offsetof(k::Matmul, right), right);
+    if (product && input(0).dtype == DType::f32 && sums == DType::f32 &&
+        (!step_->code.empty() || output().dtype == DType::f32) && product->m.size >= 8 && product->n.size >= 4 &&
+        product->k.size >= 4 && product->batch.size <= 65535 && product->m.size <= 65535 * 16) {
+      matmul(*product, left, right);
       return {};
     }
     if (c.batch.size() + c.m.size() + c.n.size() + c.k.size() > k::kContractLoops) {
       return unsupported(view_, n, fmt::format("more than {} loops after merging", k::kContractLoops));
     }
-    k::Contract p{};
+    const KernelId kernel =
+        pick(sums, KernelId::contract_f32, KernelId::contract_i32, KernelId::contract_f64, KernelId::contract_i64);
+    is_wide(sums) ? contract<k::WideContract>(c, kernel, left, right) : contract<k::Contract>(c, kernel, left, right);
+    return {};
+  }
+
+  void matmul(const graph::Matmul& product, const graph::Access& left, const graph::Access& right) {
+    k::MatmulMap p{};
+    p.product.m = static_cast<int>(product.m.size);
+    p.product.n = static_cast<int>(product.n.size);
+    p.product.k = static_cast<int>(product.k.size);
+    p.product.left_m = static_cast<int>(product.m.left);
+    p.product.left_k = static_cast<int>(product.k.left);
+    p.product.right_k = static_cast<int>(product.k.right);
+    p.product.right_n = static_cast<int>(product.n.right);
+    p.product.out_m = static_cast<int>(product.m.out);
+    p.product.out_n = static_cast<int>(product.n.out);
+    p.product.left_batch = product.batch.left;
+    p.product.right_batch = product.batch.right;
+    p.product.out_batch = product.batch.out;
+    const bool plain = step_->code.empty();
+    if (!plain) { fill(p.behind); }
+    Step& s = plain ? add(KernelId::matmul, p.product, 1) : add(KernelId::matmul_map, p, 1);
+    s.grid[0] = static_cast<std::uint32_t>((product.n.size + 15) / 16);
+    s.grid[1] = static_cast<std::uint32_t>((product.m.size + 15) / 16);
+    s.grid[2] = static_cast<std::uint32_t>(product.batch.size);
+    slot(s, offsetof(k::MatmulMap, product) + offsetof(k::Matmul, left), left);
+    slot(s, offsetof(k::MatmulMap, product) + offsetof(k::Matmul, right), right);
+    if (plain) {
+      slot(s, offsetof(k::Matmul, out), step_->output);
+    } else {
+      behind_slots<decltype(p.behind)>(s, offsetof(k::MatmulMap, behind));
+    }
+  }
+
+  template <class C>
+  void contract(const graph::Contraction& c, KernelId kernel, const graph::Access& left, const graph::Access& right) {
+    C p{};
     p.total = static_cast<unsigned>(output().elements);
     p.type = kernel_type(input(0).dtype);
-    p.out_type = kernel_type(output().dtype);
     p.k_outer = 1;
     std::size_t at = 0;
     const auto put = [&](const std::vector<graph::Loop>& loops) {
@@ -274,29 +284,93 @@ class Builder {
     put(c.k);
     p.inner = static_cast<int>(at) - p.outer;
     for (std::size_t i = 0; i + 1 < c.k.size(); ++i) { p.k_outer *= static_cast<unsigned>(c.k[i].size); }
-    Step& s = add(pick(width, KernelId::contract, KernelId::contract_f64, KernelId::contract_i64), p, p.total);
-    slot(s, offsetof(k::Contract, out), node_->output);
-    slot(s, offsetof(k::Contract, left), left);
-    slot(s, offsetof(k::Contract, right), right);
-    return {};
+    fill(p.behind);
+    Step& s = add(kernel, p, p.total);
+    slot(s, offsetof(C, left), left);
+    slot(s, offsetof(C, right), right);
+    behind_slots<decltype(p.behind)>(s, offsetof(C, behind));
   }
 
+  // What follows the sum of a contraction: input 0 of its code, which no tensor holds.
+  template <class B>
+  void fill(B& behind) {
+    behind.to_type = kernel_type(output().dtype);
+    behind.rank = static_cast<int>(step_->domain.size());
+    for (std::size_t d = 0; d < step_->domain.size(); ++d) { behind.size[d] = static_cast<unsigned>(step_->domain[d]); }
+    fill(behind.e, 1);
+  }
+  template <class B>
+  void behind_slots(Step& s, std::size_t at) {
+    slot(s, at + offsetof(B, to), step_->output);
+    input_slots<decltype(B::e)>(s, at + offsetof(B, e), 1);
+  }
+
+  // The step's expression; its inputs are numbered from `first` on, and walk the step's dimensions as they stand.
+  template <class E>
+  void fill(E& e, std::size_t first)
+    requires requires { e.code; }
+  {
+    e.length = static_cast<unsigned>(step_->code.size());
+    e.inputs = static_cast<int>(first + step_->inputs.size());
+    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
+      const graph::Access& x = step_->inputs[i];
+      e.type[first + i] = kernel_type(view_.tensor(x.tensor).dtype);
+      for (std::size_t d = 0; d < step_->domain.size(); ++d) {
+        e.stride[first + i][d] = static_cast<unsigned>(x.strides[d]);
+      }
+    }
+    for (std::size_t i = 0; i < step_->code.size(); ++i) {
+      const graph::Instruction& from = step_->code[i];
+      e.code[i].opcode = static_cast<unsigned short>(from.opcode);
+      e.code[i].input = from.input;
+      if (step_->integer()) {
+        e.code[i].integer = static_cast<decltype(e.code[i].integer)>(from.constant);
+      } else {
+        e.code[i].real = static_cast<decltype(e.code[i].real)>(from.constant);
+      }
+    }
+  }
+  template <class E>
+  void input_slots(Step& s, std::size_t at, std::size_t first) {
+    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
+      slot(s, at + offsetof(E, from) + (first + i) * sizeof(void*), step_->inputs[i]);
+    }
+  }
+
+  Result<void> map() {
+    map_of(step_->compute, k::kNone, 0);
+    return {};
+  }
   Result<void> reduce() {
     const auto& a = node_->as<graph::ReduceAttributes>();
-    k::Reduce p{};
+    map_of(a.accumulate, static_cast<unsigned>(a.op), a.axes);
+    return {};
+  }
+  void map_of(DType computes, unsigned op, std::uint32_t axes) {
+    const KernelId kernel = pick(computes, KernelId::map_f32, KernelId::map_i32, KernelId::map_f64, KernelId::map_i64);
+    is_wide(computes) ? map<k::WideMap>(kernel, op, axes) : map<k::Map>(kernel, op, axes);
+  }
+
+  // An expression at each element; those along `axes`, a bit for each, are folded into one by `op`.
+  template <class M>
+  void map(KernelId kernel, unsigned op, std::uint32_t axes) {
+    M p{};
     p.total = static_cast<unsigned>(output().elements);
-    p.type = kernel_type(input(0).dtype);
     p.to_type = kernel_type(output().dtype);
-    p.op = static_cast<unsigned>(a.op);
+    p.op = op;
     p.count = 1;
-    const graph::Access& from = step_->inputs[0];
+    p.rounds = std::is_same_v<M, k::WideMap> && !is_wide(step_->compute) ? 1 : 0;
+    fill(p.e, 0);
+    // The dimensions of the output first, then those that are folded.
     std::size_t at = 0;
-    const auto put = [&](bool reduced) {
-      for (std::size_t d = 0; d < input(0).rank; ++d) {
-        if ((((a.axes >> d) & 1u) != 0) != reduced) { continue; }
-        p.size[at] = static_cast<unsigned>(input(0).dims[d]);
-        p.stride[at] = static_cast<int>(from.strides[d]);
-        if (reduced) { p.count *= p.size[at]; }
+    unsigned stride[k::kMapInputs][k::kRank];
+    std::memcpy(stride, p.e.stride, sizeof stride);
+    const auto put = [&](bool folded) {
+      for (std::size_t d = 0; d < step_->domain.size(); ++d) {
+        if ((((axes >> d) & 1U) != 0) != folded) { continue; }
+        p.size[at] = static_cast<unsigned>(step_->domain[d]);
+        for (std::size_t i = 0; i < step_->inputs.size(); ++i) { p.e.stride[i][at] = stride[i][d]; }
+        if (folded) { p.count *= p.size[at]; }
         ++at;
       }
     };
@@ -304,11 +378,9 @@ class Builder {
     p.outer = static_cast<int>(at);
     put(true);
     p.inner = static_cast<int>(at) - p.outer;
-    const Width width = width_of({input(0).dtype, output().dtype, a.accumulate});
-    Step& s = add(pick(width, KernelId::reduce, KernelId::reduce_f64, KernelId::reduce_i64), p, p.total);
-    slot(s, offsetof(k::Reduce, to), node_->output);
-    slot(s, offsetof(k::Reduce, from), from);
-    return {};
+    Step& s = add(kernel, p, p.total);
+    slot(s, offsetof(M, to), step_->output);
+    input_slots<decltype(p.e)>(s, offsetof(M, e), 0);
   }
 
   struct Taken {
@@ -332,8 +404,7 @@ class Builder {
     p.inner = t.inner;
     p.axis = t.axis;
     p.count = static_cast<unsigned>(input(1).elements);
-    p.bytes = static_cast<unsigned>(size_of(output().dtype));
-    Step& s = add(p.bytes == 8 ? KernelId::gather_8 : KernelId::gather, p, p.total);
+    Step& s = add(sized(KernelId::gather_1, output().dtype), p, p.total);
     slot(s, offsetof(k::Gather, to), node_->output);
     slot(s, offsetof(k::Gather, from), node_->inputs[0]);
     slot(s, offsetof(k::Gather, indices), node_->inputs[1]);
@@ -355,53 +426,15 @@ class Builder {
     p.count = static_cast<unsigned>(input(1).elements);
     p.type = kernel_type(output().dtype);
     p.add = a.mode == graph::ScatterMode::add ? 1 : 0;
-    Step& s = add(pick(width_of({output().dtype}), KernelId::scatter, KernelId::scatter_f64, KernelId::scatter_i64), p,
-                  p.total);
+    const KernelId kernel = pick(output().dtype, KernelId::scatter_f32, KernelId::scatter_i32, KernelId::scatter_f64,
+                                 KernelId::scatter_i64);
+    Step& s = add(kernel, p, p.total);
     slot(s, offsetof(k::Scatter, to), node_->output);
     slot(s, offsetof(k::Scatter, updates), node_->inputs[2]);
     slot(s, offsetof(k::Scatter, indices), node_->inputs[1]);
     s.fault_offset = offsetof(k::Scatter, fault);
     s.command_offset = offsetof(k::Scatter, command);
     return {};
-  }
-
-  // What the kernels of narrow and wide maps have in common; they differ in their constants.
-  template <class M>
-  Result<void> map(KernelId kernel) {
-    M p{};
-    p.total = static_cast<unsigned>(output().elements);
-    p.to_type = kernel_type(output().dtype);
-    p.length = static_cast<unsigned>(step_->code.size());
-    p.rank = static_cast<int>(output().rank);
-    p.inputs = static_cast<int>(step_->inputs.size());
-    for (std::size_t d = 0; d < output().rank; ++d) { p.size[d] = static_cast<unsigned>(output().dims[d]); }
-    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
-      const graph::Access& x = step_->inputs[i];
-      p.type[i] = kernel_type(view_.tensor(x.tensor).dtype);
-      for (std::size_t d = 0; d < output().rank; ++d) { p.stride[i][d] = static_cast<unsigned>(x.strides[d]); }
-    }
-    if constexpr (requires { p.integer; }) { p.integer = step_->integer() ? 1 : 0; }
-    for (std::size_t i = 0; i < step_->code.size(); ++i) {
-      const graph::Instruction& from = step_->code[i];
-      p.code[i].opcode = static_cast<unsigned short>(from.opcode);
-      p.code[i].input = from.input;
-      if (step_->integer()) {
-        p.code[i].integer = static_cast<decltype(p.code[i].integer)>(from.constant);
-      } else {
-        p.code[i].real = static_cast<decltype(p.code[i].real)>(from.constant);
-      }
-    }
-    Step& s = add(kernel, p, p.total);
-    slot(s, offsetof(M, to), step_->output);
-    for (std::size_t i = 0; i < step_->inputs.size(); ++i) {
-      slot(s, offsetof(M, from) + i * sizeof(void*), step_->inputs[i]);
-    }
-    return {};
-  }
-  Result<void> map() {
-    const Width width = width_of({step_->compute});
-    return width == Width::narrow ? map<k::Map>(KernelId::map)
-                                  : map<k::WideMap>(pick(width, KernelId::map, KernelId::map_f64, KernelId::map_i64));
   }
 
   const graph::View& view_;
@@ -415,12 +448,9 @@ class Builder {
 
 std::uint64_t size_of(DType type) { return dtype_bits(type) / 8; }
 
-// What the kernels take: any strides, unsigned in maps; reductions and contractions without expressions.
 graph::FuseOptions fuse_options() {
   graph::FuseOptions options;
-  options.negative_strides = false;
-  options.reduce_prologue = false;
-  options.contract_epilogue = false;
+  options.negative_strides = false;  // the kernels' are unsigned
   options.max_inputs = k::kMapInputs;
   options.max_code = k::kMapCode;
   return options;

@@ -178,6 +178,48 @@ void conversions(std::vector<Case>& cases, DType from) {
   }
 }
 
+// What a driver may run as one step: an expression behind a sum of products, or in front of a sum. Every sum and
+// product is exact in f32.
+void expressions_around_sums(std::vector<Case>& cases, DType type) {
+  const DType sums = narrow_accumulator(type);
+  {  // bias of a column, bound, factor of each element that is read across
+    Maker m(cases, titled(type, "behind.contract"));
+    const Value x = m.input(type, {9, 6});
+    const Value sum = m.b.contract("mk,kn->mn", x, m.input(type, {6, 8}), {sums, sums});
+    const Value bias = m.input(type, {8}), factor = m.b.transpose(m.input(type, {8, 9}), {1, 0});
+    m.finish(m.b.map({sum, bias, factor}, max(arg(0) + arg(1), 0.0) * arg(2), type));
+  }
+  {  // two expressions, one of them on the sums in another shape; batches
+    Maker m(cases, titled(type, "behind.batched"));
+    const Value x = m.input(type, {2, 8, 4});
+    const Value sum = m.b.contract("bmk,bkn->bmn", x, m.input(type, {2, 4, 5}), {sums, sums});
+    const Value lines = m.b.reshape(m.b.map({sum, m.input(type, {2, 1, 1})}, arg(0) - arg(1), sums), {16, 5});
+    m.finish(m.b.map({lines, m.input(type, {16, 1})}, min(arg(0), arg(1) + 3.0)));
+  }
+  {  // the sum twice, and a product of no matrices
+    Maker m(cases, titled(type, "behind.twice"));
+    const Value x = m.input(type, {4, 3, 2});
+    const Value sum = m.b.contract("akb,bkc->cab", x, m.input(type, {2, 3, 5}), {sums, sums});
+    m.finish(m.b.map({sum}, arg(0) * 2.0 - abs(arg(0))));
+  }
+  for (const ReduceOp op : {ReduceOp::sum, ReduceOp::max, ReduceOp::min}) {
+    Maker m(cases, titled(type, fmt::format("before.reduce.{}", static_cast<int>(op))));
+    const Value x = m.b.transpose(m.input(type, {6, 5, 4}), {2, 1, 0});
+    const Value walked = m.b.map({x, m.input(type, {5, 1})}, (arg(0) - arg(1)) * arg(0), sums);
+    m.finish(m.b.reduce(walked, op, {0, 2}, KeepDims::yes));
+  }
+}
+
+// An expression in f32 is rounded to f32, though the sum behind it is wider.
+void rounded_before_wide_sum(std::vector<Case>& cases) {
+  std::vector<double> values(40);
+  for (std::size_t i = 0; i < values.size(); ++i) { values[i] = 1.0 + static_cast<double>(i * i + 1) * 0x1p-23; }
+  Maker m(cases, "f32.before.wide_sum");
+  const Value x = m.input(DType::f32, {8, 5}, values);
+  const Value squares = m.b.map({x, x}, arg(0) * arg(1));
+  m.finish(m.b.reduce(squares, ReduceOp::sum, {1}, KeepDims::no, {DType::f64, DType::f64}));
+}
+
 }  // namespace
 
 std::vector<Case> type_cases() {
@@ -188,7 +230,9 @@ std::vector<Case> type_cases() {
     reductions(cases, type);
     moves(cases, type);
     conversions(cases, type);
+    expressions_around_sums(cases, type);
   }
+  rounded_before_wide_sum(cases);
   return cases;
 }
 

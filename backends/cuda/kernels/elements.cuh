@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements in memory as numbers, and what every kernel of graph.cu and wide.cu needs. Conversions as docs/graph.md says.
+// Elements in memory as numbers of 32 bits, and back. Conversions as docs/graph.md says.
 #pragma once
 
 #include "graph_kernels.hpp"
@@ -115,51 +115,6 @@ __device__ void store_converted(void* p, unsigned type, unsigned i, int v) {
   } else {
     store_int(p, type, i, v);
   }
-}
-
-__device__ unsigned thread_index() { return blockIdx.x * blockDim.x + threadIdx.x; }
-
-template <class T>
-__device__ T nan_min(T a, T b) { return a != a ? a : (b != b ? b : (a < b ? a : b)); }
-template <class T>
-__device__ T nan_max(T a, T b) { return a != a ? a : (b != b ? b : (a > b ? a : b)); }
-
-// A map's instruction of two numbers; N says how its class of numbers computes.
-template <class N>
-__device__ typename N::T of_two(unsigned opcode, typename N::T a, typename N::T b) {
-  switch (opcode) {
-    case 3: return N::add(a, b);
-    case 4: return N::subtract(a, b);
-    case 5: return N::multiply(a, b);
-    case 6: return N::divide(a, b);
-    case 7: return N::smaller(a, b);
-    case 8: return N::larger(a, b);
-    case 22: return a == b;
-    case 23: return a != b;
-    case 24: return a < b;
-    case 25: return a <= b;
-    case 26: return a > b;
-    case 27: return a >= b;
-    case 28: return a != 0 && b != 0;
-    case 29: return a != 0 || b != 0;
-    case 32: return N::power(a, b);
-    case 33: return N::modulus(a, b);
-  }
-  return 0;
-}
-
-template <class T>
-__device__ void strided(const StridedCopy& c) {
-  unsigned i = thread_index();
-  if (i >= c.total) return;
-  int from = c.from_offset, to = c.to_offset;
-  for (int d = c.rank - 1; d >= 0; --d) {
-    const unsigned q = i / c.size[d], r = i - q * c.size[d];
-    from += static_cast<int>(r) * c.from_stride[d];
-    to += static_cast<int>(r) * c.to_stride[d];
-    i = q;
-  }
-  static_cast<T*>(c.to)[to] = static_cast<const T*>(c.from)[from];
 }
 
 }  // namespace hal::cuda::kernels

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The primitives of hal.graph where 64 bits take part: tensors of f64 and i64, and sums that are kept in them. A module of
-// its own, loaded with the first graph that needs it. Compile with ./build_ptx.sh, which commits wide.ptx as text.
-#include "elements.cuh"
+// Numbers of 64 bits: tensors of f64 and i64, and sums that are kept in them. A module of its own, loaded with the first
+// graph that needs it. Compile with ./build_ptx.sh, which commits wide.ptx as text.
+#include "kernels.cuh"
 
 using namespace hal::cuda::kernels;
 
@@ -72,121 +72,6 @@ __device__ void store_long_converted(void* p, unsigned type, unsigned i, long lo
   }
 }
 
-// What the two classes of numbers do differently, for the kernels below.
-struct Doubles {
-  using T = double;
-  __device__ static T load(const void* p, unsigned type, unsigned i) { return load_double(p, type, i); }
-  __device__ static void store(void* p, unsigned type, unsigned i, T v) { store_double(p, type, i, v); }
-  __device__ static T least() { return -INFINITY; }
-  __device__ static T most() { return INFINITY; }
-  __device__ static T smaller(T a, T b) { return nan_min(a, b); }
-  __device__ static T larger(T a, T b) { return nan_max(a, b); }
-  __device__ static T add(T a, T b) { return a + b; }
-  __device__ static T subtract(T a, T b) { return a - b; }
-  __device__ static T multiply(T a, T b) { return a * b; }
-  __device__ static T divide(T a, T b) { return a / b; }
-  __device__ static T power(T a, T b);
-  __device__ static T modulus(T a, T b) { return fmod(a, b); }
-  __device__ static T multiply_add(T a, T b, T c) { return fma(a, b, c); }
-};
-struct Longs {
-  using T = long long;
-  using U = unsigned long long;
-  __device__ static T load(const void* p, unsigned type, unsigned i) { return load_long(p, type, i); }
-  __device__ static void store(void* p, unsigned type, unsigned i, T v) { store_long(p, type, i, v); }
-  __device__ static T least() { return -9223372036854775807LL - 1; }
-  __device__ static T most() { return 9223372036854775807LL; }
-  __device__ static T smaller(T a, T b) { return a < b ? a : b; }
-  __device__ static T larger(T a, T b) { return a > b ? a : b; }
-  __device__ static T add(T a, T b) { return static_cast<T>(static_cast<U>(a) + static_cast<U>(b)); }
-  __device__ static T subtract(T a, T b) { return static_cast<T>(static_cast<U>(a) - static_cast<U>(b)); }
-  __device__ static T multiply(T a, T b) { return static_cast<T>(static_cast<U>(a) * static_cast<U>(b)); }
-  __device__ static T divide(T a, T b) { return b == 0 ? 0 : b == -1 ? subtract(0, a) : a / b; }
-  __device__ static T power(T, T) { return 0; }  // no instruction of integers
-  __device__ static T modulus(T a, T b) { return b == 0 || b == -1 ? 0 : a % b; }
-  __device__ static T multiply_add(T a, T b, T c) { return add(multiply(a, b), c); }
-};
-
-// out[batch, m, n] = sum over k; every group has up to four loops, and any strides.
-template <class N>
-__device__ void contract(const Contract& c) {
-  unsigned rest = thread_index();
-  if (rest >= c.total) return;
-  int a = 0, b = 0, o = 0;
-  for (int d = c.outer - 1; d >= 0; --d) {
-    const unsigned q = rest / c.size[d], r = rest - q * c.size[d];
-    a += static_cast<int>(r) * c.left_stride[d];
-    b += static_cast<int>(r) * c.right_stride[d];
-    o += static_cast<int>(r) * c.out_stride[d];
-    rest = q;
-  }
-  typename N::T sum = 0;
-  const int last = c.outer + c.inner - 1;
-  const unsigned steps = c.inner > 0 ? c.size[last] : 1;
-  const int da = c.inner > 0 ? c.left_stride[last] : 0, db = c.inner > 0 ? c.right_stride[last] : 0;
-  for (unsigned k = 0; k < c.k_outer; ++k) {
-    unsigned kk = k;
-    int x = a, y = b;
-    for (int d = last - 1; d >= c.outer; --d) {
-      const unsigned q = kk / c.size[d], r = kk - q * c.size[d];
-      x += static_cast<int>(r) * c.left_stride[d];
-      y += static_cast<int>(r) * c.right_stride[d];
-      kk = q;
-    }
-    for (unsigned s = 0; s < steps; ++s, x += da, y += db) {
-      sum = N::multiply_add(N::load(c.left, c.type, x), N::load(c.right, c.type, y), sum);
-    }
-  }
-  N::store(c.out, c.out_type, o, sum);
-}
-
-template <class N>
-__device__ void reduce(const Reduce& c) {
-  unsigned rest = thread_index();
-  const unsigned element = rest;
-  if (rest >= c.total) return;
-  int base = 0;
-  for (int d = c.outer - 1; d >= 0; --d) {
-    const unsigned q = rest / c.size[d], r = rest - q * c.size[d];
-    base += static_cast<int>(r) * c.stride[d];
-    rest = q;
-  }
-  typename N::T sum = c.op == kSum ? 0 : c.op == kProduct ? 1 : c.op == kMax ? N::least() : N::most();
-  for (unsigned k = 0; k < c.count; ++k) {
-    unsigned kk = k;
-    int x = base;
-    for (int d = c.outer + c.inner - 1; d >= c.outer; --d) {
-      const unsigned q = kk / c.size[d], r = kk - q * c.size[d];
-      x += static_cast<int>(r) * c.stride[d];
-      kk = q;
-    }
-    const typename N::T v = N::load(c.from, c.type, x);
-    if (c.op == kSum) sum = N::add(sum, v);
-    if (c.op == kProduct) sum = N::multiply(sum, v);
-    if (c.op == kMax) sum = N::larger(sum, v);
-    if (c.op == kMin) sum = N::smaller(sum, v);
-  }
-  N::store(c.to, c.to_type, element, sum);
-}
-
-// As hal_scatter.
-template <class N>
-__device__ void scatter(const Scatter& s) {
-  const unsigned i = thread_index();
-  if (i >= s.total) return;
-  const unsigned inner = i % s.inner, outer = i / s.inner;
-  for (unsigned j = 0; j < s.count; ++j) {
-    const int index = s.indices[j];
-    if (index < 0 || index >= s.axis) {
-      atomicCAS(s.fault, 0ull, s.command);
-      return;
-    }
-    const unsigned to = (outer * s.axis + index) * s.inner + inner, from = (outer * s.count + j) * s.inner + inner;
-    const typename N::T v = N::load(s.updates, s.type, from);
-    N::store(s.to, s.type, to, s.add ? N::add(N::load(s.to, s.type, to), v) : v);
-  }
-}
-
 // sin, cos and pow of the toolkit call functions that are not inlined; these do not.
 
 // The bits of 2/pi behind 64 zeros.
@@ -252,30 +137,40 @@ __device__ double sine(double x, int quarters) {
   return ((quadrant + quarters) & 2) != 0 ? -sum : sum;
 }
 
-// Through the logarithm: a unit of f32 is 2^29 units of f64, and the product with the exponent loses 2^11 at most.
-__device__ double Doubles::power(double a, double b) {
-  if (a == 1.0 || b == 0.0) return 1.0;
-  if (a != a || b != b) return a + b;
-  const bool whole = rint(b) == b, odd = whole && rint(b * 0.5) * 2.0 != b;
-  if (a < 0.0 && !whole && fabs(a) < INFINITY && fabs(b) < INFINITY) return (a - a) / (a - a);  // NaN
-  if (a == -1.0 && fabs(b) == INFINITY) return 1.0;
-  const double magnitude = exp(b * log(fabs(a)));
-  return odd && __double_as_longlong(a) < 0 ? -magnitude : magnitude;
-}
+struct SinesOfDouble {
+  __device__ static double sine(double x) { return ::sine(x, 0); }
+  __device__ static double cosine(double x) { return ::sine(x, 1); }
+};
 
-// Where each input of a map has the thread's element.
-__device__ void find(const WideMap& m, unsigned element, unsigned (&at)[kMapInputs]) {
-  for (int k = 0; k < kMapInputs; ++k) at[k] = 0;
-  for (int d = m.rank - 1; d >= 0; --d) {
-    const unsigned q = element / m.size[d], r = element - q * m.size[d];
-    for (int k = 0; k < m.inputs; ++k) at[k] += r * m.stride[k][d];
-    element = q;
+struct Doubles : Reals<double, SinesOfDouble> {
+  __device__ static T load(const void* p, unsigned type, unsigned i) { return load_double(p, type, i); }
+  __device__ static void store(void* p, unsigned type, unsigned i, T v) { store_double(p, type, i, v); }
+  // Through the logarithm: a unit of f32 is 2^29 units of f64, and the product with the exponent loses 2^11 at most.
+  __device__ static T power(T a, T b) {
+    if (a == 1.0 || b == 0.0) return 1.0;
+    if (a != a || b != b) return a + b;
+    const bool whole = rint(b) == b, odd = whole && rint(b * 0.5) * 2.0 != b;
+    if (a < 0.0 && !whole && fabs(a) < INFINITY && fabs(b) < INFINITY) return (a - a) / (a - a);  // NaN
+    if (a == -1.0 && fabs(b) == INFINITY) return 1.0;
+    const double magnitude = exp(b * log(fabs(a)));
+    return odd && __double_as_longlong(a) < 0 ? -magnitude : magnitude;
   }
-}
+  __device__ static T rounded(T a) { return static_cast<double>(__double2float_rn(a)); }
+  __device__ static T dot(const void* left, const void* right, unsigned type, int x, int y, int dx, int dy,
+                          unsigned steps, T sum) {
+    return dot_any<Doubles>(left, right, type, x, y, dx, dy, steps, sum);
+  }
+};
+struct Longs : Integers<long long, unsigned long long> {
+  __device__ static T load(const void* p, unsigned type, unsigned i) { return load_long(p, type, i); }
+  __device__ static void store(void* p, unsigned type, unsigned i, T v) { store_long(p, type, i, v); }
+  __device__ static T dot(const void* left, const void* right, unsigned type, int x, int y, int dx, int dy,
+                          unsigned steps, T sum) {
+    return dot_any<Longs>(left, right, type, x, y, dx, dy, steps, sum);
+  }
+};
 
 }  // namespace
-
-extern "C" __global__ void hal_strided_copy_8(StridedCopy c) { strided<unsigned long long>(c); }
 
 extern "C" __global__ void hal_convert_wide(Convert c) {
   const unsigned i = thread_index();
@@ -287,86 +182,9 @@ extern "C" __global__ void hal_convert_wide(Convert c) {
   }
 }
 
-extern "C" __global__ void hal_contract_f64(Contract c) { contract<Doubles>(c); }
-extern "C" __global__ void hal_contract_i64(Contract c) { contract<Longs>(c); }
-extern "C" __global__ void hal_reduce_f64(Reduce c) { reduce<Doubles>(c); }
-extern "C" __global__ void hal_reduce_i64(Reduce c) { reduce<Longs>(c); }
+extern "C" __global__ void hal_map_f64(WideMap m) { map<Doubles>(m); }
+extern "C" __global__ void hal_map_i64(WideMap m) { map<Longs>(m); }
+extern "C" __global__ void hal_contract_f64(WideContract c) { contract<Doubles>(c); }
+extern "C" __global__ void hal_contract_i64(WideContract c) { contract<Longs>(c); }
 extern "C" __global__ void hal_scatter_f64(Scatter s) { scatter<Doubles>(s); }
 extern "C" __global__ void hal_scatter_i64(Scatter s) { scatter<Longs>(s); }
-
-// out[outer, j, inner] = x[outer, indices[j], inner]
-extern "C" __global__ void hal_gather_8(Gather g) {
-  const unsigned i = thread_index();
-  if (i >= g.total) return;
-  const unsigned inner = i % g.inner, rest = i / g.inner, j = rest % g.count, outer = rest / g.count;
-  const int index = g.indices[j];
-  if (index < 0 || index >= g.axis) {
-    atomicCAS(g.fault, 0ull, g.command);
-    return;
-  }
-  const unsigned from = (outer * g.axis + index) * g.inner + inner;
-  static_cast<unsigned long long*>(g.to)[i] = static_cast<const unsigned long long*>(g.from)[from];
-}
-
-// A scalar expression in postfix code at each element; inputs are broadcast by strides.
-extern "C" __global__ void hal_map_i64(WideMap m) {
-  const unsigned element = thread_index();
-  if (element >= m.total) return;
-  unsigned at[kMapInputs];
-  find(m, element, at);
-  long long stack[kMapStack];
-  int top = -1;
-  for (unsigned pc = 0; pc < m.length; ++pc) {
-    const unsigned opcode = m.code[pc].opcode, input = m.code[pc].input;
-    if (opcode == 1) { stack[++top] = load_long(m.from[input], m.type[input], at[input]); continue; }
-    if (opcode == 2) { stack[++top] = m.code[pc].integer; continue; }
-    const long long b = stack[top];
-    if (opcode == 9) { stack[top] = Longs::multiply(b, -1); continue; }
-    if (opcode == 10) { stack[top] = b < 0 ? Longs::multiply(b, -1) : b; continue; }
-    if (opcode == 30) { stack[top] = b == 0; continue; }
-    const long long a = stack[--top];
-    if (opcode == 31) { const long long c = stack[--top]; stack[top] = c != 0 ? a : b; continue; }
-    stack[top] = of_two<Longs>(opcode, a, b);
-  }
-  store_long(m.to, m.to_type, element, stack[0]);
-}
-
-extern "C" __global__ void hal_map_f64(WideMap m) {
-  const unsigned element = thread_index();
-  if (element >= m.total) return;
-  unsigned at[kMapInputs];
-  find(m, element, at);
-  double stack[kMapStack];
-  int top = -1;
-  for (unsigned pc = 0; pc < m.length; ++pc) {
-    const unsigned opcode = m.code[pc].opcode, input = m.code[pc].input;
-    if (opcode == 1) { stack[++top] = load_double(m.from[input], m.type[input], at[input]); continue; }
-    if (opcode == 2) { stack[++top] = m.code[pc].real; continue; }
-    const double b = stack[top];
-    if ((opcode >= 9 && opcode <= 21) || opcode == 30) {
-      double r = 0.0;
-      switch (opcode) {
-        case 9: r = -b; break;
-        case 10: r = fabs(b); break;
-        case 11: r = exp(b); break;
-        case 12: r = log(b); break;
-        case 13: r = sqrt(b); break;
-        case 14: r = 1.0 / sqrt(b); break;
-        case 15: r = tanh(b); break;
-        case 16: r = erf(b); break;
-        case 17: r = sine(b, 0); break;
-        case 18: r = sine(b, 1); break;
-        case 19: r = floor(b); break;
-        case 20: r = ceil(b); break;
-        case 21: r = rint(b); break;
-        case 30: r = b == 0.0 ? 1.0 : 0.0; break;
-      }
-      stack[top] = r;
-      continue;
-    }
-    const double a = stack[--top];
-    if (opcode == 31) { const double c = stack[--top]; stack[top] = c != 0.0 ? a : b; continue; }
-    stack[top] = of_two<Doubles>(opcode, a, b);
-  }
-  store_double(m.to, m.to_type, element, stack[0]);
-}
