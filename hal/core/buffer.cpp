@@ -60,7 +60,7 @@ Result<Ref<Buffer>> Buffer::import(Device& device, void* address, std::uint64_t 
   made->released = released;
   made->released_user = user;
   if (Observer* observer = device.instance().observer()) {
-    announce(*observer, made->object, {.device = &device, .bytes = bytes, .memory = &made->memory});
+    announce(*observer, made->object, {.device = &device, .bytes = bytes, .memory = &made->memory, .imported = true});
   }
   return made;
 }

@@ -27,6 +27,7 @@ struct Made {
   std::uint64_t bytes = 0;             // buffers
   const hal_image* image = nullptr;    // programs
   const hal_memory* memory = nullptr;  // buffers
+  bool imported = false;               // a buffer of the caller's own host memory
   std::uint64_t value = 0;             // timelines: where it starts
   bool internal = false;               // the core made it for itself; a user never holds it
   hal_site site{};                     // see hal_here()
@@ -42,6 +43,13 @@ class Observer {
   virtual void labelled(const hal_object&, const char*) {}
   // The last owner has let go. Nothing but the address and the kind may be used.
   virtual void gone(const hal_object&) {}
+
+  // -- virtual memory: what new work sees from now on --
+  virtual void mapped(const hal_buffer& /*range*/, std::uint64_t /*offset*/, const hal_physical&,
+                      std::uint64_t /*from*/, std::uint64_t /*bytes*/) {}
+  virtual void unmapped(const hal_buffer& /*range*/, std::uint64_t /*offset*/, std::uint64_t /*bytes*/) {}
+  // The memory came in by this descriptor, or went out. It is open during the call.
+  virtual void shared(const hal_physical&, int /*fd*/) {}
 
   // -- submissions --
   // Before anything was looked at, as the user wrote it. An error refuses the submission.

@@ -65,6 +65,7 @@ Result<Ref<Physical>> Physical::import(Device& device, int fd, std::uint64_t byt
   made->bytes = bytes;
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->object, {.device = &device, .bytes = bytes});
+    tell(observer, [&](Observer& told) { told.shared(*made, fd); });
   }
   return made;
 }
@@ -175,6 +176,7 @@ Result<void> Range::map(std::uint64_t offset, Physical& physical, std::uint64_t 
     mappings_.erase(made.first);
     return Error::adopt(error).while_doing(fmt::format("mapping {} bytes on {}", bytes, device.uri()));
   }
+  tell(device.instance().observer(), [&](Observer& told) { told.mapped(buffer_, offset, physical, from, bytes); });
   return {};
 }
 
@@ -215,7 +217,12 @@ Result<void> Range::unmap(std::uint64_t offset, std::uint64_t bytes) {
     for (auto at = mappings_.lower_bound(offset); at != mappings_.end() && at->first < offset + bytes; ++at) {
       if (!at->second.going) { changed.push_back(std::make_unique<Settling>(*this, at->first, at->second.id)); }
     }
-    for (const auto& one : changed) { mappings_.at(one->offset).going = true; }
+    for (const auto& one : changed) {
+      Mapping& mapping = mappings_.at(one->offset);
+      mapping.going = true;
+      tell(buffer_.device->instance().observer(),
+           [&](Observer& told) { told.unmapped(buffer_, one->offset, mapping.bytes); });
+    }
   }
   settle_when_idle(std::move(changed));
   return {};
@@ -355,7 +362,9 @@ extern "C" hal_error* hal_physical_export_fd(hal_physical* physical, int* out) {
       return hal::Error(HAL_UNSUPPORTED, fmt::format("device {} gives no descriptors: {}", device.uri(),
                                                      device.supports("share.fd").why));
     }
-    return hal::check(device.driver().physical_export_fd(device.driver_self(), device.impl(), physical->impl, out));
+    HAL_CHECK(hal::check(device.driver().physical_export_fd(device.driver_self(), device.impl(), physical->impl, out)));
+    tell(device.instance().observer(), [&](Observer& told) { told.shared(*physical, *out); });
+    return {};
   });
 }
 

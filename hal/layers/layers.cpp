@@ -29,6 +29,16 @@ class Fanout final : public Observer {
   void gone(const hal_object& object) override {
     each([&](Observer& one) { one.gone(object); });
   }
+  void mapped(const hal_buffer& range, std::uint64_t offset, const hal_physical& physical, std::uint64_t from,
+              std::uint64_t bytes) override {
+    each([&](Observer& one) { one.mapped(range, offset, physical, from, bytes); });
+  }
+  void unmapped(const hal_buffer& range, std::uint64_t offset, std::uint64_t bytes) override {
+    each([&](Observer& one) { one.unmapped(range, offset, bytes); });
+  }
+  void shared(const hal_physical& physical, int fd) override {
+    each([&](Observer& one) { one.shared(physical, fd); });
+  }
   hal_error* submitting(Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) override {
     return first_error([&](Observer& one) { return one.submitting(queue, commands, sync); });
   }

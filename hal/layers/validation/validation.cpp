@@ -3,6 +3,10 @@
 #include "layers/validation/validation.hpp"
 
 #include <sched.h>
+#include <sys/stat.h>
+
+#include <tuple>
+#include <utility>
 
 #include "core/annotation.hpp"
 #include "core/api.hpp"
@@ -80,11 +84,15 @@ void Validation::made(const hal_object& object, const core::Made& how) {
   }
   if (*how.range != '\0') { added.where += std::string(" in range '") + how.range + "'"; }
   if (added.kind == Kind::buffer) {
-    added.history = std::make_unique<History>();
     if (how.memory != nullptr && how.memory->host != nullptr) {
       added.host = reinterpret_cast<std::uintptr_t>(how.memory->host);
-      host_visible_.insert_or_assign(added.host, key);
+      added.imported = how.imported;
+      has_aliases_ = has_aliases_ || how.imported;
     }
+    if (!added.imported) { added.history = std::make_shared<History>(); }
+    if (added.host != 0 && !added.imported) { host_visible_.insert_or_assign(added.host, key); }
+  } else if (added.kind == Kind::physical) {
+    added.history = std::make_shared<History>();
   } else if (added.kind == Kind::timeline && how.device == nullptr) {
     added.signals = std::make_unique<SignalClocks>(how.value);
   } else if (added.kind == Kind::timeline) {
@@ -122,13 +130,56 @@ void Validation::gone(const hal_object& object) {
   }
   old.history.reset();
   old.signals.reset();
-  if (dead_.insert_or_assign(key, std::move(old)).second) { dead_order_.push_back(key); }
-  if (dead_order_.size() > kMostDead) {
-    dead_.erase(dead_order_.front());
-    dead_order_.pop_front();
-  }
+  old.mappings.reset();
   object_cache_[slot(key)].clear();
-  objects_.erase(found);
+  // Out of sight in any case. To remember who it was may want memory, and only the words of a later error need it.
+  auto node = objects_.extract(found);
+  try {
+    dead_.erase(key);
+    dead_order_.push_back(key);
+    dead_.insert(std::move(node));
+    if (dead_order_.size() > kMostDead) {
+      dead_.erase(dead_order_.front());
+      dead_order_.pop_front();
+    }
+  } catch (const std::bad_alloc&) {}
+}
+
+// A range has no history of its own: each piece of it is a piece of some physical memory.
+void Validation::mapped(const hal_buffer& range, std::uint64_t offset, const hal_physical& physical, std::uint64_t from,
+                        std::uint64_t bytes) {
+  judge([&] {
+    Object* object = find(&range.object);
+    if (object == nullptr) { return; }
+    has_aliases_ = true;
+    if (!object->mappings) { object->mappings = std::make_unique<Mappings>(); }
+    object->history.reset();
+    object->mappings->insert_or_assign(offset, Mapping{bytes, from, &physical.object});
+  });
+}
+
+void Validation::unmapped(const hal_buffer& range, std::uint64_t offset, std::uint64_t) {
+  judge([&] {
+    Object* object = find(&range.object);
+    if (object != nullptr && object->mappings) { object->mappings->erase(offset); }
+  });
+}
+
+// Memory that came in by a descriptor is that which went out by one of the same file.
+void Validation::shared(const hal_physical& physical, int fd) {
+  struct stat file{};
+  if (fstat(fd, &file) != 0) { return; }
+  judge([&] {
+    Object* object = find(&physical.object);
+    if (object == nullptr) { return; }
+    std::erase_if(shared_, [](const auto& known) { return known.second.expired(); });
+    std::weak_ptr<History>& known = shared_[{file.st_dev, file.st_ino}];
+    if (std::shared_ptr<History> history = known.lock()) {
+      object->history = std::move(history);
+    } else {
+      known = object->history;
+    }
+  });
 }
 
 Validation::Object* Validation::find_slowly(const void* key) {
@@ -173,20 +224,46 @@ void Validation::touch(Access access, const hal_slice& slice, bool write, bool s
   access.begin = slice.offset;
   access.end = slice.offset + slice.length;
   const void* key = slice.buffer;
-  if (key == nullptr) {
-    if (staged) { return; }
-    const auto next = host_visible_.upper_bound(slice.offset);
-    if (next != host_visible_.begin()) {
-      const auto& [start, buffer] = *std::prev(next);
-      const Object* object = find(buffer);
-      if (object != nullptr && slice.offset - start < object->bytes) {
-        key = buffer;
-        access.begin -= start;
-        access.end -= start;
-      }
+  if (key == nullptr && staged) { return; }
+  const Object* object = key != nullptr ? find(key) : nullptr;
+  const bool imported = object != nullptr && object->imported;
+  if (imported) {
+    access.begin += object->host;
+    access.end += object->host;
+  }
+  // The same memory may be a buffer's as well.
+  if (key == nullptr || imported) {
+    std::tie(key, object) = buffer_at(access.begin);
+    if (key != nullptr) {
+      access.begin -= object->host;
+      access.end -= object->host;
     }
   }
-  out.emplace_back(key, access);
+  if (object == nullptr || !object->mappings) {
+    out.emplace_back(key, access);
+    return;
+  }
+  const auto& mappings = *object->mappings;
+  auto at = mappings.upper_bound(access.begin);
+  if (at != mappings.begin()) { --at; }
+  for (; at != mappings.end() && at->first < access.end; ++at) {
+    const auto& [offset, mapping] = *at;
+    if (offset + mapping.bytes <= access.begin) { continue; }
+    Access piece = access;
+    piece.begin = std::max(access.begin, offset) - offset + mapping.from;
+    piece.end = std::min(access.end, offset + mapping.bytes) - offset + mapping.from;
+    out.emplace_back(mapping.physical, piece);
+  }
+}
+
+// The buffer that the host reaches at an address; none is NULL twice.
+std::pair<const void*, const Validation::Object*> Validation::buffer_at(std::uintptr_t address) {
+  const auto next = host_visible_.upper_bound(address);
+  if (next == host_visible_.begin()) { return {}; }
+  const auto& [start, buffer] = *std::prev(next);
+  const Object* object = find(buffer);
+  if (object == nullptr || address - start >= object->bytes) { return {}; }
+  return {buffer, object};
 }
 
 void Validation::collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync,
@@ -232,6 +309,19 @@ void Validation::accepted(core::Timeline& timeline, std::uint64_t number, std::s
   const std::lock_guard guard(lock_);
   Lane* lane = lane_of(timeline);
   if (lane == nullptr) { return; }
+  try {
+    if (blind_) [[unlikely]] {
+      for (const hal_command& command : commands) {
+        if (command.op == HAL_OP_RUN) { check_outputs(*lane, command, sync); }
+      }
+    } else {
+      accept(lane, number, commands, sync, staged);
+    }
+  } catch (const std::bad_alloc&) { go_blind(); }
+}
+
+void Validation::accept(Lane* lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+                        bool staged) {
   lane->accepted = lane->base + number;
   const std::uint64_t first = number - commands.size() + 1;
   bool straight = lane->steps.empty() && sync.wait_count == 0;
@@ -274,32 +364,34 @@ void Validation::accepted(core::Timeline& timeline, std::uint64_t number, std::s
 }
 
 void Validation::claimed(core::Timeline& timeline, std::uint64_t number, const hal_buffer& buffer, bool freed) {
-  const std::lock_guard guard(lock_);
-  Lane* lane = lane_of(timeline);
-  if (lane == nullptr) { return; }
-  Access access;
-  access.lane = lane->id;
-  access.number = number;
-  access.epoch = lane->base + number;
-  access.end = buffer.memory.bytes;
-  access.op = freed ? static_cast<std::uint32_t>(HAL_OP_FREE) : kAllocation;
-  access.write = true;
-  access.range = core::innermost_range();
-  Step step;
-  step.first = step.last = access.epoch;
-  step.accesses.emplace_back(&buffer, access);
-  take_step(*lane, std::move(step));
+  judge([&] {
+    Lane* lane = lane_of(timeline);
+    if (lane == nullptr) { return; }
+    Access access;
+    access.lane = lane->id;
+    access.number = number;
+    access.epoch = lane->base + number;
+    access.end = buffer.memory.bytes;
+    access.op = freed ? static_cast<std::uint32_t>(HAL_OP_FREE) : kAllocation;
+    access.write = true;
+    access.range = core::innermost_range();
+    Step step;
+    step.first = step.last = access.epoch;
+    step.accesses.emplace_back(&buffer, access);
+    take_step(*lane, std::move(step));
+  });
 }
 
 void Validation::promised(core::Timeline& timeline, std::uint64_t number, std::span<const hal_point> signals) {
-  const std::lock_guard guard(lock_);
-  Lane* lane = lane_of(timeline);
-  if (lane == nullptr) { return; }
-  Step step;
-  step.kind = Step::Kind::signal;
-  step.first = step.last = lane->base + number;
-  step.signals.assign(signals.begin(), signals.end());
-  take_step(*lane, std::move(step));
+  judge([&] {
+    Lane* lane = lane_of(timeline);
+    if (lane == nullptr) { return; }
+    Step step;
+    step.kind = Step::Kind::signal;
+    step.first = step.last = lane->base + number;
+    step.signals.assign(signals.begin(), signals.end());
+    take_step(*lane, std::move(step));
+  });
 }
 
 void Validation::take_step(Lane& lane, Step&& step) {
@@ -409,30 +501,48 @@ void Validation::advance() {
 // ----------------------------------------------------------------------------------------------------------- the host
 
 void Validation::signalled(core::Timeline& timeline, std::uint64_t value) {
-  const std::lock_guard guard(lock_);
-  Object* object = find(&timeline.object);
-  if (object == nullptr || !object->signals) { return; }
-  object->signals->add(value, host_);
-  advance();
+  judge([&] {
+    Object* object = find(&timeline.object);
+    if (object == nullptr || !object->signals) { return; }
+    object->signals->add(value, host_);
+    advance();
+  });
 }
 
 void Validation::observed(core::Timeline& timeline, std::uint64_t value) {
+  judge([&] {
+    if (waiting_lanes_ != 0) { advance(); }
+    if (const Lane* lane = lane_of(timeline)) {
+      const std::uint64_t epoch = timeline.failed() ? lane->accepted : std::min(lane->base + value, lane->accepted);
+      if (epoch > at(host_, lane->id)) { join(host_, lane->clock.at(lane->id, epoch)); }
+      return;
+    }
+    const Object* object = find(&timeline.object);
+    VectorClock signal;
+    if (object != nullptr && object->signals && object->signals->find(value, signal)) { join(host_, signal); }
+  });
+}
+
+// Of what the core could not tell nothing more can be said, and too little order would look like a mistake.
+void Validation::missed() noexcept {
   const std::lock_guard guard(lock_);
-  if (waiting_lanes_ != 0) { advance(); }
-  if (const Lane* lane = lane_of(timeline)) {
-    const std::uint64_t epoch = timeline.failed() ? lane->accepted : std::min(lane->base + value, lane->accepted);
-    if (epoch > at(host_, lane->id)) { join(host_, lane->clock.at(lane->id, epoch)); }
-    return;
-  }
-  const Object* object = find(&timeline.object);
-  VectorClock signal;
-  if (object != nullptr && object->signals && object->signals->find(value, signal)) { join(host_, signal); }
+  go_blind();
+}
+
+void Validation::go_blind() noexcept {
+  if (std::exchange(blind_, true)) { return; }
+  blindness_untold_ = true;
+  untold_.store(true, std::memory_order_release);
+  for (const auto& lane : lanes_) { lane->steps.clear(); }
+  waiting_lanes_ = 0;
+  loose_.clear();
 }
 
 // What a cancelled queue had taken may still run, but nobody can wait for it any more: nothing is said about it.
 void Validation::abandoned(core::Timeline& timeline) {
-  const std::lock_guard guard(lock_);
-  if (const Lane* lane = lane_of(timeline)) { raise(host_, lane->id, lane->accepted); }
+  judge([&] {
+    if (const Lane* lane = lane_of(timeline)) { raise(host_, lane->id, lane->accepted); }
+  });
 }
 
 }  // namespace hal::layers

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <new>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -37,6 +40,10 @@ class Validation final : public core::Observer {
   void made(const hal_object& object, const core::Made& how) override;
   void labelled(const hal_object& object, const char* label) override;
   void gone(const hal_object& object) override;
+  void mapped(const hal_buffer& range, std::uint64_t offset, const hal_physical& physical, std::uint64_t from,
+              std::uint64_t bytes) override;
+  void unmapped(const hal_buffer& range, std::uint64_t offset, std::uint64_t bytes) override;
+  void shared(const hal_physical& physical, int fd) override;
   hal_error* submitting(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) override;
   void refused(core::Queue& queue, std::span<const hal_command> commands, const hal_error* error) override;
   void accepted(core::Timeline& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
@@ -50,20 +57,29 @@ class Validation final : public core::Observer {
   void observed(core::Timeline& timeline, std::uint64_t value) override;
   hal_error* waiting(std::span<const hal_point> points, hal_wait_mode mode) override;
   void abandoned(core::Timeline& timeline) override;
+  void missed() noexcept override;
   std::uint64_t findings() const override { return findings_.load(std::memory_order_relaxed); }
 
   // What was never released, one line each.
   std::vector<std::string> leaks();
 
  private:
+  struct Mapping {
+    std::uint64_t bytes, from;
+    const void* physical;
+  };
+  using Mappings = std::map<std::uint64_t, Mapping>;  // by their beginning in the range
   struct Object {
     core::Kind kind{};
     bool internal = false;
     std::uint64_t bytes = 0;
     std::uintptr_t host = 0;  // of a buffer the host reaches
+    bool imported = false;    // the caller's own memory at `host`, which others may name too
     std::string label, device, where;
-    std::unique_ptr<History> history;       // buffers
+    // Of buffers with memory of their own, and of physical memory: what is one memory has one history.
+    std::shared_ptr<History> history;
     std::unique_ptr<SignalClocks> signals;  // plain timelines
+    std::unique_ptr<Mappings> mappings;     // ranges of virtual memory
   };
   // One thing a lane does, kept until it is known what happened before it.
   struct Step {
@@ -99,11 +115,28 @@ class Validation final : public core::Observer {
   static constexpr std::size_t kMostSteps = 4096, kMostDead = 4096, kCache = 256;
   static std::size_t slot(const void* key) { return reinterpret_cast<std::uintptr_t>(key) / 64 % kCache; }
 
+  // Does `work` with the lock held, unless something was missed. What finds no memory on the way leaves things half
+  // known.
+  template <class Work>
+  void judge(Work work) {
+    const std::lock_guard guard(lock_);
+    if (blind_) { return; }
+    try {
+      work();
+    } catch (const std::bad_alloc&) { go_blind(); }
+  }
+  void go_blind() noexcept;
+
   Object* find(const void* key) {
     const Cached& cached = object_cache_[slot(key)];
     return cached.is(key) ? static_cast<Object*>(cached.value) : find_slowly(key);
   }
   Object* find_slowly(const void* key);
+  enum class Overlap { none, part, same };
+  Overlap overlap_of(const hal_slice& a, const hal_slice& b);
+  std::pair<const void*, const Object*> buffer_at(std::uintptr_t address);
+  void accept(Lane* lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+              bool staged);
   Lane* lane_of(const core::Timeline& timeline);
   Lane& new_lane();
   void take_step(Lane& lane, Step&& step);
@@ -137,8 +170,10 @@ class Validation final : public core::Observer {
   std::array<Cached, kCache> object_cache_{}, lane_cache_{};
   std::unordered_map<const void*, Object> dead_;
   std::deque<const void*> dead_order_;
-  std::map<std::uintptr_t, const void*> host_visible_;  // start of a buffer -> buffer
-  std::unordered_map<std::uintptr_t, History> loose_;   // host memory by region
+  std::map<std::uintptr_t, const void*> host_visible_;                                // start of a buffer -> buffer
+  std::unordered_map<std::uintptr_t, History> loose_;                                 // host memory by region
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::weak_ptr<History>> shared_;  // physical memory, by file
+  bool has_aliases_ = false;  // memory was mapped or imported: two buffers may show one
   std::unordered_map<const void*, std::uint32_t> lane_ids_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::size_t waiting_lanes_ = 0;
@@ -146,6 +181,8 @@ class Validation final : public core::Observer {
   VectorClock host_;
   std::set<std::string> reported_;
   std::vector<std::string> texts_;  // found, not yet told
+  bool blind_ = false;              // something was missed: nothing more is said about order
+  bool blindness_untold_ = false;
 };
 
 }  // namespace hal::layers

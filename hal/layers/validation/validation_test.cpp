@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A misuse of each class is found, with both places; the right way beside it is silent.
+#include <unistd.h>
+
 #include <array>
 #include <halyard_catch.hpp>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "failing_allocations.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
 #include "hal/host_kernel.h"
@@ -48,7 +52,13 @@ bool has(std::string_view text, std::string_view part) { return text.find(part) 
 struct Gate {
   hal::Timeline open;
   static hal_error* wait(void* user, const hal_error*) {
-    return hal_wait(&static_cast<Gate*>(user)->point, 1, HAL_WAIT_ALL, 10'000'000'000U, nullptr);
+    const auto wait_once = [&] {
+      return hal_wait(&static_cast<Gate*>(user)->point, 1, HAL_WAIT_ALL, 10'000'000'000U, nullptr);
+    };
+    hal_error* error = wait_once();
+    if (error == nullptr || hal_error_describe(error).code != HAL_OUT_OF_HOST_MEMORY) { return error; }
+    hal_release(error);  // an allocation failed on purpose
+    return wait_once();
   }
   hal_point point{};
   hal_command command() {
@@ -326,4 +336,172 @@ TEST_CASE("validation: ends with a clean program are silent, many queues and lon
     CHECK(timeline.wait(value, 10s));
   }
   CHECK(bench.news() == 0);
+}
+
+TEST_CASE("validation: memory that is mapped twice is one memory, and so is what a descriptor shares") {
+  Bench bench;
+  const std::uint64_t unit = bench.device.number("virtual.granularity").value();
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  hal::Physical memory = bench.device.physical(2 * unit).value();
+  memory.label("block");
+  hal::VirtualBuffer one = bench.device.reserve(2 * unit).value(), two = bench.device.reserve(4 * unit).value();
+  REQUIRE(one.map(0, memory, 0, 2 * unit));
+  REQUIRE(two.map(0, memory, unit, unit));  // the block's second half first
+  REQUIRE(two.map(unit, memory, 0, unit));
+  const auto both_wait = [&] {
+    REQUIRE(hal::wait(a.barrier().value(), 5s));
+    REQUIRE(hal::wait(b.barrier().value(), 5s));
+  };
+  CHECK(a.fill(one.slice(0, 64), std::uint8_t{1}));
+  CHECK(b.fill(two.slice(0, unit), std::uint8_t{2}));
+  CHECK(bench.news() == 0);  // another half of the block
+  CHECK(b.fill(two.slice(unit, 64), std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+  CHECK(has(bench.last(), "physical memory 'block'"));
+  both_wait();
+  // Across the seam of two mappings, and in order.
+  const hal::Point first = a.fill(one.slice(unit - 64, 128), std::uint8_t{1}).value();
+  CHECK(b.fill(two.slice(0, 2 * unit), std::uint8_t{1}, {.waits = {first}}));
+  CHECK(bench.news() == 0);
+  both_wait();
+
+  const int fd = memory.export_fd().value();
+  hal::Physical again = bench.device.import_fd(fd, 2 * unit).value();
+  close(fd);
+  hal::VirtualBuffer three = bench.device.reserve(2 * unit).value();
+  REQUIRE(three.map(0, again, 0, 2 * unit));
+  CHECK(a.fill(one.slice(64, 64), std::uint8_t{1}));
+  CHECK(b.fill(three.slice(64, 64), std::uint8_t{1}));
+  CHECK(bench.news() == 1);
+  both_wait();
+
+  // What lies there now counts, not what lay there.
+  hal::Physical other = bench.device.physical(unit).value();
+  CHECK(a.fill(one.slice(0, 64), std::uint8_t{1}));
+  REQUIRE(three.unmap(0, 2 * unit));
+  both_wait();
+  hal::Result<void> mapped = three.map(0, other, 0, unit);
+  for (int i = 0; i < 500 && !mapped; ++i) {  // BUSY until the device has taken the old one away
+    std::this_thread::sleep_for(10ms);
+    mapped = three.map(0, other, 0, unit);
+  }
+  REQUIRE(mapped);
+  CHECK(a.fill(one.slice(0, 64), std::uint8_t{1}));
+  CHECK(b.fill(three.slice(0, 64), std::uint8_t{1}));
+  CHECK(bench.news() == 0);
+}
+
+TEST_CASE("validation: host memory that buffers were made over is one memory, by any of its names") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
+  std::vector<std::byte> bytes(4096);
+  hal::Buffer whole = bench.device.import_host(bytes).value();
+  hal::Buffer half = bench.device.import_host(std::span(bytes).subspan(2048)).value();
+  hal::Buffer own = bench.device.buffer(64).value();
+  CHECK(a.fill(whole.slice(0, 2048), std::uint8_t{1}));
+  CHECK(b.fill(half, std::uint8_t{2}));
+  CHECK(bench.news() == 0);
+  CHECK(a.fill(whole.slice(2048, 64), std::uint8_t{1}));
+  CHECK(bench.news() == 1);
+  CHECK(b.copy(hal::host(std::span(bytes).first(64)), own));
+  CHECK(bench.news() == 1);
+  REQUIRE(hal::wait(a.barrier().value(), 5s));
+  REQUIRE(hal::wait(b.barrier().value(), 5s));
+}
+
+TEST_CASE("validation: outputs of a run that are one memory under two buffers") {
+  Bench bench;
+  static const hal_host_entry entry{"both", [](const hal_host_group*, void* const*) {}};
+  static const hal_host_functions functions = HAL_HOST_FUNCTIONS(&entry, 1);
+  const hal::Program program = bench.device
+                                   .load({"host.functions", std::as_bytes(std::span(&functions, 1)),
+                                          "entry both kernel group=1,1,1\n  buffer y out f32\n  buffer z out f32\n"})
+                                   .value();
+  const hal::Entry both = program.entry("both").value();
+  const std::uint64_t unit = bench.device.number("virtual.granularity").value();
+  hal::Queue a = bench.device.queue("a").value();
+  hal::Physical memory = bench.device.physical(2 * unit).value();
+  hal::VirtualBuffer one = bench.device.reserve(2 * unit).value(), two = bench.device.reserve(unit).value();
+  REQUIRE(one.map(0, memory, 0, 2 * unit));
+  REQUIRE(two.map(0, memory, unit, unit));
+  const std::array<hal::Arg, 2> apart{hal::Arg(one.slice(0, unit)), hal::Arg(two)};
+  CHECK(a.run(both, apart, hal::Grid(1)));
+  CHECK(bench.news() == 0);
+  const std::array<hal::Arg, 2> over{hal::Arg(one.slice(unit, unit)), hal::Arg(two)};
+  CHECK(a.run(both, over, hal::Grid(1)));
+  CHECK(bench.news() == 1);
+  CHECK(has(bench.last(), "overlapping arguments"));
+  REQUIRE(hal::wait(a.barrier().value(), 5s));
+}
+
+// A program without a mistake, whatever it misses and says so.
+TEST_CASE("validation: what it missed for want of memory it makes nothing of, and says once that it has stopped") {
+  const auto sure = [](const auto& call) {  // what is refused for want of memory or a thread is asked for again
+    auto done = call();
+    for (int i = 0; i < 3 && !done; ++i) {
+      INFO(done.error().what());
+      REQUIRE((done.error().code() == HAL_OUT_OF_HOST_MEMORY || done.error().code() == HAL_UNAVAILABLE));
+      done = call();
+    }
+    if (!done) { FAIL(done.error().text()); }
+    return *done;
+  };
+  std::uint64_t stopped = 0, failed = 1;
+  for (std::uint64_t n = 0; failed != 0; ++n) {
+    REQUIRE(n < 2'000);
+    Bench bench;
+    hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value(),
+               c = bench.device.queue("c").value();
+    hal::Timeline timeline = bench.instance.timeline(0, "t").value();
+    std::vector<hal::Buffer> buffers;
+    for (int i = 0; i < 4; ++i) { buffers.push_back(bench.device.buffer(256).value()); }
+    std::vector<unsigned char> loose(256);
+    hal::Point last{};
+    Gate gate{bench.instance.timeline(0, "gate").value(), {}};
+    gate.point = gate.open.at(1);
+    const hal_command call = gate.command();
+    hal::test::fail_after(n);
+    std::uint64_t value = 0;
+    for (int round = 0; round < 3; ++round) {
+      for (hal::Buffer& buffer : buffers) {
+        last = sure([&] { return a.fill(buffer, std::uint8_t{1}, {.waits = {last}}); });
+        last = sure([&] { return b.copy(buffer, hal::host(loose), {.waits = {last}}); });
+        ++value;
+        sure([&] { return b.barrier({.signals = {timeline.at(value)}}); });
+        last = sure([&] { return c.fill(buffer, std::uint8_t{2}, {.waits = {timeline.at(value)}}); });
+      }
+    }
+    // Work behind a gate, which the host opens.
+    sure([&]() -> hal::Result<hal::Point> {
+      hal_point out{};
+      const hal_sync sync{&last, nullptr, 1, 0, nullptr};
+      HAL_CHECK(hal::check(hal_queue_submit(a.get(), &call, 1, &sync, &out)));
+      return hal::Point{out};
+    });
+    const hal::Point behind = sure([&] { return a.fill(buffers[0], std::uint8_t{3}); });
+    sure([&]() -> hal::Result<int> {
+      HAL_CHECK(gate.open.signal(1));
+      return 0;
+    });
+    last = sure([&] { return b.fill(buffers[0], std::uint8_t{4}, {.waits = {behind}}); });
+    hal::test::fail_no_more();
+    failed = hal::test::failures();
+    REQUIRE(hal::wait(last, 10s));
+    REQUIRE(hal::wait(c.barrier().value(), 10s));
+    INFO("allocation " << n << ": " << bench.last());
+    REQUIRE(bench.news() == 0);
+    if (bench.lines.empty()) { continue; }
+    REQUIRE(bench.lines.size() == 1);
+    REQUIRE(has(bench.last(), "no missing wait is looked for"));
+    ++stopped;
+    // What it knows it still says.
+    const hal_slice stale = buffers.back().all();
+    buffers.pop_back();
+    hal_command fill{};
+    fill.op = HAL_OP_FILL;
+    fill.as.fill = {stale, 1, 1};
+    REQUIRE(!hal::check(hal_queue_submit(a.get(), &fill, 1, nullptr, nullptr)));
+    REQUIRE(has(bench.last(), "use after release"));
+  }
+  CHECK(stopped >= 20);
 }
