@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,10 +26,12 @@ struct Lane : hal_lane {
   std::vector<Wait> waits;
   std::uint64_t last = 0, capacity = UINT64_MAX, executed = 0, flushed = 0;
   bool failed = false, cancelled = false;
+  int calls = 0;  // into the core, by the test's threads: lane_destroy() waits for their end
 };
 
 struct State {
   std::mutex mutex;  // not held during calls into the core
+  std::condition_variable called;
   std::map<std::string, Lane*> lanes;
   bool grant = false;
   std::uint64_t granted = 0;
@@ -73,6 +76,12 @@ bool step(Lane& lane) {
   return true;
 }
 
+void call_ended(Lane& lane) {
+  const std::lock_guard lock(g.mutex);
+  --lane.calls;
+  g.called.notify_all();
+}
+
 std::uint64_t complete(const char* label, std::uint64_t number) {
   for (std::uint64_t done = 0;;) {
     Lane* lane = nullptr;
@@ -82,8 +91,10 @@ std::uint64_t complete(const char* label, std::uint64_t number) {
       lane = g.lanes.at(label);
       done = lane->last - lane->commands.size();
       if (done >= number || !step(*lane)) { return done; }
+      ++lane->calls;
     }
     hal_lane_publish(lane, ++done);
+    call_ended(*lane);
   }
 }
 
@@ -102,8 +113,10 @@ void fail(const char* label, std::uint64_t number, hal_code code, const char* wh
     const std::lock_guard lock(g.mutex);
     lane = g.lanes.at(label);
     lane->failed = true;
+    ++lane->calls;
   }
   fail_lane(lane, number, code, what);
+  call_ended(*lane);
 }
 
 hal_driver_ops table() {
@@ -155,8 +168,10 @@ hal_driver_ops table() {
     auto* hook = g_on_destroy.load();
     if (hook != nullptr) { hook(true); }
     {
-      const std::lock_guard lock(g.mutex);
-      if (g.lanes[lane->label] == lane) { g.lanes.erase(lane->label); }
+      std::unique_lock lock(g.mutex);
+      const auto at = g.lanes.find(lane->label);
+      if (at != g.lanes.end() && at->second == lane) { g.lanes.erase(at); }
+      g.called.wait(lock, [&] { return lane->calls == 0; });
     }
     delete lane;
     if (hook != nullptr) { hook(false); }
