@@ -2,6 +2,7 @@
 // Kernels as functions of this process.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <string_view>
@@ -70,22 +71,57 @@ class Functions final : public Program {
   std::vector<const void*> constants;                // where each lies
   const void* const* constants_table = nullptr;      // as a group gets them
 
-  Functions() { one_group = {kGroupNs, true}; }
+  // A launch of one group without shared memory, with all that its function is given. Where an entry has more arguments
+  // (extents of symbols are some), all of the program's launches go the general way.
+  struct OneGroup {
+    static constexpr std::uint32_t kArgs = 6;
+    hal_host_kernel function;
+    hal_host_group group;
+    void* args[kArgs];
+    decltype(hal_arg{}.value.scalar) scalars[kArgs];
+  };
+  static_assert(sizeof(OneGroup) <= kRoom);
 
-  // The usual launch is one group without shared memory. Whatever needs more goes the longer way.
+  Captured capture_one_group(const hal_command& command, void* room) const noexcept override {
+    const auto& run = command.as.run;
+    const Kernel& kernel = kernels.data()[run.entry];  // the core has looked
+    if ((kernel.shared_bytes | run.grid.shared_bytes) != 0) { return nullptr; }
+    auto& launch = *new (room) OneGroup;
+    const hal_arg* args = run.args;
+    for (std::uint32_t i = 0; i != run.arg_count; ++i) {
+      if (args[i].kind == HAL_ARG_BUFFER) {
+        launch.args[i] = address_of(args[i].value.slice);
+      } else {
+        std::memcpy(launch.scalars[i], args[i].value.scalar, sizeof launch.scalars[i]);
+        launch.args[i] = launch.scalars[i];
+      }
+    }
+    launch.function = kernel.function;
+    put_first_group(run.grid, launch.group);
+    return [](void* captured) {
+      const auto& ready = *static_cast<const OneGroup*>(captured);
+      ready.function(&ready.group, ready.args);
+    };
+  }
+
   hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     const auto& run = command.as.run;
-    const hal_grid& grid = run.grid;
-    const Kernel& kernel = kernels.data()[run.entry];  // the core has looked
-    if (run.arg_count > kFewArgs || (grid.groups[0] | grid.groups[1] | grid.groups[2]) != 1 ||
-        (kernel.shared_bytes | grid.shared_bytes) != 0) {
-      return run_groups(command, scratch, perturb);
-    }
-    void* args[kFewArgs];
+    const Kernel& kernel = kernels[run.entry];
+    void* few[kFewArgs];
+    std::vector<void*> many(run.arg_count > kFewArgs ? run.arg_count : 0);
+    void** args = many.empty() ? few : many.data();
     read_args(command, args);
-    const hal_host_group group = group_of(grid);
-    kernel.function(&group, args);
-    return nullptr;
+    hal_host_group group;
+    put_first_group(run.grid, group);
+    if (const std::uint64_t shared = kernel.shared_bytes + run.grid.shared_bytes; shared != 0) {
+      if (shared > UINT32_MAX) {
+        return kit::make_error(kOrigin, HAL_INVALID_ARGUMENT,
+                               fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
+      }
+      group.shared_bytes = static_cast<std::uint32_t>(shared);
+      group.shared = scratch.get(shared);
+    }
+    return kit::to_c(run_grid(kernel, group, args, scratch, perturb));
   }
 
   static void read_args(const hal_command& command, void** to) {
@@ -97,31 +133,18 @@ class Functions final : public Program {
     }
   }
 
-  hal_host_group group_of(const hal_grid& grid) const {
-    hal_host_group group{};
-    std::memcpy(group.group_count, grid.groups, sizeof grid.groups);
-    std::memcpy(group.group_size, grid.group_size, sizeof grid.group_size);
+  // The first group of the grid, without shared memory. Written where it is to be: a copy of what was just stored in
+  // parts would wait for them.
+  void put_first_group(const hal_grid& grid, hal_host_group& group) const {
+    // Both counts and sizes in one, as they lie in the grid.
+    constexpr std::size_t kCounts = offsetof(hal_host_group, group_count);
+    constexpr std::size_t kBytes = offsetof(hal_grid, shared_bytes);
+    static_assert(offsetof(hal_grid, groups) == 0 && kCounts + kBytes == offsetof(hal_host_group, shared_bytes));
+    std::memset(group.group, 0, sizeof group.group);
+    std::memcpy(reinterpret_cast<std::byte*>(&group) + kCounts, &grid, kBytes);
+    group.shared_bytes = 0;
+    group.shared = nullptr;
     group.constants = constants_table;
-    return group;
-  }
-
-  [[gnu::noinline]] hal_error* run_groups(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) {
-    const auto& run = command.as.run;
-    const Kernel& kernel = kernels[run.entry];
-    void* few[kFewArgs];
-    std::vector<void*> many(run.arg_count > kFewArgs ? run.arg_count : 0);
-    void** args = many.empty() ? few : many.data();
-    read_args(command, args);
-    hal_host_group group = group_of(run.grid);
-    if (const std::uint64_t shared = kernel.shared_bytes + run.grid.shared_bytes; shared != 0) {
-      if (shared > UINT32_MAX) {
-        return kit::make_error(kOrigin, HAL_INVALID_ARGUMENT,
-                               fmt::format("a group would have {} shared bytes; the most is {}", shared, UINT32_MAX));
-      }
-      group.shared_bytes = static_cast<std::uint32_t>(shared);
-      group.shared = scratch.get(shared);
-    }
-    return kit::to_c(run_grid(kernel, group, args, scratch, perturb));
   }
 
   static Result<void> run_grid(const Kernel& kernel, hal_host_group& group, void** args, Scratch& scratch,
@@ -252,6 +275,10 @@ Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image
     }
     program->kernels.push_back(kernel);
   }
+  const bool all_fit = std::all_of(signatures.begin(), signatures.end(), [](const hal_signature& entry) {
+    return std::uint64_t{entry.param_count} + entry.symbol_count <= Functions::OneGroup::kArgs;
+  });
+  if (all_fit) { program->one_group = {kGroupNs, true}; }
   return std::unique_ptr<Program>(std::move(program));
 }
 

@@ -228,6 +228,50 @@ TEST_CASE("host: kernels run every group once with captured arguments, in every 
   }
 }
 
+TEST_CASE("host: a launch of one group gets all its arguments, however many its entries take") {
+  static constexpr auto sum = [](const hal_host_group*, void* const* args) {
+    std::uint64_t total = 0;
+    for (int i = 1; i <= 5; ++i) { total += *static_cast<const std::uint64_t*>(args[i]); }
+    static_cast<std::uint64_t*>(args[0])[0] = total;
+  };
+  static constexpr auto long_sum = [](const hal_host_group* group, void* const* args) {
+    sum(group, args);
+    const auto* last = static_cast<const unsigned char*>(args[6]);  // of 16 bytes
+    static_cast<std::uint64_t*>(args[0])[0] += last[0] + 256U * last[15];
+  };
+  static const hal_host_entry entries[] = {{"sum", sum}, {"long_sum", long_sum}};
+  static const hal_host_functions functions = HAL_HOST_FUNCTIONS(entries, 2);
+  const std::vector<hal_param> params(7, hal_param{});
+  hal_signature six = signature("sum"), seven = signature("long_sum");
+  six.params = seven.params = params.data();
+  six.param_count = 6;
+  seven.param_count = 7;
+  for (const char* mode : kModes) {
+    Harness host{std::string(HOST_DRIVER)};
+    const auto device = host.open(0, mode);
+    hal_buffer* out = device->allocate(16);
+    for (const bool both : {false, true}) {
+      const std::vector<hal_signature> signatures = both ? std::vector{six, seven} : std::vector{six};
+      hal_program* program = device->load(image_of(&functions, sizeof(functions)), signatures);
+      Harness::Lane lane(*device);
+      for (std::uint64_t round = 0; round < 40; ++round) {
+        std::vector<hal_arg> args{buffer_arg(out)};
+        for (std::uint64_t i = 1; i <= 5; ++i) { args.push_back(scalar_arg(round + (i << 32U))); }
+        hal_arg wide{HAL_ARG_SCALAR, 16, {}};
+        wide.value.scalar[0] = 7;
+        wide.value.scalar[15] = 9;
+        if (both) { args.push_back(wide); }
+        std::uint64_t got = 0;
+        lane.submit({run(program, both ? 1 : 0, args, {{1, 1, 1}, {1, 1, 1}, 0})});
+        lane.submit({copy(hal_host(&got, 8), {out, 0, 8})});
+        args.assign(args.size(), hal_arg{});  // what the launch needs is its own by now
+        lane.finish();
+        REQUIRE(got == 5 * round + (std::uint64_t{15} << 32U) + (both ? 7 + 256 * 9 : 0));
+      }
+    }
+  }
+}
+
 TEST_CASE("host: a launch with shared memory needs no host memory after the first") {
   Harness host{std::string(HOST_DRIVER)};
   const auto device = host.open(0, "threads=1");

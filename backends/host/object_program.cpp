@@ -26,6 +26,9 @@ class ObjectProgram final : public Program {
     one_group = functions_->one_group;
   }
 
+  Captured capture_one_group(const hal_command& command, void* room) const noexcept override {
+    return functions_->capture_one_group(command, room);
+  }
   hal_error* run(const hal_command& command, Scratch& scratch, const kit::Perturb& perturb) override {
     return functions_->run(command, scratch, perturb);
   }

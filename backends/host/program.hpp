@@ -56,6 +56,8 @@ class Program : public kit::LaneProgram {
   // What program_serialize() writes and load_graph() reads; empty if the program lives in this process alone.
   virtual std::span<const std::byte> portable() const { return {}; }
   virtual kit::CommandCost cost(const hal_command& command) const = 0;
+
+  Captured capture_one_group(const hal_command& /*command*/, void* /*room*/) const noexcept override { return nullptr; }
 };
 
 // Of a RUN or PREPARE.

@@ -25,10 +25,11 @@ SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, cons
       origin_(origin),
       executor_(std::move(executor)),
       options_(options),
-      usual_(options.hold_back && !options.perturb.on()),
+      launch_op_(options.lane_programs ? std::uint32_t{HAL_OP_RUN} : UINT32_MAX),
       mask_(options.capacity - 1),
       slots_(new Slot[options.capacity]),
-      captures_(options.capture_bytes) {
+      captures_(options.capture_bytes),
+      state_(options.hold_back && !options.perturb.on() ? 0 : kUnfair) {
   host = host_api;
   core = core_object;
   wake_at = UINT64_MAX;
@@ -40,101 +41,114 @@ SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, cons
 }
 
 SoftwareLane::~SoftwareLane() {
-  failed_.store(true, std::memory_order_seq_cst);
+  turn(kFailed);
   stop_.store(true, std::memory_order_seq_cst);
   options_.pool->detach(*this);
   // A helper may have published the last command and still be on its way out.
   while (!try_claim()) { ::sched_yield(); }
   const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   for (std::uint64_t number = hal_lane_completed(this) + 1; number <= tail; ++number) {
-    delete[] slots_[number & mask_].heap;
+    delete[] slots_[number & mask_].heap();
   }
 }
 
 // ------------------------------------------------------------------------------------------------------------ submit
 
 // Finds a place for `size` bytes that a command points to. False if there is no room just now.
-bool SoftwareLane::take_place(Slot& slot, std::size_t size, void*& to) {
+bool SoftwareLane::take_place(Copy& copy, std::size_t size, void*& to) {
   if (size <= captures_.largest_block()) {
     to = captures_.take(size);
     if (to == nullptr) { to = take_released(size); }
     return to != nullptr;
   }
-  to = slot.heap = new (std::nothrow) std::byte[size];
+  to = copy.heap = new (std::nothrow) std::byte[size];
   // Without heap memory the command is taken all the same, and fails when its turn comes: submit() has no other way to
   // say so.
-  slot.lost = to == nullptr;
+  copy.lost = to == nullptr;
   return true;
 }
 
-// At most as many as a slot holds: a call of memcpy() would take longer.
-[[gnu::always_inline]] inline void copy_few(const hal_arg* from, std::uint32_t count, hal_arg* to) {
-  if (count > 0) { to[0] = from[0]; }
-  if (count > 1) { to[1] = from[1]; }
-  if (count > 2) { to[2] = from[2]; }
-  if (count > 3) { to[3] = from[3]; }
+// In the form in which its program runs it. False if the launch is not of that sort.
+inline bool SoftwareLane::capture_launch(Slot& slot, const hal_command& command) {
+  const LaneProgram& program = *static_cast<const LaneProgram*>(command.as.run.program->impl);
+  const std::uint32_t* groups = command.as.run.grid.groups;
+  slot.cost = program.one_group;
+  slot.captured_end = captures_.position();
+  if (slot.cost.ns == 0 || (groups[0] | groups[1] | groups[2]) != 1) { return false; }
+  slot.run = program.capture_one_group(command, slot.room);
+  return slot.run != nullptr;
 }
 
-// Copies the command and what it points to. False if there is no room just now.
-[[gnu::always_inline]] inline bool SoftwareLane::capture(Slot& slot, const hal_command& command) {
-  slot.heap = nullptr;
-  slot.lost = false;
+// The command and what it points to. False if there is no room just now.
+bool SoftwareLane::capture_copy(Slot& slot, const hal_command& command) {
+  Copy& copy = slot.copy;
+  void* to = nullptr;
+  copy.heap = nullptr;
+  copy.lost = false;
   if (command.op == HAL_OP_RUN) {
-    const auto& run = command.as.run;
-    if (run.arg_count <= Slot::kArgs) {
-      slot.command = command;
-      slot.command.as.run.args = slot.args;
-      copy_few(run.args, run.arg_count, slot.args);
-    } else {
-      void* to = nullptr;
-      if (!take_place(slot, run.arg_count * sizeof(hal_arg), to)) { return false; }
-      slot.command = command;
-      slot.command.as.run.args = static_cast<const hal_arg*>(to);
-      if (to != nullptr) { std::uninitialized_copy_n(run.args, run.arg_count, static_cast<hal_arg*>(to)); }
+    const std::uint32_t count = command.as.run.arg_count;
+    if (count <= Copy::kArgs) {
+      to = copy.args;
+    } else if (!take_place(copy, count * sizeof(hal_arg), to)) {
+      return false;
     }
+    if (to != nullptr) { std::uninitialized_copy_n(command.as.run.args, count, static_cast<hal_arg*>(to)); }
+    copy.command = command;
+    copy.command.as.run.args = static_cast<const hal_arg*>(to);
+  } else if (command.op == HAL_OP_CIRCUIT) {
+    const std::size_t size = std::strlen(command.as.circuit.permutation) + 1;
+    if (!take_place(copy, size, to)) { return false; }
+    if (to != nullptr) { std::memcpy(to, command.as.circuit.permutation, size); }
+    copy.command = command;
+    copy.command.as.circuit.permutation = static_cast<const char*>(to);
   } else {
-    void* to = nullptr;
-    if (command.op == HAL_OP_CIRCUIT) {
-      const std::size_t size = std::strlen(command.as.circuit.permutation) + 1;
-      if (!take_place(slot, size, to)) { return false; }
-      if (to != nullptr) { std::memcpy(to, command.as.circuit.permutation, size); }
-    }
-    slot.command = command;
-    if (to != nullptr) { slot.command.as.circuit.permutation = static_cast<const char*>(to); }
+    copy.command = command;
   }
+  slot.run = nullptr;
   slot.captured_end = captures_.position();
-  slot.cost = cost(command);
+  slot.cost = command.op == HAL_OP_BARRIER ? CommandCost{5, 0} : executor_->cost(command);
   return true;
 }
 
 // One command on a lane with room: the usual case, without the loops of the general one.
 std::uint32_t SoftwareLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
-  if (count != 1 || !usual_) { return submit_list(first, commands, count); }
-  const hal_command& command = *commands;
-  const std::uint64_t done = hal_lane_completed(this);
-  if (done == first - 1) {
-    held_ns_ = 0;
-    if (command.op == HAL_OP_BARRIER) { return done_at_once(first); }
-    if (command.op != HAL_OP_RUN) { return submit_short(first, command); }
-  }
-  return submit_one(first, done, command);
+  if (count != 1 || (state() & (kUnfair | kFailed)) != 0) [[unlikely]] { return submit_list(first, commands, count); }
+  if (commands->op == launch_op_) { return submit_launch(first, *commands); }
+  if (hal_lane_completed(this) != first - 1) { return submit_copy(first, *commands); }
+  held_ns_ = 0;
+  return commands->op == HAL_OP_BARRIER ? done_at_once(first) : submit_short(first, *commands);
 }
 
 std::uint32_t SoftwareLane::submit_short(std::uint64_t number, const hal_command& command) {
-  if (!do_at_once(number, command)) { return submit_one(number, number - 1, command); }
+  if (!do_at_once(number, command)) { return submit_copy(number, command); }
   return done_at_once(number);
 }
 
-std::uint32_t SoftwareLane::submit_one(std::uint64_t number, std::uint64_t done, const hal_command& command) {
+std::uint32_t SoftwareLane::submit_launch(std::uint64_t number, const hal_command& command) {
+  if (hal_lane_completed(this) == number - 1) { held_ns_ = 0; }
   Slot& slot = slots_.get()[number & mask_];
-  if (number - done > (mask_ + 1) / 2 || failed_.load(std::memory_order_acquire) || !capture(slot, command))
-      [[unlikely]] {
-    return submit_list(number, &command, 1);
-  }
-  held_ns_ += slot.cost.ns;
+  if (!has_room(number) || !capture_launch(slot, command)) [[unlikely]] { return submit_copy(number, command); }
+  return announce(number, slot);
+}
+
+std::uint32_t SoftwareLane::submit_copy(std::uint64_t number, const hal_command& command) {
+  Slot& slot = slots_.get()[number & mask_];
+  if (!has_room(number) || !capture_copy(slot, command)) [[unlikely]] { return submit_list(number, &command, 1); }
+  return announce(number, slot);
+}
+
+// The ring is no more than half full with `number` in it.
+inline bool SoftwareLane::has_room(std::uint64_t number) {
+  if (number <= room_until_) [[likely]] { return true; }
+  room_until_ = hal_lane_completed(this) + (mask_ + 1) / 2;
+  return number <= room_until_;
+}
+
+inline std::uint32_t SoftwareLane::announce(std::uint64_t number, const Slot& slot) {
+  const std::uint64_t held = held_ns_ += slot.cost.ns;
   tail_.store(number, std::memory_order_release);  // as in submit_list()
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (held_ns_ >= kWakeNs || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) [[unlikely]] {
+  if (held >= kWakeNs || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) [[unlikely]] {
     ring();
     held_ns_ = 0;
   }
@@ -142,7 +156,7 @@ std::uint32_t SoftwareLane::submit_one(std::uint64_t number, std::uint64_t done,
 }
 
 std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
-  if (failed_.load(std::memory_order_acquire)) { return count; }  // taken and dropped: the core knows of the failure
+  if ((state() & kFailed) != 0) { return count; }  // taken and dropped: the core knows of the failure
   std::uint64_t done = hal_lane_completed(this);
   std::uint32_t taken = 0;
   if (done == first - 1) {
@@ -181,8 +195,8 @@ std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* 
 
 // The lane had done everything before `number`, so nobody executes and the counter is ours to move. The tail follows
 // after it: an executor that sees the new tail sees the new counter too and finds nothing to do.
-inline std::uint32_t SoftwareLane::done_at_once(std::uint64_t number) {
-  if (failed_.load(std::memory_order_relaxed)) [[unlikely]] { return 1; }
+std::uint32_t SoftwareLane::done_at_once(std::uint64_t number) {
+  if ((state() & kFailed) != 0) [[unlikely]] { return 1; }
   captures_.release_all();
   released_ = number;
   if (hal_lane_count(this, number)) [[unlikely]] { return tell_done_at_once(number); }
@@ -201,12 +215,9 @@ std::uint32_t SoftwareLane::tell_done_at_once(std::uint64_t number) {
 bool SoftwareLane::do_at_once(std::uint64_t number, const hal_command& command) {
   if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE || command.op == HAL_OP_CIRCUIT) { return false; }
   const CommandCost cost = executor_->cost(command);
-  if (cost.open_ended || cost.ns > kInlineNs || cancelled_.load(std::memory_order_acquire) ||
-      failed_.load(std::memory_order_relaxed)) {
-    return false;
-  }
+  if (cost.open_ended || cost.ns > kInlineNs || (state() & (kFailed | kCancelled)) != 0) { return false; }
   if (hal_error* error = guarded(origin_, [&] { return executor_->execute(command); })) {
-    failed_.store(true, std::memory_order_seq_cst);
+    turn(kFailed);
     hal_lane_fail(this, number, error);
   }
   return true;
@@ -224,33 +235,44 @@ void* SoftwareLane::take_released(std::size_t size) {
 
 // ----------------------------------------------------------------------------------------------------------- execute
 
-// One command that is not a barrier. False if it failed: then the lane has stopped.
+// One command. False if it failed, or something before it: then the lane has stopped.
 [[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
-  if (slot.heap != nullptr || slot.lost || cancelled_.load(std::memory_order_acquire)) [[unlikely]] {
+  if ((state() & (kFailed | kCancelled)) != 0) [[unlikely]] { return execute_unusual(number, slot); }
+  hal_error* error = nullptr;
+  if (slot.run != nullptr) {
+    try {
+      slot.run(slot.room);
+      return true;
+    } catch (...) { error = caught(origin_); }
+  } else if (slot.copy.heap != nullptr || slot.copy.lost) {
     return execute_unusual(number, slot);
+  } else if (slot.copy.command.op != HAL_OP_BARRIER) {
+    error = guarded(origin_, [&] { return executor_->execute(slot.copy.command); });
   }
-  hal_error* error = guarded(origin_, [&] { return executor_->execute(slot.command); });
   return error == nullptr || failed_with(number, error);
 }
 
 bool SoftwareLane::execute_unusual(std::uint64_t number, Slot& slot) {
+  if ((state() & kFailed) != 0) { return false; }
   hal_error* error = nullptr;
-  if (cancelled_.load(std::memory_order_acquire)) {
+  if ((state() & kCancelled) != 0) {
     // Skipped.
-  } else if (slot.lost) {
+  } else if (slot.copy.lost) {
     error = make_error(origin_, HAL_OUT_OF_HOST_MEMORY, "no host memory to keep a command's arguments");
   } else {
-    error = guarded(origin_, [&] { return executor_->execute(slot.command); });
+    error = guarded(origin_, [&] { return executor_->execute(slot.copy.command); });
   }
-  delete[] slot.heap;
-  slot.heap = nullptr;
+  if (slot.run == nullptr) {
+    delete[] slot.copy.heap;
+    slot.copy.heap = nullptr;
+  }
   return error == nullptr || failed_with(number, error);
 }
 
 // Always false.
 bool SoftwareLane::failed_with(std::uint64_t number, hal_error* error) {
   if (hal_lane_completed(this) < number - 1) { hal_lane_publish(this, number - 1); }
-  failed_.store(true, std::memory_order_seq_cst);
+  turn(kFailed);
   hal_lane_fail(this, number, error);
   return false;
 }
@@ -270,9 +292,8 @@ void SoftwareLane::drain(std::uint64_t limit) {
       Slot& slot = slots_[(done + 1) & mask_];
       const bool light = slot.cost.ns < kLightNs && !slot.cost.open_ended;
       if (!light && done > published) { hal_lane_publish(this, published = done); }
-      if (failed_.load(std::memory_order_acquire)) { return; }
       if (unfair) { options_.perturb.delay(done, kBefore); }
-      if (slot.command.op != HAL_OP_BARRIER && !execute(done + 1, slot)) { return; }
+      if (!execute(done + 1, slot)) { return; }
       ++done;
       unpublished_ns += slot.cost.ns;
       if ((unpublished_ns >= kLightNs || done - published >= kGroup) &&
@@ -287,20 +308,18 @@ void SoftwareLane::drain(std::uint64_t limit) {
 }
 
 void SoftwareLane::cancel() {
-  cancelled_.store(true, std::memory_order_seq_cst);
+  turn(kCancelled);
   flush();
 }
 
 void SoftwareLane::help(std::uint64_t number) {
-  if (!usual_) [[unlikely]] { return help_unfairly(number); }
-  if (!pending() || !try_claim()) { return; }
-  // The tail first, as in drain(): submit() may do this very command itself, and moves the counter before the tail.
-  if (number <= tail_.load(std::memory_order_acquire) && number == hal_lane_completed(this) + 1) {
+  if ((state() & (kUnfair | kFailed)) != 0) [[unlikely]] { return help_unfairly(number); }
+  // The tail before the counter, as in drain(): submit() may do this very command itself, and moves the counter first.
+  const bool submitted = number <= tail_.load(std::memory_order_acquire);
+  if ((!submitted && !pending()) || !try_claim()) { return; }
+  if (submitted && number == hal_lane_completed(this) + 1) {
     // As drain() does, for the one command that the waiter has just submitted.
-    Slot& slot = slots_.get()[number & mask_];
-    if (!failed_.load(std::memory_order_acquire) && (slot.command.op == HAL_OP_BARRIER || execute(number, slot))) {
-      hal_lane_publish(this, number);
-    }
+    if (execute(number, slots_.get()[number & mask_])) { hal_lane_publish(this, number); }
   } else {
     drain(number);
   }

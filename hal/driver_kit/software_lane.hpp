@@ -38,16 +38,24 @@ struct CommandCost {
 // Clamped to what CommandCost holds.
 inline std::uint32_t nanoseconds(double ns) { return ns < 4e9 ? static_cast<std::uint32_t>(ns) : 4'000'000'000U; }
 
-// What the driver's own programs may begin with, so that a lane can ask without a call what a usual launch costs.
+// What the driver's own programs may begin with, so that the usual launch, of one group, is captured in the form in
+// which it runs.
 struct LaneProgram {
   LaneProgram() = default;
   LaneProgram(const LaneProgram&) = delete;
   LaneProgram& operator=(const LaneProgram&) = delete;
   virtual ~LaneProgram() = default;
 
-  // What CommandExecutor::cost() says of every launch of one group; 0 ns if that is not the same for all. Set while
-  // loading.
+  // What CommandExecutor::cost() says of every launch of one group; 0 ns if capture_one_group() is not to be asked. Set
+  // while loading.
   CommandCost one_group;
+
+  // Runs what was captured in `room`. May throw.
+  using Captured = void (*)(void* room);
+  static constexpr std::size_t kRoom = 208;  // bytes, aligned to 8; they stay where they are, and nothing destroys them
+  // Captures a launch of one group. nullptr if it has to go the general way. Called inside submit(), so it must be
+  // quick.
+  virtual Captured capture_one_group(const hal_command& command, void* room) const noexcept = 0;
 };
 
 // What a driver gives to a lane: how one command is done. Called by one thread at a time, not always the same one.
@@ -105,14 +113,22 @@ class SoftwareLane final : public TaggedLane {
   void cancel();
 
  private:
-  struct alignas(64) Slot {
+  struct Copy {
     static constexpr std::uint32_t kArgs = 4;  // most launches have no more
     hal_command command;
-    std::uint64_t captured_end;  // position in captures_ that is free once this command is done
-    CommandCost cost;
-    bool lost;        // there was no memory for what the command points to
     std::byte* heap;  // of what was too long for captures_
+    bool lost;        // there was no memory for what the command points to
     hal_arg args[kArgs];
+  };
+  struct alignas(64) Slot {
+    LaneProgram::Captured run;  // of what is in `room`; nullptr: it is `copy` that holds the command
+    CommandCost cost;
+    std::uint64_t captured_end;  // position in captures_ that is free once this command is done
+    union {
+      Copy copy;
+      std::byte room[LaneProgram::kRoom];
+    };
+    std::byte* heap() const { return run == nullptr ? copy.heap : nullptr; }
   };
   // Where the lane's token is; see lane_pool.hpp.
   enum class Worker : std::uint32_t { awake, napping, asleep };
@@ -136,26 +152,31 @@ class SoftwareLane final : public TaggedLane {
   bool is_claimed() const { return claim_.load(std::memory_order_relaxed) != 0; }
   void drop_claim() { claim_.store(0, std::memory_order_release); }
 
+  // What keeps commands from the usual way.
+  static constexpr std::uint32_t kUnfair = 1;     // told to be so, or to leave all work to the worker
+  static constexpr std::uint32_t kFailed = 2;     // nothing more executes
+  static constexpr std::uint32_t kCancelled = 4;  // what has not begun is skipped
+  std::uint32_t state() const { return state_.load(std::memory_order_acquire); }
+  void turn(std::uint32_t into) { state_.fetch_or(into, std::memory_order_seq_cst); }
+
   bool pending() const {
-    return !failed_.load(std::memory_order_acquire) && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
+    return (state() & kFailed) == 0 && tail_.load(std::memory_order_seq_cst) > hal_lane_completed(this);
   }
   std::uint32_t submit_list(std::uint64_t first, const hal_command* commands, std::uint32_t count);
   bool do_at_once(std::uint64_t number, const hal_command& command);
-  std::uint32_t done_at_once(std::uint64_t number);
+  [[gnu::noinline]] std::uint32_t done_at_once(std::uint64_t number);
   std::uint32_t tell_done_at_once(std::uint64_t number);
-  std::uint32_t submit_short(std::uint64_t number, const hal_command& command);
-  std::uint32_t submit_one(std::uint64_t number, std::uint64_t done, const hal_command& command);
-  CommandCost cost(const hal_command& command) const {
-    if (command.op == HAL_OP_BARRIER) { return {5, 0}; }
-    if (command.op == HAL_OP_RUN && options_.lane_programs) {
-      const CommandCost& one = static_cast<const LaneProgram*>(command.as.run.program->impl)->one_group;
-      const std::uint32_t* groups = command.as.run.grid.groups;
-      if (one.ns != 0 && (groups[0] | groups[1] | groups[2]) == 1) [[likely]] { return one; }
-    }
-    return executor_->cost(command);
+  [[gnu::noinline]] std::uint32_t submit_short(std::uint64_t number, const hal_command& command);
+  std::uint32_t submit_launch(std::uint64_t number, const hal_command& command);
+  std::uint32_t submit_copy(std::uint64_t number, const hal_command& command);
+  bool take_place(Copy& copy, std::size_t size, void*& to);
+  bool capture(Slot& slot, const hal_command& command) {
+    return (command.op == launch_op_ && capture_launch(slot, command)) || capture_copy(slot, command);
   }
-  bool take_place(Slot& slot, std::size_t size, void*& to);
-  bool capture(Slot& slot, const hal_command& command);
+  bool capture_launch(Slot& slot, const hal_command& command);
+  bool capture_copy(Slot& slot, const hal_command& command);
+  bool has_room(std::uint64_t number);
+  std::uint32_t announce(std::uint64_t number, const Slot& slot);
   void* take_released(std::size_t size);
   void ring();
   void drain(std::uint64_t limit);
@@ -179,17 +200,18 @@ class SoftwareLane final : public TaggedLane {
   const char* origin_;
   std::unique_ptr<CommandExecutor> executor_;
   LaneOptions options_;
-  const bool usual_;  // neither told to be unfair nor to leave all work to the worker
+  const std::uint32_t launch_op_;  // HAL_OP_RUN if its programs are LanePrograms, else of no command
   std::uint64_t mask_;
   std::unique_ptr<Slot[]> slots_;
 
   // Of the thread inside submit(); the core lets in one at a time.
   alignas(64) CaptureRing captures_;
-  std::uint64_t released_ = 0;  // captures of commands up to this number are given back
-  std::uint64_t held_ns_ = 0;   // submitted since the worker was last rung
+  std::uint64_t released_ = 0;    // captures of commands up to this number are given back
+  std::uint64_t held_ns_ = 0;     // submitted since the worker was last rung
+  std::uint64_t room_until_ = 0;  // up to this number the ring is no more than half full
 
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // the last command submitted
-  std::atomic<bool> failed_{false}, cancelled_{false};
+  std::atomic<std::uint32_t> state_;
   std::atomic<Worker> worker_state_{Worker::asleep};
   alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the lane's token waits for it
   std::atomic<bool> stop_{false};

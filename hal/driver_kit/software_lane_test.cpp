@@ -135,6 +135,58 @@ void expect_in_order(const std::vector<std::uint64_t>& entries, std::uint64_t co
   for (std::uint64_t i = 0; i < count; ++i) { REQUIRE(entries[i] == i + 1); }
 }
 
+// Launches that its lane captures by itself: each appends its first scalar to the log, as fills do.
+struct LoggedProgram final : hal::kit::LaneProgram {
+  struct Launch {
+    std::uint64_t number;
+  };
+  LoggedProgram() {
+    one_group = {10, 1};
+    program.impl = static_cast<hal::kit::LaneProgram*>(this);
+  }
+  Captured capture_one_group(const hal_command& command, void* room) const noexcept override {
+    if (command.as.run.arg_count != 1) { return nullptr; }
+    auto& launch = *new (room) Launch;
+    std::memcpy(&launch.number, command.as.run.args->value.scalar, sizeof launch.number);
+    return [](void* captured) {
+      const std::uint64_t number = static_cast<const Launch*>(captured)->number;
+      if (number == kThrow) { throw std::bad_alloc(); }
+      if (number == kGate) {
+        g_log->gate_reached.set_value();
+        g_log->gate.get_future().wait();
+      }
+      const std::lock_guard lock(g_log->mutex);
+      g_log->entries.push_back(number);
+    };
+  }
+  hal_command launch(const hal_arg* args, std::uint32_t count, std::uint32_t groups = 1) {
+    hal_command command{};
+    command.op = HAL_OP_RUN;
+    command.as.run.program = &program;
+    command.as.run.args = args;
+    command.as.run.arg_count = count;
+    command.as.run.grid = {{groups, 1, 1}, {1, 1, 1}, 0};
+    command.as.run.has_grid = 1;
+    return command;
+  }
+  hal_program program{};
+};
+
+hal_arg number_arg(std::uint64_t number) {
+  hal_arg arg{};
+  arg.kind = HAL_ARG_SCALAR;
+  arg.size = sizeof number;
+  std::memcpy(arg.value.scalar, &number, sizeof number);
+  return arg;
+}
+
+LaneOptions with_programs(std::uint32_t capacity) {
+  LaneOptions options;
+  options.capacity = capacity;
+  options.lane_programs = true;
+  return options;
+}
+
 LaneOptions with(std::uint32_t capacity, bool hold_back = true, std::uint64_t seed = 0) {
   LaneOptions options;
   options.capacity = capacity;
@@ -328,4 +380,57 @@ TEST_CASE("perturb: a seed replays its decisions and different seeds differ") {
     CHECK(off.pick(n, 3, 1000) == 0);
   }
   CHECK(different > 90);
+}
+
+TEST_CASE("software lane: launches that a program captures run in order with all others") {
+  Fixture f(with_programs(16));
+  LoggedProgram program;
+  constexpr std::uint64_t kCount = 1000;  // the ring goes round many times
+  for (std::uint64_t i = 1; i <= kCount; ++i) {
+    const hal_arg args[] = {number_arg(i), number_arg(0)};  // gone after this turn: what is needed is copied
+    f.lane->submit({i % 3 == 0 ? entry(i) : program.launch(args, 1)});
+    if (i % 7 == 0) { REQUIRE(f.lane->wait(i)); }
+  }
+  f.lane->finish();
+  expect_in_order(f.log.entries, kCount);
+}
+
+TEST_CASE("software lane: a launch that its program does not capture goes to the executor") {
+  Fixture f(with_programs(16));
+  LoggedProgram program;
+  const hal_arg args[] = {number_arg(3), number_arg(4)};
+  f.lane->submit({program.launch(args, 2)});     // the program says no
+  f.lane->submit({program.launch(args, 1, 2)});  // two groups
+  f.lane->submit({program.launch(args, 1), program.launch(args, 2)});
+  f.lane->finish();
+  CHECK(f.log.first_scalars == 7 + 3 + 7);
+  CHECK(f.log.entries == std::vector<std::uint64_t>{3});
+}
+
+TEST_CASE("software lane: a captured launch that throws fails the lane, and nothing behind it runs") {
+  Fixture f(with_programs(16));
+  LoggedProgram program;
+  const hal_arg good = number_arg(1), bad = number_arg(kThrow), late = number_arg(2);
+  f.lane->submit({program.launch(&good, 1)});
+  f.lane->submit({program.launch(&bad, 1)});
+  f.lane->submit({program.launch(&late, 1)});
+  CHECK_FALSE(f.lane->wait(3));
+  CHECK(f.lane->failed_number() == 2);
+  CHECK(f.lane->completed() == 1);
+  CHECK(hal_error_describe(f.lane->failure()).code == HAL_OUT_OF_HOST_MEMORY);
+  CHECK(f.log.entries == std::vector<std::uint64_t>{1});
+}
+
+TEST_CASE("software lane: captured launches that have not begun are skipped by cancel, and published") {
+  Fixture f(with_programs(16));
+  LoggedProgram program;
+  const hal_arg gate = number_arg(kGate), late = number_arg(2);
+  f.lane->submit({program.launch(&gate, 1)});
+  f.lane->submit({program.launch(&late, 1)});
+  f.lane->flush();
+  f.log.gate_reached.get_future().wait();
+  f.lane->cancel();
+  f.log.gate.set_value();
+  REQUIRE(f.lane->wait(2));
+  CHECK(f.log.entries == std::vector<std::uint64_t>{kGate});
 }
