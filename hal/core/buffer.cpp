@@ -18,6 +18,7 @@ Ref<Buffer> Buffer::blank(Device& device) {
   init(made->object, Kind::buffer, dispose);
   made->memory = {};
   made->device_impl = device.impl();
+  made->usable_on = device.impl();
   made->device = Ref<Device>::share(&device);
   return Ref<Buffer>(made);
 }

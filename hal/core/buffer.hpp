@@ -15,15 +15,20 @@ class Range;
 
 // What holds the bytes decides how they go: a pool's block, a range of mapped addresses, or memory of the caller's.
 struct Buffer : hal_buffer {
-  // Whether commands may use it without another look: a range has to be asked what is mapped, and what HAL_OP_FREE gave
-  // back nothing may use.
-  enum class Standing : std::uint32_t { plain, range, returned };
-  std::atomic<Standing> standing{Standing::plain};
-  bool is_plain() const { return standing.load(std::memory_order_relaxed) == Standing::plain; }
-  bool is_returned() const { return standing.load(std::memory_order_relaxed) == Standing::returned; }
+  // device_impl if commands may use it without another look, else NULL: a range has to be asked what is mapped, and
+  // what HAL_OP_FREE gave back nothing may use.
+  std::atomic<const void*> usable_on{nullptr};
+  std::atomic<bool> returned{false};
+  bool is_returned() const { return returned.load(std::memory_order_relaxed); }
   // False if it has been given back already.
-  bool give_back() { return standing.exchange(Standing::returned, std::memory_order_acq_rel) != Standing::returned; }
-  void take_back() { standing.store(Standing::plain, std::memory_order_release); }
+  bool give_back() {
+    usable_on.store(nullptr, std::memory_order_relaxed);
+    return !returned.exchange(true, std::memory_order_acq_rel);
+  }
+  void take_back() {
+    usable_on.store(range == nullptr ? device_impl : nullptr, std::memory_order_relaxed);
+    returned.store(false, std::memory_order_release);
+  }
 
   Ref<Device> device;
   std::shared_ptr<Pool> pool;

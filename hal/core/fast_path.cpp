@@ -19,7 +19,7 @@ inline bool is_inside(const void* device, const hal_slice& slice) {
   if (slice.buffer == nullptr || (reinterpret_cast<std::uintptr_t>(slice.buffer) & 1U) != 0) { return false; }
   const Buffer& buffer = *cast(slice.buffer);
   const std::uint64_t bytes = buffer.memory.bytes;
-  return buffer.device_impl == device && buffer.is_plain() && slice.offset <= bytes &&
+  return buffer.usable_on.load(std::memory_order_relaxed) == device && slice.offset <= bytes &&
          slice.length <= bytes - slice.offset;
 }
 
@@ -61,40 +61,43 @@ inline bool is_plain_copy(const void* device, const hal_command& command) {
 inline bool is_plain_arg(const void* device, const LaunchParam& param, const hal_arg& arg) {
   if (arg.kind != param.kind) { return false; }
   if (arg.kind == HAL_ARG_SCALAR) { return arg.size == param.size; }
-  return arg.kind == HAL_ARG_BUFFER && arg.value.slice.length - param.least <= param.room &&
-         is_inside(device, arg.value.slice);
-}
-
-// What a run launches, if that can be seen and it has the form of the entry; else NULL.
-inline const Launch* launch_of(const void* device, const hal_command& command) {
-  const auto& run = command.as.run;
-  if (run.program == nullptr || run.program->device_impl != device) { return nullptr; }
-  const Launches& launches = cast(run.program)->launches;
-  if (run.entry >= launches.size()) { return nullptr; }
-  const Launch& launch = launches[run.entry];
-  if (run.arg_count != launch.param_count || (run.args == nullptr && run.arg_count != 0) ||
-      run.has_grid != launch.has_grid) {
-    return nullptr;
-  }
-  const std::uint32_t* groups = run.grid.groups;
-  return launch.has_grid == 0 || (groups[0] != 0 && groups[1] != 0 && groups[2] != 0) ? &launch : nullptr;
+  return arg.value.slice.length - param.least <= param.room && is_inside(device, arg.value.slice);
 }
 
 inline bool has_plain_args(const void* device, const Launch& launch, const hal_command& command) {
+  const hal_arg* arg = command.as.run.args;
+  const std::uint32_t count = command.as.run.arg_count;
+  if (count == 0) { return true; }
+  if (arg == nullptr) { return false; }
   const LaunchParam* param = launch.params;
-  for (const hal_arg *arg = command.as.run.args, *end = arg + command.as.run.arg_count; arg != end; ++arg, ++param) {
+  for (const hal_arg* end = arg + count; arg != end; ++arg, ++param) {
     if (!is_plain_arg(device, *param, *arg)) { return false; }
   }
   return true;
 }
 
+inline const Launches& launches_of(const hal_command& command) { return cast(command.as.run.program)->launches; }
+
+// Whether the entry exists and the command has its form, the grid's numbers apart.
+inline bool has_entry(const void* device, const hal_command& command) {
+  const auto& run = command.as.run;
+  if (run.program == nullptr || run.program->device_impl != device || run.entry >= launches_of(command).size()) {
+    return false;
+  }
+  const Launch& launch = launches_of(command)[run.entry];
+  return run.arg_count == launch.param_count && run.has_grid == launch.has_grid;
+}
+
+// No number of the grid is 0. The product of a grid of 2^32 items or more may be 0 too, and then it goes the general
+// way.
 inline bool is_complete(const hal_command& command) {
+  const std::uint32_t* groups = command.as.run.grid.groups;
   const std::uint32_t* sizes = command.as.run.grid.group_size;
-  return command.as.run.has_grid == 0 || (sizes[0] != 0 && sizes[1] != 0 && sizes[2] != 0);
+  return command.as.run.has_grid == 0 || (groups[0] * groups[1] * groups[2]) * (sizes[0] * sizes[1] * sizes[2]) != 0;
 }
 
 // Fills in what a grid leaves to the entry.
-hal_command completed(const hal_command& given, const Launch& launch) {
+[[gnu::noinline]] hal_command completed(const hal_command& given, const Launch& launch) {
   hal_command command = given;
   for (std::size_t axis = 0; axis < 3; ++axis) {
     std::uint32_t& size = command.as.run.grid.group_size[axis];
@@ -111,7 +114,8 @@ template <class Note>
                                                           hal_point* out, Note note) {
   Timeline& timeline = *timeline_;
   const std::lock_guard lock(mutex_);
-  if (timeline.failed() || !pending_.empty() || capturing()) { return false; }
+  // A capture that has begun since somebody looked whether this queue captures: this came before it.
+  if (timeline.failed() || !pending_.empty()) { return false; }
   const std::uint64_t number = timeline.assigned.load(std::memory_order_relaxed) + 1;
   timeline.assigned.store(number, std::memory_order_release);
   note(number);
@@ -135,15 +139,22 @@ void Queue::held_by_full_lane(std::uint64_t number, const hal_command& command, 
 // Each kind of command apart, so that the cheaper ones do not pay for what the dearer ones need; and each ends with the
 // general way itself, so that hal_queue_submit() has nothing to keep for afterwards.
 hal_error* Queue::submit_run(const hal_command& command, const hal_site& site, hal_point* out) {
-  if (const Launch* launch = launch_of(straight_.device, command)) {
-    if (!is_complete(command)) [[unlikely]] {
-      const hal_command full = completed(command, *launch);
-      return submit_run(full, site, out);
-    }
-    const auto note = [&](std::uint64_t number) { recorder_.note_run(number, command, *launch, site); };
-    if (has_plain_args(straight_.device, *launch, command) && submit_straight(command, site, out, note)) {
+  if (has_entry(straight_.device, command) && is_complete(command)) [[likely]] {
+    const Launch& launch = launches_of(command)[command.as.run.entry];
+    const auto note = [&](std::uint64_t number) { recorder_.note_run(number, command, launch, site); };
+    if (has_plain_args(straight_.device, launch, command) && submit_straight(command, site, out, note)) {
       return nullptr;
     }
+    return submit_after_all(command, site, out);
+  }
+  return submit_incomplete(command, site, out);
+}
+
+// A grid that leaves its group's size to the entry, or anything else.
+hal_error* Queue::submit_incomplete(const hal_command& command, const hal_site& site, hal_point* out) {
+  if (has_entry(straight_.device, command)) {
+    const hal_command full = completed(command, launches_of(command)[command.as.run.entry]);
+    if (is_complete(full)) { return submit_run(full, site, out); }
   }
   return submit_after_all(command, site, out);
 }
@@ -171,10 +182,9 @@ bool Queue::submit_watched(Observer& observer, const hal_command& command, const
   const Launch* launch = nullptr;
   switch (command.op) {
     case HAL_OP_RUN:
-      launch = launch_of(straight_.device, command);
-      if (launch == nullptr || !is_complete(command) || !has_plain_args(straight_.device, *launch, command)) {
-        return false;
-      }
+      if (!has_entry(straight_.device, command) || !is_complete(command)) { return false; }
+      launch = &launches_of(command)[command.as.run.entry];
+      if (!has_plain_args(straight_.device, *launch, command)) { return false; }
       break;
     case HAL_OP_COPY:
       if (!is_plain_copy(straight_.device, command)) { return false; }
@@ -210,21 +220,18 @@ extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* comm
                                        const hal_sync* sync, hal_point* out) {
   static constexpr hal_site kNowhere{};
   const hal_site* site = &kNowhere;
-  if (count != 1 || queue == nullptr || commands == nullptr || !cast(queue)->is_straight(commands->op) ||
-      commands->reserved != 0) [[unlikely]] {
+  if (count != 1 || queue == nullptr || commands == nullptr) [[unlikely]] {
     return submit_in_general(queue, commands, count, sync, out);
   }
-  if (sync != nullptr) {
+  // One load of both words: a reserved one that is not 0 makes a number that no operation has.
+  if (!cast(queue)->is_straight(commands->op | std::uint64_t{commands->reserved} << 32U)) [[unlikely]] {
+    return submit_in_general(queue, commands, count, sync, out);
+  }
+  if (sync != nullptr) [[unlikely]] {
     if ((sync->wait_count | sync->signal_count) != 0) { return submit_in_general(queue, commands, count, sync, out); }
     if (sync->where != nullptr) { site = sync->where; }
   }
-  switch (commands->op) {
-    case HAL_OP_RUN:
-      return cast(queue)->submit_run(*commands, *site, out);
-    case HAL_OP_COPY:
-    case HAL_OP_FILL:
-      return cast(queue)->submit_move(*commands, *site, out);
-    default:
-      return cast(queue)->submit_barrier(*commands, *site, out);
-  }
+  if (commands->op == HAL_OP_RUN) { return cast(queue)->submit_run(*commands, *site, out); }
+  return commands->op == HAL_OP_BARRIER ? cast(queue)->submit_barrier(*commands, *site, out)
+                                        : cast(queue)->submit_move(*commands, *site, out);
 }

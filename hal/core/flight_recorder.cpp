@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::size_t kTextBytes = 24;
 
-std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
-std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32U); }
 std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 template <class T>
@@ -45,13 +43,12 @@ std::string slice_text(std::uint64_t buffer, std::uint64_t offset, std::uint64_t
 }  // namespace
 
 struct FlightRecorder::Copy {
-  std::uint64_t first = 0, last = 0, op_line = 0;
-  const char* file = nullptr;
-  const char* function = nullptr;
+  std::uint64_t first = 0, last = 0;
+  std::uint32_t op = 0;
+  hal_site site{};
   std::array<std::uint64_t, 3> label_words{};
   std::array<std::uint64_t, std::tuple_size_v<decltype(Entry::data)>> data{};
 
-  std::uint32_t op() const { return high(op_line); }
   static std::string text(const std::uint64_t* words) {
     const char* bytes = reinterpret_cast<const char*>(words);
     return {bytes, ::strnlen(bytes, kTextBytes)};
@@ -59,7 +56,7 @@ struct FlightRecorder::Copy {
   // "copy 'weights'"
   std::string name() const {
     const std::string label = text(label_words.data());
-    return label.empty() ? op_name(op()) : fmt::format("{} '{}'", op_name(op()), label);
+    return label.empty() ? op_name(op) : fmt::format("{} '{}'", op_name(op), label);
   }
   std::string arguments() const;
   std::string run_arguments() const;
@@ -72,12 +69,13 @@ const char* op_name(std::uint32_t op) {
   return op < kNames.size() ? kNames[op] : "?";
 }
 
-void FlightRecorder::put_text(std::array<Word, 3>& to, const char* text) {
-  const std::size_t length = ::strnlen(text, kTextBytes);
-  for (std::size_t i = 0; i < to.size(); ++i) {
+void FlightRecorder::end_labelled(Entry& entry, std::uint64_t last, const char* label) {
+  const std::size_t length = ::strnlen(label, kTextBytes);
+  for (std::size_t i = 0; i < entry.label.size(); ++i) {
     const std::size_t at = std::min(8 * i, length);
-    to[i].store(word_of(text + at, std::min<std::size_t>(length - at, 8)), std::memory_order_relaxed);
+    entry.label[i].store(word_of(label + at, std::min<std::size_t>(length - at, 8)), std::memory_order_relaxed);
   }
+  entry.last.store(last, std::memory_order_release);
 }
 
 void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
@@ -137,21 +135,27 @@ void FlightRecorder::put_arguments(Entry& entry, const hal_command& command) {
 bool FlightRecorder::read(const Entry& entry, Copy& out) {
   out.last = entry.last.load(std::memory_order_acquire);
   if (out.last == 0) { return false; }
-  out.first = entry.first.load(std::memory_order_acquire);
-  out.op_line = entry.op_line.load(std::memory_order_acquire);
-  out.file = entry.file.load(std::memory_order_acquire);
-  out.function = entry.function.load(std::memory_order_acquire);
-  for (std::size_t i = 0; i < out.label_words.size(); ++i) {
-    out.label_words[i] = entry.label[i].load(std::memory_order_acquire);
-  }
-  if (out.label_words[0] == 0) { out.label_words = {}; }
-  for (std::size_t i = 0; i < out.data.size(); ++i) { out.data[i] = entry.data[i].load(std::memory_order_acquire); }
+  const auto words = [](const auto& from) {
+    std::array<std::uint64_t, std::tuple_size_v<std::remove_cvref_t<decltype(from)>>> copy;
+    std::transform(from.begin(), from.end(), copy.begin(),
+                   [](const Word& word) { return word.load(std::memory_order_acquire); });
+    return copy;
+  };
+  const auto site = words(entry.site);
+  std::memcpy(&out.site, site.data(), sizeof out.site);
+  hal_command command;
+  const auto head = words(entry.head);
+  std::memcpy(&command, head.data(), sizeof head);
+  out.first = out.last - command.reserved;
+  out.op = command.op;
+  out.label_words = command.label != nullptr ? words(entry.label) : decltype(out.label_words){};
+  out.data = words(entry.data);
   return entry.last.load(std::memory_order_acquire) == out.last;
 }
 
 std::string FlightRecorder::Copy::run_arguments() const {
   std::string out = fmt::format("entry '{}'", text(data.data()));
-  if (op() == HAL_OP_PREPARE) { return out; }
+  if (op == HAL_OP_PREPARE) { return out; }
   hal_command command;
   std::memcpy(reinterpret_cast<char*>(&command) + kGridAt, data.data() + kGrid, kGridWords * sizeof(std::uint64_t));
   if (command.as.run.has_grid != 0) {
@@ -173,7 +177,7 @@ std::string FlightRecorder::Copy::run_arguments() const {
 }
 
 std::string FlightRecorder::Copy::arguments() const {
-  switch (op()) {
+  switch (op) {
     case HAL_OP_FILL:
       return fmt::format("{} with {:#x} ({} bytes)", slice_text(data[0], data[1], data[2]), data[3], data[4]);
     case HAL_OP_COPY:
@@ -204,10 +208,9 @@ std::string FlightRecorder::Copy::arguments() const {
 bool FlightRecorder::find(std::uint64_t number, std::string& what, hal_site& site) const {
   Copy copy;
   for (const Entry& entry : entries_) {
-    const std::uint64_t last = entry.last.load(std::memory_order_relaxed);
-    if (last < number || entry.first.load(std::memory_order_relaxed) > number || !read(entry, copy)) { continue; }
+    if (entry.last.load(std::memory_order_relaxed) < number || !read(entry, copy)) { continue; }
     if (number < copy.first || number > copy.last) { continue; }
-    site = {copy.file, copy.function, low(copy.op_line), 0};
+    site = copy.site;
     what = fmt::format("command {} ({}{})", number, copy.first == copy.last ? "" : "in a batch that starts with ",
                        copy.name());
     return true;
@@ -232,7 +235,7 @@ std::string FlightRecorder::history(std::uint32_t most, std::uint64_t until, std
     out += fmt::format(" {}: {}", state, one.name());
     if (const std::string with = one.arguments(); !with.empty()) { out += " " + with; }
     if (one.first != one.last) { out += fmt::format(", and {} more commands", one.last - one.first); }
-    if (one.file != nullptr) { out += fmt::format(", {}:{}", one.file, low(one.op_line)); }
+    if (one.site.file != nullptr) { out += fmt::format(", {}:{}", one.site.file, one.site.line); }
     out += "\n";
   }
   return out;

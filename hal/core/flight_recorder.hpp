@@ -25,23 +25,25 @@ class FlightRecorder {
 
   // All are called under the queue's lock. Any thread reads, so every word is atomic and the number is written last.
   void note(std::uint64_t first, std::uint32_t count, const hal_command& command, const hal_site& site) {
-    Entry& entry = begin(first, command, site);
+    hal_command head = command;
+    head.reserved = count - 1;
+    Entry& entry = begin(head, site);
     if (command.op != HAL_OP_BARRIER) { put_arguments(entry, command); }
-    entry.last.store(first + count - 1, std::memory_order_release);
+    end(entry, first + count - 1, command);
   }
   // The same for one command of a known kind.
   void note_barrier(std::uint64_t number, const hal_command& command, const hal_site& site) {
-    begin(number, command, site).last.store(number, std::memory_order_release);
+    end(begin(command, site), number, command);
   }
   void note_move(std::uint64_t number, const hal_command& command, const hal_site& site) {
-    Entry& entry = begin(number, command, site);
+    Entry& entry = begin(command, site);
     put_words<kMoveWords>(entry.data.data(), &command.as);
-    entry.last.store(number, std::memory_order_release);
+    end(entry, number, command);
   }
   void note_run(std::uint64_t number, const hal_command& command, const Launch& launch, const hal_site& site) {
-    Entry& entry = begin(number, command, site);
+    Entry& entry = begin(command, site);
     put_run(entry, command, launch);
-    entry.last.store(number, std::memory_order_release);
+    end(entry, number, command);
   }
 
   // The submission that held command `number`: its site, and "command 7 (copy 'weights')". False if it was overwritten.
@@ -63,32 +65,32 @@ class FlightRecorder {
   static constexpr std::size_t kCount = 3, kGrid = 4, kGridWords = 4, kArgs = kGrid + kGridWords;
   static constexpr std::size_t kGridAt = offsetof(hal_command, as.run.grid);
   static_assert(offsetof(hal_command, as.run.has_grid) + sizeof(std::uint32_t) - kGridAt == kGridWords * sizeof(Word));
+  static_assert(sizeof(hal_site) == 3 * sizeof(Word) && offsetof(hal_command, as) == 2 * sizeof(Word));
   struct alignas(64) Entry {
-    Word last{0}, first{0}, op_line{0};
-    std::atomic<const char*> file{nullptr}, function{nullptr};
+    Word last{0};
+    std::array<Word, 3> site{};  // hal_site
+    std::array<Word, 2> head{};  // of the command: op, how many more came with it, label
     std::array<Word, 3> label{};
     std::array<Word, kArgs + kShownArgs * kArgWords> data{};  // by operation
   };
   struct Copy;  // of an entry, read as a whole
 
-  Entry& begin(std::uint64_t first, const hal_command& command, const hal_site& site) {
-    Entry& entry = *next_;
-    next_ = next_ + 1 != entries_.data() + kEntries ? next_ + 1 : entries_.data();
+  // `command.reserved` says how many more came with it.
+  Entry& begin(const hal_command& command, const hal_site& site) {
+    Entry& entry = entries_[next_++ % kEntries];
     // Whoever sees a word of this submission sees that the old number was taken away before.
     entry.last.store(0, std::memory_order_relaxed);
 #if !defined(__SANITIZE_THREAD__)
     std::atomic_thread_fence(std::memory_order_release);
 #endif
-    entry.first.store(first, std::memory_order_relaxed);
-    entry.file.store(site.file, std::memory_order_relaxed);
-    entry.function.store(site.function, std::memory_order_relaxed);
-    entry.op_line.store(std::uint64_t{command.op} << 32U | site.line, std::memory_order_relaxed);
-    if (command.label == nullptr) {
-      entry.label[0].store(0, std::memory_order_relaxed);
-    } else {
-      put_text(entry.label, command.label);
-    }
+    put_words<3>(entry.site.data(), &site);
+    put_words<2>(entry.head.data(), &command);
     return entry;
+  }
+  static void end(Entry& entry, std::uint64_t last, const hal_command& command) {
+    // Here and not before: a call in the middle would have to keep all that is still to be written.
+    if (command.label != nullptr) [[unlikely]] { return end_labelled(entry, last, command.label); }
+    entry.last.store(last, std::memory_order_release);
   }
   // Readers look at the number before and after, so it is enough that no byte is torn, and words may be copied as wide
   // as the machine can. Only the thread sanitizer has to see them as what they are.
@@ -107,21 +109,22 @@ class FlightRecorder {
     const auto& run = command.as.run;
     Word* data = entry.data.data();
     put_words<3>(data, launch.name.data());
-    data[kCount].store(run.arg_count, std::memory_order_relaxed);
+    const hal_arg* args = run.args;
+    const std::uint32_t count = run.arg_count;
+    data[kCount].store(count, std::memory_order_relaxed);
     put_words<kGridWords>(data + kGrid, reinterpret_cast<const char*>(&command) + kGridAt);
-    const hal_arg* arg = run.args;
-    Word* to = data + kArgs;
-    for (const hal_arg* end = arg + (run.arg_count < kShownArgs ? run.arg_count : kShownArgs); arg != end; ++arg) {
-      put_words<kArgWords>(to, arg);
-      to += kArgWords;
-    }
+    static_assert(kShownArgs == 3);
+    Word* to = data + kArgs;  // without a loop: it would take as long as the copies
+    if (count > 0) { put_words<kArgWords>(to, args); }
+    if (count > 1) { put_words<kArgWords>(to + kArgWords, args + 1); }
+    if (count > 2) { put_words<kArgWords>(to + 2 * kArgWords, args + 2); }
   }
-  static void put_text(std::array<Word, 3>& to, const char* text);
+  static void end_labelled(Entry& entry, std::uint64_t last, const char* label);
   static void put_arguments(Entry& entry, const hal_command& command);
   static bool read(const Entry& entry, Copy& out);
 
   std::array<Entry, kEntries> entries_;
-  Entry* next_ = entries_.data();
+  std::uint32_t next_ = 0;
 };
 
 // "copy", "run" and so on; "?" for any other number.

@@ -13,12 +13,12 @@
 
 namespace hal::core {
 
-// An argument is usual if its kind is `kind` and, a scalar, its size `size`, or, a slice, its length `least` plus at
-// most `room`. A parameter whose size is known later has no usual arguments.
+// An argument is usual if its kind is `kind` (a scalar or a buffer) and, a scalar, its size `size`, or, a slice, its
+// length `least` plus at most `room`. A parameter whose size is known later asks for a length that no buffer has.
 struct LaunchParam {
-  std::uint32_t kind = UINT32_MAX;
+  std::uint32_t kind = HAL_ARG_BUFFER;
   std::uint32_t size = 0;
-  std::uint64_t least = 0, room = 0;
+  std::uint64_t least = UINT64_MAX, room = 0;
 };
 
 struct alignas(64) Launch {
@@ -38,7 +38,7 @@ class Launches {
   explicit Launches(std::span<const hal_signature> entries);
 
   std::uint32_t size() const { return count_; }
-  const Launch& operator[](std::uint32_t entry) const { return entries_[entry]; }
+  const Launch& operator[](std::uint32_t entry) const { return entries_.get()[entry]; }
 
  private:
   std::unique_ptr<Launch[]> entries_;

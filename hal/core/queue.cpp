@@ -64,7 +64,10 @@ Queue::Straight Queue::straight(const Device& device, const Timeline& timeline) 
 }
 
 Queue::Queue(Device& device, Ref<Timeline> timeline)
-    : straight_(straight(device, *timeline)), device_(Ref<Device>::share(&device)), timeline_(std::move(timeline)) {
+    : straight_(straight(device, *timeline)),
+      straight_ops_(straight_.ops),
+      device_(Ref<Device>::share(&device)),
+      timeline_(std::move(timeline)) {
   init(object, Kind::queue, dispose);
   advance_ = {[](void* of) {
                 const Ref<Queue> self(static_cast<Queue*>(of));

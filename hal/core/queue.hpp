@@ -44,7 +44,9 @@ class Queue : public hal_queue {
 
   Result<std::uint64_t> submit(std::span<const hal_command> commands, const hal_sync& sync);
   // fast_path.cpp: hal_queue_submit() of one command that waits for nothing and signals nothing.
-  bool is_straight(std::uint32_t op) const { return op < 32 && (straight_.ops >> op & 1U) != 0; }
+  bool is_straight(std::uint64_t op) const {
+    return op < 32 && (straight_ops_.load(std::memory_order_relaxed) >> op & 1U) != 0;
+  }
   hal_error* submit_run(const hal_command& command, const hal_site& site, hal_point* out);
   hal_error* submit_move(const hal_command& command, const hal_site& site, hal_point* out);
   hal_error* submit_barrier(const hal_command& command, const hal_site& site, hal_point* out);
@@ -93,6 +95,7 @@ class Queue : public hal_queue {
   static Straight straight(const Device& device, const Timeline& timeline);
   template <class Note>
   bool submit_straight(const hal_command& command, const hal_site& site, hal_point* out, Note note);
+  hal_error* submit_incomplete(const hal_command& command, const hal_site& site, hal_point* out);
   bool submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out);
   hal_error* submit_after_all(const hal_command& command, const hal_site& site, hal_point* out);
   void held_by_full_lane(std::uint64_t number, const hal_command& command, const hal_site& site);
@@ -140,6 +143,7 @@ class Queue : public hal_queue {
   Error failed_already() const;
 
   const Straight straight_;
+  std::atomic<std::uint32_t> straight_ops_;  // straight_.ops; none while the queue captures
   Ref<Device> device_;
   Ref<Timeline> timeline_;
   mutable Lock mutex_;

@@ -296,7 +296,7 @@ Result<Ref<Buffer>> Buffer::reserve(Device& device, std::uint64_t bytes) {
   HAL_CHECK(check(device.driver().range_reserve(device.driver_self(), device.impl(), bytes, &made->memory)));
   made->memory.bytes = bytes;
   made->range = std::move(range);
-  made->standing = Standing::range;
+  made->usable_on = nullptr;
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->object, {.device = &device, .bytes = bytes, .memory = &made->memory});
   }

@@ -72,6 +72,8 @@ Ref<Timeline> Timeline::of_lane(Device& device, const char* label) {
 
 void Timeline::attach(hal_lane* lane) {
   lane_ = lane;
+  if (const auto help = device_->driver().help) { help_ = help; }
+  driver_ = device_->driver_self();
   __atomic_store_n(&lane->unfenced, can_fence_threads ? 1U : 0U, __ATOMIC_RELAXED);
   const Observer* observer = instance_.observer();
   tells_ = observer != nullptr && observer->wants_completions();

@@ -67,9 +67,7 @@ View look(std::span<const hal_point> points) {
 void help(Timeline& timeline, std::uint64_t value) {
   std::uint64_t number = 0;
   const Ref<Timeline> producer = timeline.producer(value, number);
-  if (!producer || producer->handed.load(std::memory_order_acquire) < number) { return; }
-  const Device& device = *producer->device();
-  if (device.driver().help != nullptr) { device.driver().help(device.driver_self(), producer->lane(), number); }
+  if (producer && producer->handed.load(std::memory_order_acquire) >= number) { producer->help(number); }
 }
 
 // `places`: a waiter for each point.
@@ -311,10 +309,8 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
 [[gnu::noinline]] static hal_error* wait_for_lane(const hal_point* point, hal_wait_mode mode, std::uint64_t timeout_ns,
                                                   std::uint32_t* which) {
   Timeline& timeline = *cast(point->timeline);
-  const Device& device = *timeline.device();
-  if (timeout_ns != 0 && timeline.handed.load(std::memory_order_acquire) >= point->value &&
-      device.driver().help != nullptr) {
-    device.driver().help(device.driver_self(), timeline.lane(), point->value);
+  if (timeout_ns != 0 && timeline.handed.load(std::memory_order_acquire) >= point->value) {
+    timeline.help(point->value);
     if (timeline.lane_reached(point->value)) {
       if (which != nullptr) { *which = 0; }
       return nullptr;

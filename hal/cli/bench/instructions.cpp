@@ -30,6 +30,14 @@ struct Subject {
 
 constexpr int kGroup = 256;
 
+// What the loop around a C submission and its wait costs: two calls of the same form into another unit.
+using Submit = decltype(&hal_queue_submit);
+using Wait = decltype(&hal_wait);
+Submit volatile no_submit = [](hal_queue*, const hal_command*, std::uint32_t, const hal_sync*,
+                               hal_point*) -> hal_error* { return nullptr; };
+Wait volatile no_wait = [](const hal_point*, std::uint32_t, hal_wait_mode, std::uint64_t,
+                           std::uint32_t*) -> hal_error* { return nullptr; };
+
 using Path = std::function<Result<void>(Subject&)>;
 
 // Each does kGroup operations but those marked.
@@ -54,6 +62,14 @@ std::map<std::string, Path> paths() {
       }
       return {};
     };
+  };
+  all["loop"] = [](Subject& on) -> Result<void> {
+    for (int i = 0; i < kGroup; ++i) {
+      Point done{};
+      HAL_CHECK(check(no_submit(on.queue.get(), &on.command, 1, nullptr, &done)));
+      HAL_CHECK(check(no_wait(&done, 1, HAL_WAIT_ALL, 30'000'000'000U, nullptr)));
+    }
+    return {};
   };
   all["barrier"] = plain([](Subject& on) { return &on.barrier; });
   all["barrier in C++"] = each([](Subject& on) { return on.queue.barrier(); });
