@@ -62,6 +62,22 @@ struct Driver : hal_driver {
   std::vector<Found> found;
 };
 
+// Destroys what it names when it goes, also where something throws.
+struct StreamOwner {
+  const Api& api;
+  CUstream stream = nullptr;
+  ~StreamOwner() {
+    if (stream != nullptr) { api.StreamDestroy(stream); }
+  }
+};
+struct LibraryOwner {
+  const Api& api;
+  CUlibrary library = nullptr;
+  ~LibraryOwner() {
+    if (library != nullptr) { api.LibraryUnload(library); }
+  }
+};
+
 class Lane;
 class GraphKernels;
 
@@ -79,8 +95,9 @@ class Device {
   int attribute(CUdevice_attribute attribute) const;
   // Loaded when the first graph is.
   Result<GraphKernels*> graph_kernels();
-  // Looks after a lane until everything that it was given now is published.
+  // Looks after a lane until everything that it was given now is published. Needs no memory between the other two.
   void watch(Lane* lane);
+  void expect(Lane* lane);
   void forget(Lane* lane);
 
   const hal_host_api* const host;
@@ -98,7 +115,8 @@ class Device {
   // The reaper: reads the words that the device writes and publishes them; sleeps when nobody waits.
   std::mutex reap_mutex_;
   std::condition_variable wake_, left_;
-  std::vector<Lane*> watched_;
+  std::vector<Lane*> watched_;  // has room for all
+  std::size_t lanes_ = 0;
   Lane* visiting_ = nullptr;
   bool stop_ = false, fresh_ = false;
   std::thread reaper_;
@@ -151,8 +169,9 @@ hal_error* program_serialize(hal_driver* self, void* device, void* program, void
 
 // status.cpp: the one place where CUDA's codes become ours.
 hal_code code_of(CUresult result);
-Error fail(const Api& api, CUresult result, const std::string& what);
-inline Result<void> check(const Api& api, CUresult result, const char* what) {
+Error fail(const Api& api, CUresult result, const char* what) noexcept;
+Error fail(const Api& api, CUresult result, const std::string& what) noexcept;
+inline Result<void> check(const Api& api, CUresult result, const char* what) noexcept {
   if (result == CUDA_SUCCESS) { return {}; }
   return fail(api, result, what);
 }

@@ -102,7 +102,13 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     HAL_CHECK(check(found.library->api, found.library->api.DevicePrimaryCtxRetain(&context, found.ordinal),
                     "cuDevicePrimaryCtxRetain failed"));
     *out = {};
-    auto device = std::make_unique<Device>(driver.host, found, context);
+    std::unique_ptr<Device> device;
+    try {
+      device = std::make_unique<Device>(driver.host, found, context);
+    } catch (...) {
+      found.library->api.DevicePrimaryCtxRelease(found.ordinal);
+      throw;
+    }
     for (const hal_op op : {HAL_OP_BARRIER, HAL_OP_FILL, HAL_OP_COPY, HAL_OP_RUN, HAL_OP_PREPARE, HAL_OP_TIMESTAMP}) {
       out->ops |= 1u << op;
     }
@@ -210,6 +216,12 @@ Result<GraphKernels*> Device::graph_kernels() {
   return kernels_.get();
 }
 
+void Device::expect(Lane*) {
+  const std::lock_guard lock(reap_mutex_);
+  watched_.reserve(lanes_ + 1);
+  ++lanes_;
+}
+
 void Device::watch(Lane* lane) {
   {
     const std::lock_guard lock(reap_mutex_);
@@ -222,6 +234,7 @@ void Device::watch(Lane* lane) {
 void Device::forget(Lane* lane) {
   std::unique_lock lock(reap_mutex_);
   std::erase(watched_, lane);
+  --lanes_;
   left_.wait(lock, [&] { return visiting_ != lane; });
 }
 

@@ -149,18 +149,19 @@ class GraphProgram final : public Program {
     device_.enter();
     const CUresult made = api.MemAlloc(&constants_, bytes);
     if (made != CUDA_SUCCESS) { return fail(api, made, fmt::format("{} bytes for the graph's constants", bytes)); }
-    CUstream stream = nullptr;
-    HAL_CHECK(check(api, api.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
+    StreamOwner own{api};
+    HAL_CHECK(check(api, api.StreamCreate(&own.stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
     Result<void> result;
     for (std::size_t t = 0; t < view().tensors().size() && result; ++t) {
       const graph::Tensor& tensor = view().tensor(t);
       if (tensor.role != Role::constant) { continue; }
-      result =
-          check(api, api.MemcpyHtoDAsync(constants_ + constant_offsets_[t], tensor.data.data(), tensor.bytes, stream),
-                "cuMemcpyHtoDAsync of a constant failed");
+      result = check(
+          api, api.MemcpyHtoDAsync(constants_ + constant_offsets_[t], tensor.data.data(), tensor.bytes, own.stream),
+          "cuMemcpyHtoDAsync of a constant failed");
     }
-    if (result) { result = check(api, api.StreamSynchronize(stream), "the upload of the graph's constants failed"); }
-    api.StreamDestroy(stream);
+    if (result) {
+      result = check(api, api.StreamSynchronize(own.stream), "the upload of the graph's constants failed");
+    }
     return result;
   }
 

@@ -18,13 +18,10 @@ namespace {
 constexpr std::uint64_t kStagingBytes = 4u << 20;
 constexpr auto kHelpFor = std::chrono::microseconds(30);
 
-Error no_memory() {
-  return kit::error(kOrigin, HAL_OUT_OF_HOST_MEMORY, "host memory ran out while a command was submitted");
-}
-
 }  // namespace
 
 Lane::Lane(Device& device, void* core) : device_(device) {
+  device_.expect(this);
   head_.host = device.host;
   head_.core = core;
   head_.wake_at = UINT64_MAX;
@@ -69,7 +66,7 @@ Lane::~Lane() {
 // ---- submission ----
 
 std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> commands) {
-  if (failed_.load()) { return static_cast<std::uint32_t>(commands.size()); }  // nothing executes after a failure
+  if (failure_.is_set()) { return static_cast<std::uint32_t>(commands.size()); }  // nothing executes after a failure
   std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
   std::uint32_t taken = 0;
   for (const hal_command& command : commands) {
@@ -88,19 +85,21 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
       }
       hold_ = 0;
     }
-    Result<bool> handed = try_enqueue(number, command);
-    Result<void> result;
-    if (!handed) {
-      result = std::move(handed).error();
-    } else if (!*handed) {
-      result = hold(number, command);
-      if (result) { return taken + 1; }
-    }
-    conclude(number, std::move(result));
+    bool held = false;
+    hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+      HAL_TRY(const bool handed, enqueue(number, command));
+      if (handed) { return number_behind(number); }
+      HAL_CHECK(hold(number, command));
+      held = true;
+      return {};
+    });
+    if (held) { return taken + 1; }
+    // Before the number is shown as submitted: wait_for() of another lane looks at the number first.
+    if (error != nullptr) { failure_.set(number, error); }
     submitted_.store(number);
     if (command.op == HAL_OP_RUN && static_cast<Program*>(command.as.run.program->impl)->may_fail()) { hold_ = number; }
     ++taken;
-    if (failed_.load()) {
+    if (failure_.is_set()) {
       device_.watch(this);
       return static_cast<std::uint32_t>(commands.size());
     }
@@ -108,22 +107,15 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
   return taken;
 }
 
-// Behind the command goes its number, or its failure is noted.
-void Lane::conclude(std::uint64_t number, Result<void> result) {
-  if (result) {
-    result = check(api(), api().StreamWriteValue64(stream_, words_address_, number, CU_STREAM_WRITE_VALUE_DEFAULT),
-                   "cuStreamWriteValue64 failed");
-  }
-  // Before the number is shown as submitted: wait_for() of another lane looks at the number first.
-  if (!result) { fail_at(number, std::move(result).error()); }
+Result<void> Lane::number_behind(std::uint64_t number) {
+  return check(api(), api().StreamWriteValue64(stream_, words_address_, number, CU_STREAM_WRITE_VALUE_DEFAULT),
+               "cuStreamWriteValue64 failed");
 }
 
 // Takes a command whose turn it is, but which has something to obtain first that may take long. Until it is done
 // nothing else is taken, so that the background thread has the lane's order to itself.
 Result<void> Lane::hold(std::uint64_t number, const hal_command& command) {
-  try {
-    held_.hold(number, command);
-  } catch (const std::bad_alloc&) { return no_memory(); }
+  held_.hold(number, command);
   if (command.op == HAL_OP_RUN) { device_.lazy_loads.fetch_add(1, std::memory_order_relaxed); }
   hold_ = number;  // first: no other lane waits for it on the device
   submitted_.store(number);
@@ -134,18 +126,16 @@ void Lane::run_held() {
   device_.enter();
   const hal_command& command = held_.command;
   auto& program = *static_cast<Program*>(command.as.run.program->impl);
-  const auto result = [&]() -> Result<void> {
-    try {
-      // Once more if others have used so much meanwhile that what was obtained went again.
-      for (bool done = false; !done && !failed_.load();) {
-        HAL_CHECK(program.obtain(*this, command));
-        if (command.op == HAL_OP_PREPARE) { break; }
-        HAL_TRY(done, program.enqueue(*this, held_.number, command));
-      }
-      return {};
-    } catch (const std::bad_alloc&) { return no_memory(); }
-  };
-  conclude(held_.number, result());
+  hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
+    // Once more if others have used so much meanwhile that what was obtained went again.
+    for (bool done = false; !done && !failure_.is_set();) {
+      HAL_CHECK(program.obtain(*this, command));
+      if (command.op == HAL_OP_PREPARE) { break; }
+      HAL_TRY(done, program.enqueue(*this, held_.number, command));
+    }
+    return number_behind(held_.number);
+  });
+  if (error != nullptr) { failure_.set(held_.number, error); }
   device_.watch(this);
 }
 
@@ -164,12 +154,6 @@ Result<void> Lane::grow_arena(std::uint64_t bytes) {
   arena_ = made;
   arena_bytes_ = bytes;
   return {};
-}
-
-Result<bool> Lane::try_enqueue(std::uint64_t number, const hal_command& command) {
-  try {
-    return enqueue(number, command);
-  } catch (const std::bad_alloc&) { return no_memory(); }
 }
 
 Result<bool> Lane::enqueue(std::uint64_t number, const hal_command& command) {
@@ -309,15 +293,6 @@ Result<void> Lane::launch(CUkernel kernel, const std::uint32_t (&grid)[3], const
 
 // ---- completion ----
 
-void Lane::fail_at(std::uint64_t number, Error error) {
-  const std::lock_guard lock(mutex_);
-  if (failure_ != nullptr && failed_number_ <= number) { return; }
-  if (reported_.load()) { return; }
-  failed_number_ = number;
-  failure_ = std::make_unique<Error>(std::move(error));
-  failed_.store(true);
-}
-
 bool Lane::pump() {
   if (pumping_.fetch_add(1) != 0) { return false; }  // whoever is inside looks once more
   bool moved = false;
@@ -331,52 +306,35 @@ void Lane::look_for_loss() {
   const CUresult state = api().StreamQuery(stream_);
   if (state == CUDA_SUCCESS || state == CUDA_ERROR_NOT_READY) { return; }
   const std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
-  fail_at(done + 1, fail(api(), state, "the device reported an error while it ran commands of this queue"));
+  failure_.set(done + 1,
+               fail(api(), state, "the device reported an error while it ran commands of this queue").release());
 }
 
 bool Lane::publish() {
-  if (reported_.load()) { return false; }
+  if (failure_.is_told()) { return false; }
   std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
   const std::uint64_t published = hal_lane_completed(&head_);
-  if (done == published && done < last_expected()) { look_for_loss(); }
+  if (done == published && done < failure_.last_good(submitted_.load())) { look_for_loss(); }
   // The device writes this word before it writes the number of the command as done.
   const std::uint64_t fault = __atomic_load_n(&words_->fault, __ATOMIC_ACQUIRE);
   if (fault != 0 && fault <= done) {
-    fail_at(fault, kit::error(kOrigin, HAL_OUT_OF_RANGE,
-                              "an index of a gather or scatter node lies outside its axis; the run ended there"));
+    failure_.set(fault, kit::make_error(kOrigin, HAL_OUT_OF_RANGE,
+                                        "an index of a gather or scatter node lies outside its axis; the run ended "
+                                        "there"));
   }
-  std::unique_ptr<Error> failure;  // a copy: another thread may find an earlier one
-  std::uint64_t failed_number = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    if (failure_ != nullptr) { failure = std::make_unique<Error>(*failure_); }
-    failed_number = failed_number_;
-  }
-  if (failure != nullptr) { done = std::min(done, failed_number - 1); }
-  bool moved = false;
-  if (done > published) {
-    hal_lane_publish(&head_, done);
-    moved = true;
-  }
-  if (failure != nullptr && done + 1 == failed_number && !reported_.exchange(true)) {
-    hal_lane_fail(&head_, failed_number, std::move(*failure).release());
-    moved = true;
-  }
-  return moved;
+  done = failure_.last_good(done);
+  const bool moved = done > published;
+  if (moved) { hal_lane_publish(&head_, done); }
+  return failure_.tell(&head_, done) || moved;
 }
 
-std::uint64_t Lane::last_expected() const {
-  const std::lock_guard lock(mutex_);
-  return failure_ != nullptr ? failed_number_ - 1 : submitted_.load();
-}
-
-bool Lane::settled() const { return reported_.load() || hal_lane_completed(&head_) >= submitted_.load(); }
+bool Lane::settled() const { return failure_.is_told() || hal_lane_completed(&head_) >= submitted_.load(); }
 
 bool Lane::wait_for(Lane& other, std::uint64_t number) {
   if (other.submitted_.load() < number) { return false; }
   // A run that can fail by itself moves the device's counter all the same; only the host learns that it failed, so only
   // the host may say that its point is reached.
-  if (other.failed_.load() || other.hold_.load() != 0) { return false; }
+  if (other.failure_.is_set() || other.hold_.load() != 0) { return false; }
   if (__atomic_load_n(&other.words_->done, __ATOMIC_ACQUIRE) >= number) { return true; }
   CUevent event = nullptr;
   if (api().EventCreate(&event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) { return false; }

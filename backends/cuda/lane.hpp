@@ -4,6 +4,7 @@
 #include <span>
 
 #include "cuda.hpp"
+#include "driver_kit/lane_failure.hpp"
 
 namespace hal::cuda {
 
@@ -58,21 +59,18 @@ class Lane {
   Result<void> open();
   // False if something has to be obtained before: see hold().
   Result<bool> enqueue(std::uint64_t number, const hal_command& command);
-  Result<bool> try_enqueue(std::uint64_t number, const hal_command& command);
   Result<void> hold(std::uint64_t number, const hal_command& command);
   void run_held();
-  void conclude(std::uint64_t number, Result<void> result);
+  // Behind a command goes its number.
+  Result<void> number_behind(std::uint64_t number);
   Result<void> copy(std::uint64_t number, const hal_slice& to, const hal_slice& from);
   Result<void> fill(std::uint64_t number, const hal_slice& to, std::uint64_t pattern, std::uint64_t pattern_bytes);
   Result<void> timestamp(std::uint64_t number, const hal_slice& to);
   Result<void> host_step(HostStep step);
   Result<void> need_staging();
   bool pinned(const std::byte* host) const;
-  void fail_at(std::uint64_t number, Error error);
   bool publish();
   void look_for_loss();
-  // The last command that the device should still finish.
-  std::uint64_t last_expected() const;
 
   hal_lane head_{};  // first: the core and we share its address
   Device& device_;
@@ -91,13 +89,11 @@ class Lane {
   std::atomic<std::uint64_t> submitted_{0};
   std::atomic<std::uint64_t> hold_{0};  // submit() takes nothing before this command is done
   std::atomic<std::uint32_t> pumping_{0};
-  std::atomic<bool> failed_{false}, reported_{false};
+  kit::LaneFailure failure_;
 
   mutable std::mutex mutex_;  // of what follows
   std::deque<HostStep> host_steps_;
   std::vector<CUevent> events_;
-  std::uint64_t failed_number_ = 0;
-  std::unique_ptr<Error> failure_;
 };
 
 }  // namespace hal::cuda

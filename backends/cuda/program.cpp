@@ -34,8 +34,8 @@ struct Entry {
 Result<void> set_constants(const Device& device, CUlibrary library, std::span<const hal_constant> constants) {
   if (constants.empty()) { return {}; }
   const Api& api = device.api();
-  CUstream stream = nullptr;
-  HAL_CHECK(check(api, api.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
+  StreamOwner own{api};
+  HAL_CHECK(check(api, api.StreamCreate(&own.stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate failed"));
   Result<void> result;
   for (const hal_constant& constant : constants) {
     CUdeviceptr address = 0;
@@ -54,13 +54,12 @@ Result<void> set_constants(const Device& device, CUlibrary library, std::span<co
                           fmt::format("constant '{}' has {} bytes in the manifest and {} in the PTX", constant.name,
                                       constant.size, bytes));
     } else {
-      result = check(api, api.MemcpyHtoDAsync(address, constant.value, bytes, stream),
+      result = check(api, api.MemcpyHtoDAsync(address, constant.value, bytes, own.stream),
                      "cuMemcpyHtoDAsync of a constant failed");
     }
     if (!result) { break; }
   }
-  const Result<void> done = check(api, api.StreamSynchronize(stream), "the upload of constants failed");
-  api.StreamDestroy(stream);
+  const Result<void> done = check(api, api.StreamSynchronize(own.stream), "the upload of constants failed");
   return result ? done : result;
 }
 
@@ -204,21 +203,20 @@ std::span<const std::byte> bytes_of(const hal_image& image) {
 
 hal_verdict program_check(hal_driver*, void* device_pointer, const hal_image* image) {
   auto& device = *static_cast<Device*>(device_pointer);
-  const auto answer = [&]() -> Result<void> {
+  hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
     if (std::strcmp(image->format, "hal.graph") == 0) { return check_graph(bytes_of(*image)); }
     if (std::strcmp(image->format, "ptx") != 0) { return unknown_format(image->format); }
     HAL_TRY(const std::string text, ptx_text(*image));
     device.enter();
-    HAL_TRY(CUlibrary library, load_ptx(device, text.c_str()));
-    const Result<void> constants = set_constants(device, library, {image->constants, image->constant_count});
-    device.api().LibraryUnload(library);
-    return constants;
-  };
-  try {
-    const Result<void> result = answer();
-    if (!result) { return device.verdicts.no(std::string(result.error().what())); }
-  } catch (const std::exception& thrown) { return device.verdicts.no(thrown.what()); }
-  return device.found().emulated ? kit::emulated("it loads, on an emulated device") : kit::yes("it loads");
+    LibraryOwner own{device.api()};
+    HAL_TRY(own.library, load_ptx(device, text.c_str()));
+    return set_constants(device, own.library, {image->constants, image->constant_count});
+  });
+  if (error == nullptr) {
+    return device.found().emulated ? kit::emulated("it loads, on an emulated device") : kit::yes("it loads");
+  }
+  const Error owned = Error::adopt(error);
+  return device.verdicts.no(owned.what());
 }
 
 hal_error* program_load(hal_driver*, void* device_pointer, const hal_image* image, const hal_signature* signatures,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <new>
+
 #include "cuda.hpp"
 #include "driver_kit/errors.hpp"
 
@@ -64,7 +66,7 @@ hal_code code_of(CUresult result) {
   }
 }
 
-Error fail(const Api& api, CUresult result, const std::string& what) {
+Error fail(const Api& api, CUresult result, const char* what) noexcept {
   const char* name = nullptr;
   const char* text = nullptr;
   if (api.GetErrorName == nullptr || api.GetErrorName(result, &name) != CUDA_SUCCESS || name == nullptr) {
@@ -73,7 +75,13 @@ Error fail(const Api& api, CUresult result, const std::string& what) {
   if (api.GetErrorString == nullptr || api.GetErrorString(result, &text) != CUDA_SUCCESS || text == nullptr) {
     text = "no description";
   }
-  return kit::error(kOrigin, code_of(result), fmt::format("{}: {}", what, text), name, result);
+  try {
+    return kit::error(kOrigin, code_of(result), fmt::format("{}: {}", what, text), name, result);
+  } catch (const std::bad_alloc&) { return kit::error(kOrigin, code_of(result), what, name, result); }
+}
+
+Error fail(const Api& api, CUresult result, const std::string& what) noexcept {
+  return fail(api, result, what.c_str());
 }
 
 }  // namespace hal::cuda

@@ -16,6 +16,7 @@
 #include <halyard_catch.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -77,8 +78,8 @@ struct Life {
     for (const hal_error* at = error.get(); at != nullptr; at = hal_error_describe(at).cause) {
       const hal_error_info info = hal_error_describe(at);
       if (info.code == HAL_OUT_OF_HOST_MEMORY || info.code == HAL_OUT_OF_DEVICE_MEMORY) { return true; }
-      const std::string what = info.what;
-      for (const char* sign : {"memory", "bad_alloc", "no thread"}) {
+      const std::string what = info.what + std::string(info.vendor_name);
+      for (const char* sign : {"memory", "bad_alloc", "no thread", "CUDA_ERROR_OPERATING_SYSTEM"}) {
         if (what.find(sign) != std::string::npos) { return true; }
       }
     }
@@ -128,16 +129,22 @@ struct Opened {
   std::optional<hal::Instance> instance;
   std::optional<hal::Device> device, far;
 
-  bool usable() const { return far.has_value(); }
+  bool usable() const { return device && far; }
 };
 
-Opened open(Life& life, const char* drivers, const char* uri, const char* second, const char* layers = nullptr) {
-  Opened made;
-  made.instance = life.instance(drivers, layers);
-  if (made.instance) { made.device = life.get(made.instance->open(uri), HAL_UNAVAILABLE); }
-  if (made.device) { made.far = life.get(made.instance->open(second), HAL_UNAVAILABLE); }
-  return made;
-}
+// What is to be opened.
+struct Places {
+  const char *drivers, *uri, *second;
+  const char* layers = nullptr;
+
+  Opened open(Life& life) const {
+    Opened made;
+    made.instance = life.instance(drivers, layers);
+    if (made.instance) { made.device = life.get(made.instance->open(uri), HAL_UNAVAILABLE); }
+    if (made.device) { made.far = life.get(made.instance->open(second), HAL_UNAVAILABLE); }
+    return made;
+  }
+};
 
 // Work on two queues of one device and one of another: straight, held back, in parts, across, failing, cancelled.
 void work(Life& life, Opened& on) {
@@ -176,11 +183,6 @@ void work(Life& life, Opened& on) {
   if (device->supports("no such feature").support != HAL_NO) { life.problem = "it supports anything"; }
   hal_timeline_fail(done->get(), nullptr);
   life.ok(done->wait(2, kSoon), HAL_CANCELLED);
-}
-
-void work(Life& life, const char* drivers, const char* uri, const char* second, const char* layers = nullptr) {
-  Opened opened = open(life, drivers, uri, second, layers);
-  work(life, opened);
 }
 
 // Memory in the order of queues, ranges, imports, descriptors.
@@ -238,10 +240,10 @@ const std::vector<std::byte>& graph() {
 }
 
 // Programs, bundles, recordings, captures.
-void programs(Life& life, const char* drivers, const char* uri) {
-  auto instance = life.instance(drivers);
-  auto device = instance ? life.get(instance->open(uri), HAL_UNAVAILABLE) : std::nullopt;
-  auto queue = device ? life.get(device->queue("q")) : std::nullopt;
+void programs(Life& life, Opened& on) {
+  auto& instance = on.instance;
+  auto& device = on.device;
+  auto queue = on.usable() ? life.get(device->queue("q")) : std::nullopt;
   if (!queue) { return; }
   const std::array images{hal::Image{"no.such.format", graph()}, hal::Image{"hal.graph", graph()}};
   life.get(device->load(images[0]), HAL_INVALID_IMAGE);
@@ -277,6 +279,52 @@ void programs(Life& life, const char* drivers, const char* uri) {
   }
 }
 
+constexpr std::string_view kScale = R"(.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry scale(.param .u64 data, .param .u32 count, .param .f32 factor)
+{
+  .reg .pred %p; .reg .b32 %r<6>; .reg .f32 %f<3>; .reg .b64 %rd<4>;
+  ld.param.u64 %rd1, [data]; ld.param.u32 %r1, [count]; ld.param.f32 %f1, [factor];
+  mov.u32 %r2, %tid.x; mov.u32 %r3, %ctaid.x; mov.u32 %r4, %ntid.x;
+  mad.lo.s32 %r5, %r3, %r4, %r2;
+  setp.ge.u32 %p, %r5, %r1;
+  @%p bra DONE;
+  mul.wide.u32 %rd2, %r5, 4;
+  add.s64 %rd3, %rd1, %rd2;
+  ld.global.f32 %f2, [%rd3];
+  mul.f32 %f2, %f2, %f1;
+  st.global.f32 [%rd3], %f2;
+DONE:
+  ret;
+}
+)";
+const char* const kScaleManifest =
+    "entry scale kernel group=64\n  buffer data inout f32\n  scalar count u32\n  scalar factor f32\n";
+
+// A kernel between copies from and to plain host memory, behind a gate too.
+void kernels(Life& life, Opened& on) {
+  auto& instance = on.instance;
+  auto& device = on.device;
+  auto queue = on.usable() ? life.get(device->queue("q")) : std::nullopt;
+  if (!queue) { return; }
+  auto program = life.get(device->load({"ptx", std::as_bytes(std::span(kScale)), kScaleManifest}));
+  auto entry = program ? life.get(program->entry("scale")) : std::nullopt;
+  auto data = entry ? life.get(device->buffer(1024)) : std::nullopt;
+  auto gate = data ? life.get(instance->timeline()) : std::nullopt;
+  if (!gate) { return; }
+  std::array<float, 256> in, out{};
+  in.fill(3.0F);
+  life.get(queue->prepare(*entry));
+  life.get(queue->copy(hal::host(in), data->all()));
+  life.get(queue->run(*entry, {*data, 256U, 2.0F}, hal::Grid(4)));
+  life.get(queue->run(*entry, {*data, 256U, 2.0F}, hal::Grid(4), {.waits = {gate->at(1)}}));
+  const auto copied = life.get(queue->copy(data->all(), hal::host(out)));
+  life.ok(gate->signal(1));
+  life.wait(copied);
+  if (life.errors == 0 && std::ranges::count(out, 12.0F) != 256) { life.problem = "a wrong product"; }
+}
+
 // ---------------------------------------------------------------------------------------------------------- exhaustion
 
 // Threads of the library let go of the last objects after the last release.
@@ -292,11 +340,11 @@ bool eventually(Condition condition, std::chrono::steady_clock::duration limit =
 
 // `mend` is called before each life, with all the memory that there is. The first `dense` allocations fail one by one,
 // then ever fewer of the rest: an emulator makes thousands.
-template <class Script, class Mend>
-void exhaust(Hook& hook, std::uint64_t dense, Script script, Mend mend) {
+template <class Live, class Mend>
+void exhaust(Hook& hook, std::uint64_t dense, Live live, Mend mend) {
   const auto live_once = [&](Life& life) {
     life.allocator = hook.table();
-    script(life);
+    live(life);
     CHECK(eventually([&] { return life.called == life.accepted; }));
   };
   for (int i = 0; i < 3; ++i) {  // whatever is kept for ever is made here
@@ -307,6 +355,7 @@ void exhaust(Hook& hook, std::uint64_t dense, Script script, Mend mend) {
     REQUIRE(life.problem.empty());
   }
   bool failed = true;
+  std::int64_t left = 0;  // allocations
   // A thread that was started late, say, is kept; a leak comes back with the same allocation.
   const auto leaves_nothing = [&](std::uint64_t n, std::chrono::steady_clock::duration limit) {
     mend();
@@ -319,12 +368,16 @@ void exhaust(Hook& hook, std::uint64_t dense, Script script, Mend mend) {
     failed = hal::test::failures() != 0;
     INFO(life.problem);
     CHECK(life.problem.empty());
-    return eventually([&] { return hook.bytes <= bytes && hal::test::live_allocations() <= before; }, limit);
+    const bool nothing =
+        eventually([&] { return hook.bytes <= bytes && hal::test::live_allocations() <= before; }, limit);
+    left = hal::test::live_allocations() - before;
+    return nothing;
   };
   std::uint64_t n = 0;
   for (; failed; n += 1 + n / dense) {
     const bool nothing = leaves_nothing(n, 50ms) || leaves_nothing(n, 1s) || leaves_nothing(n, kSoon);
-    INFO("allocation " << n << " fails; " << hook.bytes.load() << " bytes of the allocator's are left");
+    INFO("allocation " << n << " fails; " << left << " allocations are left, and the allocator has given "
+                       << hook.bytes.load() << " bytes");
     CHECK(nothing);
   }
   CHECK(n > 50);
@@ -332,14 +385,23 @@ void exhaust(Hook& hook, std::uint64_t dense, Script script, Mend mend) {
   CHECK(hook.wrong == 0);
 }
 
-template <class Script>
-void exhaust(Script script, std::uint64_t dense = 256) {
+using Script = void (*)(Life& life, Opened& on);
+
+// Whole lives, with their openings.
+void exhaust(Script script, const Places& places, std::uint64_t dense = 256) {
   Hook hook;
-  exhaust(hook, dense, script, [] {});
+  exhaust(
+      hook, dense,
+      [&](Life& life) {
+        Opened opened = places.open(life);
+        script(life, opened);
+      },
+      [] {});
 }
 
-// Devices that stay open through all lives, so that many fit into little time; opened anew where a life has lost one.
-void exhaust_work(const char* drivers, const char* uri, const char* second) {
+// Devices that stay open through all lives, so that no compiler of theirs takes the time; opened anew where a life has
+// lost one.
+void exhaust_open(Script script, const Places& places) {
   Hook hook;
   Opened opened;
   const auto answers = [](hal::Device& device) {
@@ -347,43 +409,43 @@ void exhaust_work(const char* drivers, const char* uri, const char* second) {
     const auto done = queue ? queue->barrier() : queue.error();
     return done && hal::wait(*done, kSoon);
   };
+  const auto both_answer = [&] { return opened.usable() && answers(*opened.device) && answers(*opened.far); };
   const auto mend = [&] {
-    if (opened.usable() && answers(*opened.device) && answers(*opened.far)) { return; }
+    if (both_answer()) { return; }
     opened = {};
     Life life;
     life.allocator = hook.table();
-    opened = open(life, drivers, uri, second);
-    REQUIRE(opened.usable());
+    opened = places.open(life);
+    REQUIRE(both_answer());  // and has made whatever its first queue makes
   };
-  exhaust(hook, 256, [&](Life& life) { work(life, opened); }, mend);
+  exhaust(hook, 256, [&](Life& life) { script(life, opened); }, mend);
 }
 
 }  // namespace
 
-TEST_CASE("exhaustion: work on the host device") {
-  exhaust([](Life& life) { work(life, "host", "host:0", "host:0"); });
+TEST_CASE("exhaustion: work on the host device") { exhaust(work, {"host", "host:0", "host:0"}); }
+TEST_CASE("exhaustion: work on a weak host device") { exhaust(work, {"host", "host:0?mode=weak&seed=3", "host:0"}); }
+TEST_CASE("exhaustion: memory and descriptors") {
+  Hook hook;
+  exhaust(hook, 256, memory, [] {});
 }
-TEST_CASE("exhaustion: work on a weak host device") {
-  exhaust([](Life& life) { work(life, "host", "host:0?mode=weak&seed=3", "host:0"); });
-}
-TEST_CASE("exhaustion: memory and descriptors") { exhaust(memory); }
-TEST_CASE("exhaustion: programs and recordings") {
-  exhaust([](Life& life) { programs(life, "host", "host:0"); });
-}
+TEST_CASE("exhaustion: programs and recordings") { exhaust(programs, {"host", "host:0", "host:0"}); }
 TEST_CASE("exhaustion: layers that watch") {
   const auto folder = std::filesystem::temp_directory_path() / ("halyard-exhaustion-" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);
   const std::string layers =
       "validation,trace=" + (folder / "trace").string() + ",record=" + (folder / "recording").string();
-  exhaust([&](Life& life) { work(life, "host", "host:0", "host:0", layers.c_str()); });
+  exhaust(work, {"host", "host:0", "host:0", layers.c_str()});
   std::filesystem::remove_all(folder);
 }
+
 // The emulated devices: what their openings need is mostly what their compilers do.
-TEST_CASE("exhaustion: work on a card and the host") { exhaust_work("rngd:host", "rngd:0/pe0", "host:0"); }
-TEST_CASE("exhaustion: work on the host and a card") { exhaust_work("rngd:host", "host:0", "rngd:0/pe0"); }
-TEST_CASE("exhaustion: a whole life of a card") {
-  exhaust([](Life& life) { work(life, "rngd:host", "rngd:0", "host:0"); });
-}
-TEST_CASE("exhaustion: graphs on a card") {
-  exhaust([](Life& life) { programs(life, "rngd", "rngd:0/pe0"); });
-}
+TEST_CASE("exhaustion: work on a card and the host") { exhaust_open(work, {"rngd:host", "rngd:0/pe0", "host:0"}); }
+TEST_CASE("exhaustion: work on the host and a card") { exhaust_open(work, {"rngd:host", "host:0", "rngd:0/pe0"}); }
+TEST_CASE("exhaustion: a whole life of a card") { exhaust(work, {"rngd:host", "rngd:0", "host:0"}); }
+TEST_CASE("exhaustion: graphs on a card") { exhaust(programs, {"rngd:host", "rngd:0/pe0", "host:0"}); }
+TEST_CASE("exhaustion: work on a GPU and the host") { exhaust_open(work, {"cuda:host", "cuda:0", "host:0"}); }
+TEST_CASE("exhaustion: work on the host and a GPU") { exhaust_open(work, {"cuda:host", "host:0", "cuda:0"}); }
+TEST_CASE("exhaustion: kernels on a GPU") { exhaust_open(kernels, {"cuda:host", "cuda:0", "host:0"}); }
+TEST_CASE("exhaustion: graphs on a GPU") { exhaust_open(programs, {"cuda:host", "cuda:0", "host:0"}); }
+TEST_CASE("exhaustion: a whole life of a GPU") { exhaust(work, {"cuda:host", "cuda:0", "host:0"}, 64); }

@@ -30,14 +30,22 @@ Driver& driver() {
 }
 
 void Context::synchronize() {
-  std::vector<std::pair<std::shared_ptr<Stream>, std::uint64_t>> all;
-  {
-    const std::lock_guard lock(mutex);
-    reap();
-    for (const auto& [handle, stream] : streams) { all.emplace_back(stream, stream->submitted()); }
-    for (const auto& [handle, stream] : ending) { all.emplace_back(stream, stream->submitted()); }
+  // One stream after the other, in the order in which they were made: so nothing has to be kept.
+  for (std::uint64_t made = 0;;) {
+    std::shared_ptr<Stream> next;
+    {
+      const std::lock_guard lock(mutex);
+      reap();
+      for (const auto* all : {&streams, &ending}) {
+        for (const auto& [handle, stream] : *all) {
+          if (stream->made() > made && (!next || stream->made() < next->made())) { next = stream; }
+        }
+      }
+    }
+    if (!next) { return; }
+    made = next->made();
+    next->wait(next->submitted());
   }
-  for (const auto& [stream, number] : all) { stream->wait(number); }
 }
 
 void Context::reap() {
@@ -88,29 +96,31 @@ using namespace hal::emulated_cuda;
 
 CUresult cuInit(unsigned flags) {
   if (flags != 0) { return CUDA_ERROR_INVALID_VALUE; }
-  Driver& d = driver();
-  const std::lock_guard lock(d.mutex);
-  d.initialised = true;
-  return CUDA_SUCCESS;
+  return guarded([] {
+    driver().initialised = true;
+    return CUDA_SUCCESS;
+  });
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   if (const CUresult error = enter_driver(); error != CUDA_SUCCESS) { return error; }
   if (context == nullptr) { return CUDA_ERROR_INVALID_VALUE; }
   if (device != 0) { return CUDA_ERROR_INVALID_DEVICE; }
-  Driver& d = driver();
-  const std::lock_guard lock(d.mutex);
-  if (!d.primary) {
-    auto made = std::make_shared<Context>();
-    made->shared = std::make_shared<Shared>(configured_memory());
-    if (!made->shared->memory.usable()) { return CUDA_ERROR_OUT_OF_MEMORY; }
-    const char* log = std::getenv("HALYARD_EMULATED_CUDA_LOG");
-    made->shared->log = log != nullptr && std::strcmp(log, "0") != 0;
-    d.primary = std::move(made);
-  }
-  ++d.references;
-  *context = reinterpret_cast<CUcontext>(d.primary.get());
-  return CUDA_SUCCESS;
+  return guarded([&] {
+    Driver& d = driver();
+    const std::lock_guard lock(d.mutex);
+    if (!d.primary) {
+      auto made = std::make_shared<Context>();
+      made->shared = std::make_shared<Shared>(configured_memory());
+      if (!made->shared->memory.usable()) { return CUDA_ERROR_OUT_OF_MEMORY; }
+      const char* log = std::getenv("HALYARD_EMULATED_CUDA_LOG");
+      made->shared->log = log != nullptr && std::strcmp(log, "0") != 0;
+      d.primary = std::move(made);
+    }
+    ++d.references;
+    *context = reinterpret_cast<CUcontext>(d.primary.get());
+    return CUDA_SUCCESS;
+  });
 }
 
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {

@@ -2,6 +2,7 @@
 // The one emulated device, its primary context, and what lives in it. Handles are addresses of these objects.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,6 +18,13 @@ namespace hal::emulated_cuda {
 struct Context;
 
 struct Module {
+  explicit Module(std::shared_ptr<Shared> its_shared) : shared(std::move(its_shared)) {}
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  ~Module() {
+    for (const std::uint64_t address : addresses) { shared->memory.release(address); }
+  }
+  std::shared_ptr<Shared> shared;
   LoadedModule loaded;
   std::vector<std::uint64_t> addresses;  // of its variables, freed with it
   // A kernel and a function are the same thing here: a Program of `loaded.kernels`.
@@ -26,13 +34,14 @@ struct Context {
   std::shared_ptr<Shared> shared;
   std::mutex mutex;
   // Shared with who waits in synchronize() while another thread destroys a stream.
-  std::unordered_map<const void*, std::shared_ptr<Stream>> streams;
-  std::unordered_map<const void*, std::shared_ptr<Stream>> ending;  // destroyed by the user, still at work
+  // From one map to the other without memory, as destroying has to.
+  std::map<const void*, std::shared_ptr<Stream>> streams;
+  std::map<const void*, std::shared_ptr<Stream>> ending;  // destroyed by the user, still at work
   std::unordered_map<const void*, std::shared_ptr<Event>> events;
   std::unordered_map<const void*, std::unique_ptr<Module>> modules;
   std::unordered_map<const void*, const Module*> programs;
 
-  // Waits until everything submitted so far has ended.
+  // Waits until everything submitted so far has ended. Needs no memory.
   void synchronize();
   void reap();  // forgets ended streams; call with the mutex held
 };

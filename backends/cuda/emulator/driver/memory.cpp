@@ -5,9 +5,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <new>
 
 namespace hal::emulated_cuda {
 
@@ -23,6 +25,7 @@ std::uint64_t rounded(std::uint64_t bytes, std::uint64_t unit) { return (bytes +
 }  // namespace
 
 DeviceMemory::DeviceMemory(std::uint64_t capacity) : capacity_(rounded(capacity, 1u << 21)) {
+  free_.emplace();  // all that may throw
   file_ = memfd_create("halyard-emulated-cuda", MFD_CLOEXEC);
   if (file_ < 0 || ftruncate(file_, static_cast<off_t>(capacity_)) != 0) { return; }
   void* reserved = mmap(nullptr, capacity_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -34,7 +37,10 @@ DeviceMemory::DeviceMemory(std::uint64_t capacity) : capacity_(rounded(capacity,
   }
   base_ = static_cast<std::byte*>(reserved);
   backing_ = static_cast<std::byte*>(backing);
-  free_.emplace(0, capacity_);
+  auto all = free_.extract(free_.begin());
+  all.key() = reinterpret_cast<std::uint64_t>(base_);
+  all.mapped() = {all.key(), capacity_, backing_, MemoryKind::unknown};
+  free_.insert(std::move(all));
 }
 
 DeviceMemory::~DeviceMemory() {
@@ -57,14 +63,15 @@ std::uint64_t DeviceMemory::allocate(std::uint64_t bytes) {
   Allocation made;
   {
     const std::unique_lock lock(mutex_);
-    auto hole = free_.begin();
-    while (hole != free_.end() && hole->second < size) { ++hole; }
+    const auto fits = [size](const auto& entry) { return entry.second.length >= size; };
+    const auto hole = std::ranges::find_if(free_, fits);
     if (hole == free_.end()) { return 0; }
-    const std::uint64_t offset = hole->first, left = hole->second - size;
-    free_.erase(hole);
-    if (left != 0) { free_.emplace(offset + size, left); }
-    made = {reinterpret_cast<std::uint64_t>(base_) + offset, bytes, backing_ + offset, MemoryKind::device};
-    live_.emplace(made.begin, made);
+    made = {hole->first, bytes, hole->second.bytes, MemoryKind::device};
+    live_.emplace(made.begin, made);  // all that may throw
+    auto rest = free_.extract(hole);
+    rest.key() += size;
+    rest.mapped() = {rest.key(), rest.mapped().length - size, rest.mapped().bytes + size, MemoryKind::unknown};
+    if (rest.mapped().length != 0) { free_.insert(std::move(rest)); }
     used_ += size;
   }
   std::memset(made.bytes, kPoison, bytes);  // nobody else knows the address yet
@@ -75,28 +82,26 @@ bool DeviceMemory::release(std::uint64_t address) {
   const std::unique_lock lock(mutex_);
   const auto it = live_.find(address);
   if (it == live_.end() || it->second.kind != MemoryKind::device) { return false; }
-  std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(base_);
-  std::uint64_t size = rounded(it->second.length, kAlignment);
-  live_.erase(it);
+  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(base_);
+  const std::uint64_t size = rounded(it->second.length, kAlignment);
   used_ -= size;
   if (size >= kReturnToSystem) {
     const std::uint64_t first = rounded(offset, 4096), last = (offset + size) / 4096 * 4096;
     (void)fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first),
                     static_cast<off_t>(last - first));
   }
-  auto next = free_.lower_bound(offset);
-  if (next != free_.end() && next->first == offset + size) {
-    size += next->second;
-    next = free_.erase(next);
+  it->second.length = size;
+  it->second.kind = MemoryKind::unknown;
+  auto hole = free_.insert(live_.extract(it)).position;  // giving back needs no memory
+  if (const auto next = std::next(hole); next != free_.end() && next->first == address + size) {
+    hole->second.length += next->second.length;
+    free_.erase(next);
   }
-  if (next != free_.begin()) {
-    const auto before = std::prev(next);
-    if (before->first + before->second == offset) {
-      before->second += size;
-      return true;
-    }
+  if (hole == free_.begin()) { return true; }
+  if (const auto before = std::prev(hole); before->first + before->second.length == address) {
+    before->second.length += hole->second.length;
+    free_.erase(hole);
   }
-  free_.emplace(offset, size);
   return true;
 }
 
@@ -105,9 +110,14 @@ void* DeviceMemory::allocate_host(std::uint64_t bytes) {
   void* pointer = std::aligned_alloc(4096, rounded(bytes, 4096));
   if (pointer == nullptr) { return nullptr; }
   std::memset(pointer, kPoison, bytes);
-  const std::unique_lock lock(mutex_);
   const auto address = reinterpret_cast<std::uint64_t>(pointer);
-  live_[address] = {address, bytes, static_cast<std::byte*>(pointer), MemoryKind::pinned};
+  try {
+    const std::unique_lock lock(mutex_);
+    live_[address] = {address, bytes, static_cast<std::byte*>(pointer), MemoryKind::pinned};
+  } catch (const std::bad_alloc&) {
+    std::free(pointer);
+    return nullptr;
+  }
   return pointer;
 }
 
@@ -131,7 +141,9 @@ CUresult DeviceMemory::register_host(void* pointer, std::uint64_t bytes) {
   const bool last_overlaps =
       after != live_.begin() && begin - std::prev(after)->first < std::prev(after)->second.length;
   if (next_overlaps || last_overlaps) { return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED; }
-  live_.emplace(begin, Allocation{begin, bytes, static_cast<std::byte*>(pointer), MemoryKind::registered});
+  try {
+    live_.emplace(begin, Allocation{begin, bytes, static_cast<std::byte*>(pointer), MemoryKind::registered});
+  } catch (const std::bad_alloc&) { return CUDA_ERROR_OUT_OF_MEMORY; }
   return CUDA_SUCCESS;
 }
 

@@ -55,8 +55,8 @@ class DeviceMemory final : public MemoryResolver {
   std::byte* backing_ = nullptr;  // of the emulator's own mapping
   int file_ = -1;
   mutable std::shared_mutex mutex_;
-  std::map<std::uint64_t, Allocation> live_;     // by first address
-  std::map<std::uint64_t, std::uint64_t> free_;  // offset -> length
+  // By first address. What is free is of the same kind, so that it goes from one to the other without memory.
+  std::map<std::uint64_t, Allocation> live_, free_;
   std::uint64_t used_ = 0;
 };
 

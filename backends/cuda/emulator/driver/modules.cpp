@@ -57,8 +57,9 @@ CUresult load(const void* image, JitLog& log, void** out) {
     log.write("error: the image holds machine code; the emulated device runs PTX text only");
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
   }
-  auto module = std::make_unique<Module>();
+  auto module = std::make_unique<Module>(context->shared);
   const auto place = [&](const Symbol& s) {
+    module->addresses.reserve(module->addresses.size() + 1);
     const std::uint64_t address = context->shared->memory.allocate(s.bytes);
     if (address == 0) { return address; }
     module->addresses.push_back(address);
@@ -69,7 +70,6 @@ CUresult load(const void* image, JitLog& log, void** out) {
   };
   auto result = load_module(static_cast<const char*>(image), place);
   if (const auto* error = std::get_if<LoadError>(&result)) {
-    for (const std::uint64_t address : module->addresses) { context->shared->memory.release(address); }
     log.write(fmt::format("error: line {}: {}", error->line, error->message));
     switch (error->failure) {
       case LoadFailure::invalid_ptx:
@@ -78,13 +78,20 @@ CUresult load(const void* image, JitLog& log, void** out) {
         return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
       case LoadFailure::wrong_target:
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
+      case LoadFailure::no_memory:
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
   }
   module->loaded = std::get<LoadedModule>(std::move(result));
   const std::lock_guard lock(context->mutex);
-  for (const Program& p : module->loaded.kernels) { context->programs.emplace(&p, module.get()); }
-  *out = module.get();
-  context->modules.emplace(module.get(), std::move(module));
+  // Under all its handles or under none.
+  std::unordered_map<const void*, const Module*> programs;
+  for (const Program& p : module->loaded.kernels) { programs.emplace(&p, module.get()); }
+  context->programs.reserve(context->programs.size() + programs.size());
+  const void* handle = module.get();
+  context->modules.emplace(handle, std::move(module));
+  context->programs.merge(programs);
+  *out = const_cast<void*>(handle);
   return CUDA_SUCCESS;
 }
 
@@ -97,7 +104,6 @@ CUresult unload(const void* handle) {
   const auto it = context->modules.find(handle);
   if (it == context->modules.end()) { return CUDA_ERROR_INVALID_HANDLE; }
   for (const Program& p : it->second->loaded.kernels) { context->programs.erase(&p); }
-  for (const std::uint64_t address : it->second->addresses) { context->shared->memory.release(address); }
   context->modules.erase(it);
   return entered;
 }
@@ -204,7 +210,7 @@ bool fits(const Program& p, const LaunchShape& s) {
 CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned options, CUjit_option* names, void** values) {
   if (options > 0 && (names == nullptr || values == nullptr)) { return CUDA_ERROR_INVALID_VALUE; }
   JitLog log(options, names, values);
-  return load(image, log, reinterpret_cast<void**>(module));
+  return guarded([&] { return load(image, log, reinterpret_cast<void**>(module)); });
 }
 CUresult cuModuleUnload(CUmodule module) { return unload(module); }
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
@@ -227,7 +233,7 @@ CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* j
     return CUDA_ERROR_INVALID_VALUE;
   }
   JitLog log(jit_options, jit_names, jit_values);
-  return load(code, log, reinterpret_cast<void**>(library));
+  return guarded([&] { return load(code, log, reinterpret_cast<void**>(library)); });
 }
 CUresult cuLibraryUnload(CUlibrary library) { return unload(library); }
 CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary library, const char* name) {
@@ -269,15 +275,18 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
   if (!fits(*p, c.shape) || (!p->parameters.empty() && parameters == nullptr)) { return CUDA_ERROR_INVALID_VALUE; }
   std::byte* block = c.parameters.data();
   if (p->parameter_bytes > c.parameters.size()) {
-    c.data.resize(p->parameter_bytes);
+    const CUresult room = guarded([&] {
+      c.data.resize(p->parameter_bytes);
+      return CUDA_SUCCESS;
+    });
+    if (room != CUDA_SUCCESS) { return room; }
     block = c.data.data();
   }
   for (std::size_t i = 0; i < p->parameters.size(); ++i) {
     if (parameters[i] == nullptr) { return CUDA_ERROR_INVALID_VALUE; }
     std::memcpy(block + p->parameters[i].offset, parameters[i], p->parameters[i].size);
   }
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra) {

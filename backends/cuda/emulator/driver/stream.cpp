@@ -70,7 +70,11 @@ bool satisfied(const std::byte* at, std::uint64_t value, unsigned how) {
 bool Stream::in_host_function() { return inside_host_function; }
 
 Stream::Stream(std::shared_ptr<Shared> shared, unsigned flags, int priority)
-    : shared_(std::move(shared)), flags_(flags), priority_(priority), worker_([this] { work(); }) {}
+    : shared_(std::move(shared)),
+      flags_(flags),
+      priority_(priority),
+      made_(shared_->streams.fetch_add(1) + 1),
+      worker_([this] { work(); }) {}
 
 Stream::~Stream() {
   close();
@@ -85,15 +89,17 @@ void Stream::close() {
   wake_.notify_one();
 }
 
-void Stream::enqueue(Command&& command) {
+CUresult Stream::enqueue(Command&& command) noexcept {
   bool wake = false;
-  {
+  try {
     const std::lock_guard lock(mutex_);
-    pending_.push_back(std::move(command));
+    Command& taken = pending_.emplace_back(std::move(command));
+    if (taken.kind == Command::Kind::record) { taken.value = taken.event->recorded.fetch_add(1) + 1; }
     submitted_.store(submitted_.load(std::memory_order_relaxed) + 1);
     wake = std::exchange(sleeping_, false);
-  }
+  } catch (const std::bad_alloc&) { return CUDA_ERROR_OUT_OF_MEMORY; }
   if (wake) { wake_.notify_one(); }
+  return CUDA_SUCCESS;
 }
 
 void Stream::wait(std::uint64_t number) {
@@ -181,7 +187,7 @@ void Stream::launch(Command& c) {
   try {
     fault = run_grid(*c.program, c.shape, parameters, shared_->memory);
   } catch (const std::bad_alloc&) {
-    shared_->fail(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    shared_->fail(CUDA_ERROR_OUT_OF_MEMORY);
     return;
   }
   if (fault.kind == FaultKind::none) { return; }

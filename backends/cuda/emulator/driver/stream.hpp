@@ -66,7 +66,7 @@ struct Shared {
   DeviceMemory memory;
   Signals signals;
   std::atomic<int> fault{0};  // the sticky CUresult
-  std::atomic<std::uint64_t> grids{0};
+  std::atomic<std::uint64_t> grids{0}, streams{0};
   bool log = false;  // print why a kernel failed
 
   void fail(cuda::abi::CUresult code) {
@@ -114,7 +114,9 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  void enqueue(Command&& command);
+  // CUDA_ERROR_OUT_OF_MEMORY if there is none for it; then nothing has changed.
+  cuda::abi::CUresult enqueue(Command&& command) noexcept;
+  std::uint64_t made() const { return made_; }  // a number that grows from stream to stream, from 1
   std::uint64_t submitted() const { return submitted_.load(); }
   bool idle() const { return completed_.load() >= submitted_.load(); }
   void wait(std::uint64_t number);  // until that many commands are done
@@ -133,6 +135,7 @@ class Stream {
   std::shared_ptr<Shared> shared_;
   unsigned flags_;
   int priority_;
+  const std::uint64_t made_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Command> pending_;

@@ -44,8 +44,7 @@ CUresult value_operation(CUstream handle, CUdeviceptr address, std::uint64_t val
   c.value = value;
   if (const CUresult error = word_at(*context, address, width, c.to); error != CUDA_SUCCESS) { return error; }
   c.from = c.to;
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }
 
 }  // namespace
@@ -54,12 +53,14 @@ CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int priori
   ContextPointer context;
   if (const CUresult error = enter(context); error != CUDA_SUCCESS) { return error; }
   if (stream == nullptr || flags > CU_STREAM_NON_BLOCKING) { return CUDA_ERROR_INVALID_VALUE; }
-  auto made = std::make_shared<Stream>(context->shared, flags, priority);
-  const std::lock_guard lock(context->mutex);
-  context->reap();
-  *stream = reinterpret_cast<CUstream>(made.get());
-  context->streams.emplace(made.get(), std::move(made));
-  return CUDA_SUCCESS;
+  return guarded([&] {
+    auto made = std::make_shared<Stream>(context->shared, flags, priority);
+    const std::lock_guard lock(context->mutex);
+    context->reap();
+    context->streams.emplace(made.get(), made);
+    *stream = reinterpret_cast<CUstream>(made.get());
+    return CUDA_SUCCESS;
+  });
 }
 
 CUresult cuStreamCreate(CUstream* stream, unsigned flags) { return cuStreamCreateWithPriority(stream, flags, 0); }
@@ -72,16 +73,19 @@ CUresult cuStreamDestroy_v2(CUstream handle) {
   const auto it = context->streams.find(handle);
   if (it == context->streams.end()) { return CUDA_ERROR_INVALID_HANDLE; }
   it->second->close();
-  auto node = context->streams.extract(it);
-  context->ending.insert(std::move(node));
+  context->ending.insert(context->streams.extract(it));
   context->reap();
   return entered;
 }
 
+// Waits in a lost context too: a host function that runs may not outlive what it uses.
 CUresult cuStreamSynchronize(CUstream handle) {
   ContextPointer context;
-  Stream* stream = nullptr;
-  if (const CUresult error = enter_stream(handle, context, stream); error != CUDA_SUCCESS) { return error; }
+  const CUresult entered = enter(context);
+  if (!context) { return entered; }
+  CUresult error = CUDA_SUCCESS;
+  Stream* stream = stream_of(*context, handle, error);
+  if (stream == nullptr) { return error; }
   stream->wait(stream->submitted());
   return static_cast<CUresult>(context->shared->fault.load());
 }
@@ -107,8 +111,7 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned flags
   c.kind = Command::Kind::wait_event;
   c.value = recorded;
   c.event = std::move(event);
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }
 
 CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr address, cuuint64_t value, unsigned flags) {
@@ -129,11 +132,13 @@ CUresult cuEventCreate(CUevent* event, unsigned flags) {
   if (const CUresult error = enter(context); error != CUDA_SUCCESS) { return error; }
   if (event == nullptr || flags > 7) { return CUDA_ERROR_INVALID_VALUE; }
   if ((flags & CU_EVENT_INTERPROCESS) != 0) { return CUDA_ERROR_NOT_SUPPORTED; }
-  auto made = std::make_shared<Event>(flags);
-  const std::lock_guard lock(context->mutex);
-  *event = reinterpret_cast<CUevent>(made.get());
-  context->events.emplace(made.get(), std::move(made));
-  return CUDA_SUCCESS;
+  return guarded([&] {
+    auto made = std::make_shared<Event>(flags);
+    const std::lock_guard lock(context->mutex);
+    context->events.emplace(made.get(), made);
+    *event = reinterpret_cast<CUevent>(made.get());
+    return CUDA_SUCCESS;
+  });
 }
 
 CUresult cuEventDestroy_v2(CUevent handle) {
@@ -153,9 +158,7 @@ CUresult cuEventRecord(CUevent handle, CUstream stream_handle) {
   c.kind = Command::Kind::record;
   c.event = event_of(*context, handle);
   if (!c.event) { return CUDA_ERROR_INVALID_HANDLE; }
-  c.value = c.event->recorded.fetch_add(1) + 1;
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }
 
 CUresult cuEventQuery(CUevent handle) {
@@ -201,6 +204,5 @@ CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void* user) {
   c.kind = Command::Kind::host_function;
   c.function = function;
   c.user = user;
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }

@@ -51,9 +51,13 @@ CUresult copy(Context& context, Stream& stream, const Place& to, const Place& fr
   c.bytes = bytes;
   if (from.pageable) {
     c.kind = Command::Kind::copy_staged;
-    c.data.assign(from.bytes, from.bytes + bytes);
+    const CUresult staged = guarded([&] {
+      c.data.assign(from.bytes, from.bytes + bytes);
+      return CUDA_SUCCESS;
+    });
+    if (staged != CUDA_SUCCESS) { return staged; }
   }
-  stream.enqueue(std::move(c));
+  if (const CUresult error = stream.enqueue(std::move(c)); error != CUDA_SUCCESS) { return error; }
   if (to.pageable) {
     stream.wait(stream.submitted());
     return static_cast<CUresult>(context.shared->fault.load());
@@ -75,8 +79,7 @@ CUresult fill(CUstream handle, CUdeviceptr to, std::uint64_t value, std::size_t 
   c.bytes = count;
   c.value = value;
   c.width = width;
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }
 
 }  // namespace
@@ -94,10 +97,12 @@ CUresult cuMemAlloc_v2(CUdeviceptr* address, std::size_t bytes) {
   ContextPointer context;
   if (const CUresult error = enter(context); error != CUDA_SUCCESS) { return error; }
   if (address == nullptr || bytes == 0) { return CUDA_ERROR_INVALID_VALUE; }
-  const std::uint64_t made = context->shared->memory.allocate(bytes);
-  if (made == 0) { return CUDA_ERROR_OUT_OF_MEMORY; }
-  *address = made;
-  return CUDA_SUCCESS;
+  return guarded([&] {
+    const std::uint64_t made = context->shared->memory.allocate(bytes);
+    if (made == 0) { return CUDA_ERROR_OUT_OF_MEMORY; }
+    *address = made;
+    return CUDA_SUCCESS;
+  });
 }
 
 CUresult cuMemFree_v2(CUdeviceptr address) {
@@ -126,8 +131,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
   Command c;
   c.kind = Command::Kind::free_memory;
   c.value = address;
-  stream->enqueue(std::move(c));
-  return CUDA_SUCCESS;
+  return stream->enqueue(std::move(c));
 }
 
 CUresult cuMemHostAlloc(void** pointer, std::size_t bytes, unsigned flags) {

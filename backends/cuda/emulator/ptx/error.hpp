@@ -13,6 +13,7 @@ enum class LoadFailure : std::uint8_t {
   invalid_ptx,          // not PTX, or PTX that the emulator cannot run
   unsupported_version,  // a newer .version than the emulator knows
   wrong_target,         // a .target that the emulated device does not run
+  no_memory,            // of the host, or of the device for a variable
 };
 
 class PtxError : public std::exception {

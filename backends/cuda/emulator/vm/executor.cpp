@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "vm/helpers.hpp"
@@ -420,12 +421,12 @@ Fault run_grid(const Program& program, const LaunchShape& shape, const std::byte
   std::atomic<std::uint64_t> next{0};
   std::mutex mutex;
   Fault fault;
-  const auto work = [&] {
-    std::uint64_t block = next.fetch_add(1, std::memory_order_relaxed);
-    if (block >= blocks) { return; }
+  const auto run_blocks = [&] {
+    if (next.load(std::memory_order_relaxed) >= blocks) { return; }
     thread_local Scratch scratch;
     CtaRunner runner(program, shape, parameters, memory, stop, scratch);
-    for (; block < blocks && !stop.load(std::memory_order_relaxed);
+    for (std::uint64_t block = next.fetch_add(1, std::memory_order_relaxed);
+         block < blocks && !stop.load(std::memory_order_relaxed);
          block = next.fetch_add(1, std::memory_order_relaxed)) {
       const std::uint64_t row = block / shape.grid[0];
       runner.run(static_cast<std::uint32_t>(block % shape.grid[0]), static_cast<std::uint32_t>(row % shape.grid[1]),
@@ -437,12 +438,19 @@ Fault run_grid(const Program& program, const LaunchShape& shape, const std::byte
       }
     }
   };
+  // A thread without memory takes no blocks; the others do.
+  const auto work = [&]() noexcept {
+    try {
+      run_blocks();
+    } catch (const std::bad_alloc&) {}
+  };
   const std::uint64_t threads = blocks * shape.block[0] * shape.block[1] * shape.block[2];
   if (blocks > 1 && threads * program.code.size() >= kWorthSharing * 8) {
     run_with_helpers(work);
   } else {
     work();
   }
+  if (fault.kind == FaultKind::none && next.load(std::memory_order_relaxed) < blocks) { throw std::bad_alloc(); }
   return fault;
 }
 

@@ -17,7 +17,8 @@ struct LaunchShape {
 };
 
 // Runs a whole grid and returns when it is done. Blocks run in ascending order, spread over the executor's threads when
-// there is enough to do; a fault stops the grid. `parameters`: program.parameter_bytes bytes.
+// there is enough to do; a fault stops the grid. `parameters`: program.parameter_bytes bytes. Throws std::bad_alloc if
+// no thread has memory for it.
 Fault run_grid(const Program& program, const LaunchShape& shape, const std::byte* parameters,
                const MemoryResolver& memory);
 

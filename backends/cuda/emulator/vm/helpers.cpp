@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -18,10 +19,11 @@ class Helpers {
       const long n = std::strtol(text, nullptr, 10);
       if (n >= 1 && n <= 64) { total = static_cast<unsigned>(n); }
     }
-    for (unsigned i = 1; i < total; ++i) {
-      std::thread([this] { serve(); }).detach();  // they live as long as the process, like this object
-    }
-    count_ = total - 1;
+    try {
+      for (; count_ + 1 < total; ++count_) {
+        std::thread([this] { serve(); }).detach();  // they live as long as the process, like this object
+      }
+    } catch (const std::exception&) {}  // those that there are have to do
   }
 
   void run(const std::function<void()>& work) {

@@ -60,7 +60,7 @@ std::variant<LoadedModule, LoadError> load_module(std::string_view text, const P
     for (const Kernel& k : syntax.kernels) { module.kernels.push_back(decode(syntax, k, addresses)); }
     return module;
   } catch (const PtxError& e) { return LoadError{e.failure(), e.line(), e.what()}; } catch (const std::bad_alloc&) {
-    return LoadError{LoadFailure::invalid_ptx, 0, "out of memory"};
+    return LoadError{LoadFailure::no_memory, 0, "out of memory"};
   }
 }
 
