@@ -316,6 +316,10 @@ hal_error* Validation::submitting(core::Queue& queue, std::span<const hal_comman
     return is_sound(command, [&](const void* object) { return is_known(object); });
   };
   if (!points && std::all_of(commands.begin(), commands.end(), is_usual)) { return nullptr; }
+  return look_closely(queue, commands, sync);
+}
+
+hal_error* Validation::look_closely(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) {
   std::string why;
   {
     const std::lock_guard guard(lock_);

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <vector>
 
-#include "core/annotation.hpp"
 #include "hal/hal.h"
 #include "layers/validation/order.hpp"
 
@@ -27,12 +26,12 @@ struct Access {
 
   // Who does it: all but what is touched.
   void by(std::uint32_t of_lane, std::uint64_t at_number, std::uint64_t at_epoch, const hal_command& command,
-          const hal_site* where) {
+          const hal_site* where, const char* of_range) {
     lane = of_lane;
     number = at_number;
     epoch = at_epoch;
     op = command.op;
-    range = core::innermost_range();
+    range = of_range;
     file = where != nullptr ? where->file : nullptr;
     line = where != nullptr ? where->line : 0;
     name(command.label);

@@ -269,13 +269,17 @@ std::pair<const void*, const Validation::Object*> Validation::buffer_at(std::uin
 void Validation::collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync,
                          bool staged, std::vector<std::pair<const void*, Access>>& out) {
   Access access;
-  access.by(lane.id, number, lane.base + number, command, sync.where);
+  access.by(lane.id, number, lane.base + number, command, sync.where, core::innermost_range());
   each_slice(command, [&](const hal_slice& slice, bool write) { touch(access, slice, write, staged, out); });
 }
 
-// One command that does to its buffers what the lane did to them last, and nothing else is remembered of them. False,
-// and nothing is done, if it is not of that sort.
-bool Validation::again(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync) {
+// A command that waits for nothing and does to its buffers what the lane did to them last, and nothing else is
+// remembered of them. False, and nothing is done, if it is not of that sort.
+[[gnu::always_inline]] inline bool Validation::again(Lane& lane, std::uint64_t number, const hal_command& command,
+                                                     const hal_sync& sync) {
+  const bool usual = command.op == HAL_OP_BARRIER || command.op == HAL_OP_COPY || command.op == HAL_OP_FILL ||
+                     command.op == HAL_OP_RUN;
+  if (!usual || blind_ || sync.wait_count != 0 || !lane.steps.empty()) { return false; }
   struct Touch {
     Access* access;
     const hal_slice* slice;
@@ -284,7 +288,7 @@ bool Validation::again(const Lane& lane, std::uint64_t number, const hal_command
   std::array<Touch, 8> touches;
   std::size_t count = 0;
   bool all = true;
-  each_slice(command, [&](const hal_slice& slice, bool write) {
+  each_slice(command, [&](const hal_slice& slice, bool write) __attribute__((always_inline)) {
     if (!all) { return; }
     const Object* object = slice.buffer != nullptr ? find(slice.buffer) : nullptr;
     Access* access = object != nullptr && object->history && count < touches.size()
@@ -295,11 +299,13 @@ bool Validation::again(const Lane& lane, std::uint64_t number, const hal_command
     if (all) { touches[count++] = {access, &slice, write}; }
   });
   if (!all) { return false; }
+  lane.accepted = lane.base + number;
+  const char* range = count != 0 ? core::innermost_range() : "";
   for (const Touch& touch : std::span(touches.data(), count)) {
     touch.access->begin = touch.slice->offset;
     touch.access->end = touch.slice->offset + touch.slice->length;
     touch.access->write = touch.write;
-    touch.access->by(lane.id, number, lane.base + number, command, sync.where);
+    touch.access->by(lane.id, number, lane.accepted, command, sync.where, range);
   }
   return true;
 }
@@ -309,57 +315,46 @@ void Validation::accepted(core::Timeline& timeline, std::uint64_t number, std::s
   const std::lock_guard guard(lock_);
   Lane* lane = lane_of(timeline);
   if (lane == nullptr) { return; }
+  const bool repeated = commands.size() == 1 && again(*lane, number, commands.front(), sync);
+  if (repeated && commands.front().op != HAL_OP_RUN) { return; }
   try {
-    if (blind_) [[unlikely]] {
-      for (const hal_command& command : commands) {
-        if (command.op == HAL_OP_RUN) { check_outputs(*lane, command, sync); }
-      }
-    } else {
-      accept(lane, number, commands, sync, staged);
+    for (const hal_command& command : commands) {
+      if (command.op == HAL_OP_RUN) { check_outputs(*lane, command, sync); }
     }
+    if (!repeated && !blind_) { accept(*lane, number, commands, sync, staged); }
   } catch (const std::bad_alloc&) { go_blind(); }
 }
 
-void Validation::accept(Lane* lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+void Validation::accept(Lane& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
                         bool staged) {
-  lane->accepted = lane->base + number;
+  lane.accepted = lane.base + number;
   const std::uint64_t first = number - commands.size() + 1;
-  bool straight = lane->steps.empty() && sync.wait_count == 0;
-  if (straight && commands.size() == 1) {
-    const hal_command& only = commands.front();
-    if (only.op == HAL_OP_BARRIER) { return; }
-    const bool usual = only.op == HAL_OP_COPY || only.op == HAL_OP_FILL || only.op == HAL_OP_RUN;
-    if (usual && again(*lane, number, only, sync)) {
-      if (only.op == HAL_OP_RUN) { check_outputs(*lane, only, sync); }
-      return;
-    }
-  }
+  bool straight = lane.steps.empty() && sync.wait_count == 0;
   scratch_.clear();
   for (std::size_t i = 0; i < commands.size(); ++i) {
     const hal_command& command = commands[i];
     if (command.op == HAL_OP_BARRIER) { continue; }
-    if (command.op == HAL_OP_RUN) { check_outputs(*lane, command, sync); }
-    collect(*lane, first + i, command, sync, staged, scratch_);
+    collect(lane, first + i, command, sync, staged, scratch_);
     if (command.op == HAL_OP_CALL || receives(command)) { straight = false; }
   }
   if (straight) {
-    for (const auto& [key, access] : scratch_) { check(*lane, key, access); }
+    for (const auto& [key, access] : scratch_) { check(lane, key, access); }
     return;
   }
   Step step;
   step.accesses = scratch_;
-  step.first = lane->base + first;
-  step.last = lane->accepted;
+  step.first = lane.base + first;
+  step.last = lane.accepted;
   step.waits.assign(sync.waits, sync.waits + sync.wait_count);
-  take_step(*lane, std::move(step));
+  take_step(lane, std::move(step));
   // What comes in by message or call ends as a step of its own: only then is it known what happened before.
   for (std::size_t i = 0; i < commands.size(); ++i) {
     const bool call = commands[i].op == HAL_OP_CALL;
     if (!call && !receives(commands[i])) { continue; }
     Step end;
     end.kind = call ? Step::Kind::call : Step::Kind::receive;
-    end.first = end.last = lane->base + first + i;
-    take_step(*lane, std::move(end));
+    end.first = end.last = lane.base + first + i;
+    take_step(lane, std::move(end));
   }
 }
 

@@ -135,7 +135,7 @@ class Validation final : public core::Observer {
   enum class Overlap { none, part, same };
   Overlap overlap_of(const hal_slice& a, const hal_slice& b);
   std::pair<const void*, const Object*> buffer_at(std::uintptr_t address);
-  void accept(Lane* lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
+  void accept(Lane& lane, std::uint64_t number, std::span<const hal_command> commands, const hal_sync& sync,
               bool staged);
   Lane* lane_of(const core::Timeline& timeline);
   Lane& new_lane();
@@ -146,7 +146,7 @@ class Validation final : public core::Observer {
   void advance();
   void collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync, bool staged,
                std::vector<std::pair<const void*, Access>>& out);
-  bool again(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync);
+  bool again(Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync);
   void touch(Access access, const hal_slice& slice, bool write, bool staged,
              std::vector<std::pair<const void*, Access>>& out);
   void check(const Lane& lane, const void* key, const Access& access);
@@ -156,6 +156,7 @@ class Validation final : public core::Observer {
   // Why a handle must not be used; empty if nothing is known against it.
   std::string against(const void* object, core::Kind kind, const char* what);
   std::string against(const hal_command& command);
+  hal_error* look_closely(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync);
   bool is_known(const void* object) const { return object == nullptr || object_cache_[slot(object)].is(object); }
   void report(std::string key, std::string text);  // with the lock held
   void tell();                                     // without
