@@ -127,6 +127,11 @@ void WeakLane::describe(Entry& entry) const {
     const auto begin = reinterpret_cast<std::uintptr_t>(address_of(slice));
     entry.accesses.push_back({begin, begin + slice.length, writes});
   };
+  const auto copy_args = [&] {
+    auto& run = command.as.run;
+    entry.args.assign(run.args, run.args + run.arg_count);
+    run.args = entry.args.data();
+  };
   try {
     switch (command.op) {
       case HAL_OP_BARRIER:
@@ -140,15 +145,14 @@ void WeakLane::describe(Entry& entry) const {
         break;
       case HAL_OP_PREPARE:
         entry.may_fail = true;
+        copy_args();
         break;
       case HAL_OP_RUN: {
-        auto& run = command.as.run;
         entry.may_fail = true;
-        entry.args.assign(run.args, run.args + run.arg_count);
-        run.args = entry.args.data();
+        copy_args();
         // Only a tensor graph does nothing but what its signature says.
         const auto& directions = program_of(command).directions;
-        entry.fence = directions.size() != run.arg_count;
+        entry.fence = directions.size() != entry.args.size();
         for (std::size_t i = 0; !entry.fence && i < entry.args.size(); ++i) {
           if (entry.args[i].kind != HAL_ARG_BUFFER) { continue; }
           if ((directions[i] & HAL_IN) != 0) { touch(entry.args[i].value.slice, false); }

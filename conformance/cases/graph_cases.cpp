@@ -467,12 +467,6 @@ HAL_CASE(EXE_025, "what was prepared loads nothing when it runs") {
   const GraphBytes bytes = finish(b);
   const Tensors inputs = random_inputs(t, bytes);
   auto program = load_graph(t, bytes);
-  const auto lazy_loads = [&]() -> std::uint64_t {
-    std::uint64_t count = 0;
-    hal_error* error = hal_device_number(t.device(), "program.lazy_loads", &count);
-    if (error != nullptr) { EXPECT_CODE(error, HAL_NOT_FOUND); }
-    return count;
-  };
   {
     auto queue = t.queue("unprepared");
     compare("unprepared", bytes, inputs, run_on_device(t, queue, program, bytes, inputs), exact());
@@ -481,9 +475,9 @@ HAL_CASE(EXE_025, "what was prepared loads nothing when it runs") {
   hal_command prepare = run_graph(program, 0, {});
   prepare.op = HAL_OP_PREPARE;
   t.wait(t.submit(queue, {prepare}));
-  const std::uint64_t before = lazy_loads();
+  const std::uint64_t before = lazy_loads(t);
   const Tensors found = run_on_device(t, queue, program, bytes, inputs);
-  EXPECT_EQ(lazy_loads(), before);
+  EXPECT_EQ(lazy_loads(t), before);
   compare("prepared", bytes, inputs, found, exact());
 }
 

@@ -179,4 +179,11 @@ void expect_graph(Case& t, const char* name, const GraphBuilder& builder, const 
   expect_graph(t, name, bytes, random_inputs(t, bytes), bound);
 }
 
+std::uint64_t lazy_loads(Case& t) {
+  std::uint64_t count = 0;
+  hal_error* error = hal_device_number(t.device(), "program.lazy_loads", &count);
+  if (error != nullptr) { EXPECT_CODE(error, HAL_NOT_FOUND); }
+  return count;
+}
+
 }  // namespace hal::conformance

@@ -37,6 +37,9 @@ std::vector<std::byte> tensor_of(std::span<const T> values) {
 Tensors run_on_device(Case& t, hal_queue* queue, hal_program* program, const GraphBytes& bytes, const Tensors& inputs);
 Tensors run_reference(const GraphBytes& bytes, const Tensors& inputs);
 
+// Runs of the device that had to load or obtain what a preparation would have; 0 if it does not say.
+std::uint64_t lazy_loads(Case& t);
+
 // How far an element may be from the reference: given the reference, and the reference of the same graph on the
 // absolute values of the inputs (for sums the condition of the problem). nullptr: not at all.
 using Bound = std::function<double(double reference, double absolute)>;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Graphs with sizes that are known when they run.
+#include <array>
 #include <cstring>
+#include <deque>
 #include <string>
 
 #include "conformance/cases/graphs.hpp"
@@ -33,54 +35,169 @@ hal_arg extent(std::int64_t value) {
   return out;
 }
 
+std::vector<hal_arg> extents_of(std::int64_t n) { return {extent(n), extent(2 * n)}; }
+
+// One run of rows_graph(): its own buffers, input and what should come out. It stays where it is while it is pending.
+struct RowsRun {
+  std::int64_t n;
+  std::vector<std::byte> input;
+  Tensors expected, found;
+  std::vector<Owned<hal_buffer>> buffers;
+  std::vector<hal_arg> args;
+  std::vector<hal_command> commands;
+
+  RowsRun(Case& t, const GraphBytes& bytes, hal_program* program, std::int64_t rows, bool give_extents) : n(rows) {
+    const auto view = graph::View::verify_dynamic(bytes);
+    EXPECT(view.has_value());
+    const auto bound = view->bind(std::span(&n, 1));
+    EXPECT(bound.has_value());
+    input.resize(bound->inputs()[0].bytes);
+    for (std::int64_t i = 0; i < bound->inputs()[0].elements; ++i) {
+      graph::store_integer(DType::i32, input.data(), i, static_cast<std::int64_t>(t.random().below(1000)) - 500);
+    }
+    const std::span<const std::byte> span(input);
+    auto reference = graph::evaluate_reference(*bound, {&span, 1});
+    EXPECT(reference.has_value());
+    expected = std::move(*reference);
+    add(t, input.size());
+    commands.push_back(copy(whole(buffers.back()), hal_host(input.data(), input.size())));
+    for (const graph::Tensor& output : bound->outputs()) {
+      add(t, output.bytes);
+      commands.push_back(fill(whole(buffers.back()), 0xEE));
+      found.emplace_back(output.bytes);
+    }
+    if (give_extents) {  // found from the lengths otherwise
+      for (const hal_arg& each : extents_of(n)) { args.push_back(each); }
+    }
+    commands.push_back(run_graph(program, 0, args));
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      commands.push_back(copy(hal_host(found[i].data(), found[i].size()), whole(buffers[i + 1])));
+    }
+  }
+  RowsRun(const RowsRun&) = delete;
+  RowsRun& operator=(const RowsRun&) = delete;
+
+  void check() const {
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (found[i] != expected[i]) {
+        fail_case(HAL_HERE, "n = " + std::to_string(n) + ": output " + std::to_string(i) + " differs");
+      }
+      count_check();
+    }
+  }
+
+ private:
+  void add(Case& t, std::uint64_t bytes) {
+    buffers.push_back(t.buffer(bytes));
+    args.push_back(arg(whole(buffers.back())));
+  }
+};
+
+hal_command prepare(hal_program* program, std::span<const hal_arg> extents) {
+  hal_command command = run_graph(program, 0, extents);
+  command.op = HAL_OP_PREPARE;
+  return command;
+}
+
 }  // namespace
 
 HAL_CASE(GRF_011, "one program, many shapes") {
   const GraphBytes bytes = rows_graph();
   auto program = load_graph(t, bytes);
   auto queue = t.queue();
-  const auto view = graph::View::verify_dynamic(bytes);
-  EXPECT(view.has_value());
   // More shapes than anybody keeps, and again one of the first.
   for (const std::int64_t n : {1, 5, 2, 17, 3, 4, 6, 7, 8, 9, 10, 11, 33, 5, 1}) {
-    const auto bound = view->bind(std::span(&n, 1));
-    EXPECT(bound.has_value());
-    std::vector<std::byte> input(bound->inputs()[0].bytes);
-    for (std::int64_t i = 0; i < bound->inputs()[0].elements; ++i) {
-      graph::store_integer(DType::i32, input.data(), i, static_cast<std::int64_t>(t.random().below(1000)) - 500);
-    }
-    const std::span<const std::byte> span(input);
-    const auto expected = graph::evaluate_reference(*bound, {&span, 1});
-    EXPECT(expected.has_value());
-    std::vector<Owned<hal_buffer>> buffers;
-    std::vector<hal_arg> args;
-    std::vector<hal_command> commands;
-    buffers.push_back(t.buffer(input.size()));
-    args.push_back(arg(whole(buffers.back())));
-    commands.push_back(copy(whole(buffers.back()), hal_host(input.data(), input.size())));
-    Tensors found;
-    for (const graph::Tensor& output : bound->outputs()) {
-      buffers.push_back(t.buffer(output.bytes));
-      args.push_back(arg(whole(buffers.back())));
-      commands.push_back(fill(whole(buffers.back()), 0xEE));
-      found.emplace_back(output.bytes);
-    }
-    if (n % 2 == 0) {  // given here, found from the lengths otherwise
-      args.push_back(extent(n));
-      args.push_back(extent(2 * n));
-    }
-    commands.push_back(run_graph(program, 0, args));
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      commands.push_back(copy(hal_host(found[i].data(), found[i].size()), whole(buffers[i + 1])));
-    }
-    t.wait(t.submit(queue, commands));
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      if (found[i] != (*expected)[i]) {
-        fail_case(HAL_HERE, "n = " + std::to_string(n) + ": output " + std::to_string(i) + " differs");
-      }
-      count_check();
-    }
+    const RowsRun run(t, bytes, program, n, n % 2 == 0);
+    t.wait(t.submit(queue, run.commands));
+    run.check();
   }
+}
+
+HAL_CASE(GRF_019, "runs at different extents are pending together") {
+  const GraphBytes bytes = rows_graph();
+  auto program = load_graph(t, bytes);
+  std::array<Owned<hal_queue>, 2> queues{t.queue("first"), t.queue("second")};
+  auto gate = t.timeline();
+  std::deque<RowsRun> runs;
+  std::vector<hal_point> points;
+  const auto submit = [&](std::size_t queue, std::int64_t n, const With& with) {
+    points.push_back(t.submit(queues[queue], runs.emplace_back(t, bytes, program, n, n % 2 == 0).commands, with));
+  };
+  // Each queue begins with more rows than the other ends with.
+  for (int round = 0; round < 2; ++round) {
+    for (const std::int64_t n : {24, 5, 12, 7, 9, 2, 11, 8, 4, 10, 3, 1}) { submit(0, n, {.waits = {{gate, 1}}}); }
+    for (const std::int64_t n : {25, 3, 12, 8, 2, 10, 7, 5, 9, 4, 11, 1}) { submit(1, n, {.waits = {{gate, 1}}}); }
+  }
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  for (const hal_point& point : points) { t.wait(point); }
+  for (const RowsRun& run : runs) { run.check(); }
+  // And by turns, with nothing that holds them back.
+  for (std::int64_t n = 12; n > 0; --n) {
+    submit(0, n, {});
+    submit(1, 13 - n, {});
+  }
+  for (const hal_point& point : points) { t.wait(point); }
+  for (const RowsRun& run : runs) { run.check(); }
+}
+
+HAL_CASE(EXE_026, "what was prepared with its extents loads nothing when it runs") {
+  const GraphBytes bytes = rows_graph();
+  auto program = load_graph(t, bytes);
+  std::int64_t n = 7;
+  const auto expect_ready = [&](hal_queue* queue) {
+    const RowsRun run(t, bytes, program, n, true);
+    const std::uint64_t before = lazy_loads(t);
+    t.wait(t.submit(queue, run.commands));
+    EXPECT_EQ(lazy_loads(t), before);
+    run.check();
+  };
+  auto queue = t.queue("prepared");
+  t.wait(t.submit(queue, {prepare(program, extents_of(n))}));
+  expect_ready(queue);
+
+  n = 9;  // behind a gate, where the list is gone when its turn comes
+  auto gate = t.timeline();
+  auto later = t.queue("prepared later");
+  const hal_point point = t.submit(later, {prepare(program, extents_of(n))}, {.waits = {{gate, 1}}});
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(point);
+  expect_ready(later);
+
+  n = 11;  // in a recording
+  Owned<hal_commands> recorded;
+  const std::vector<hal_arg> extents = extents_of(n);
+  const std::array both{barrier(), prepare(program, extents)};
+  EXPECT_OK(hal_commands_create(t.device(), both.data(), 2, recorded.out()));
+  auto replayed = t.queue("prepared by a recording");
+  t.wait(t.submit(replayed, {execute(recorded, {})}));
+  expect_ready(replayed);
+
+  n = 13;  // without extents nothing is known, and nothing is wrong
+  t.wait(t.submit(queue, {prepare(program, {})}));
+  const RowsRun run(t, bytes, program, n, false);
+  t.wait(t.submit(queue, run.commands));
+  run.check();
+}
+
+HAL_CASE(EXE_026, "extents that no run could have are refused") {
+  auto program = load_graph(t, rows_graph());
+  auto queue = t.queue();
+  auto buffer = t.filled(queue, 64, 0);
+  hal_arg narrow = extent(4);
+  narrow.size = 4;
+  const std::vector<std::vector<hal_arg>> wrong = {
+      {extent(4)},         {extent(4), extent(8), extent(1)}, {extent(0), extent(0)},        {extent(-4), extent(-8)},
+      {narrow, extent(8)}, {arg(whole(buffer)), extent(8)},   {extent(INT64_MAX), extent(8)}};
+  for (const std::vector<hal_arg>& list : wrong) {
+    EXPECT_CODE(t.try_submit(queue, {prepare(program, list)}), HAL_INVALID_ARGUMENT, HAL_OUT_OF_RANGE);
+  }
+  // Only the graph knows that twice four is eight.
+  auto failing = t.queue("failing");
+  hal_point point{};
+  const std::vector<hal_arg> odd = {extent(4), extent(9)};
+  hal_error* error = t.try_submit(failing, {prepare(program, odd)}, {}, &point);
+  if (error == nullptr) { error = t.try_wait(point); }
+  EXPECT_CODE(error, HAL_INVALID_ARGUMENT);
 }
 
 HAL_CASE(GRF_011, "extents that do not fit are refused") {

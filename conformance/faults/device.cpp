@@ -129,7 +129,7 @@ hal_error* program_load(hal_driver* self, void* device, const hal_image* image, 
     return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
   }
   hal_error* error = shim.ops.program_load(shim.inner, device, image, signatures, count, out);
-  if (error == nullptr && (shim.is("SF-231") || shim.is("SF-248"))) {
+  if (error == nullptr && (shim.is("SF-231") || shim.is("SF-248") || shim.is("SF-253"))) {
     const std::lock_guard lock(shim.mutex);
     for (std::uint32_t i = 0; i < count; ++i) {
       shim.dynamic[*out].push_back(signatures[i].symbol_count != 0 ? signatures[i].param_count : UINT32_MAX);
@@ -145,15 +145,18 @@ void program_unload(hal_driver* self, void* device, void* program) {
     shim.graphs_run.erase(program);
     shim.dynamic.erase(program);
     shim.first_extents.erase(program);
+    shim.last_run.erase(program);
   }
   shim.ops.program_unload(shim.inner, device, program);
 }
+
+bool loses_preparation(const Shim& shim) { return shim.is("SF-252") || shim.is("SF-254"); }
 
 std::uint32_t number(hal_driver* self, void* device, const char* name, std::uint64_t* out) {
   Shim& shim = shim_of(self);
   if (shim.ops.number != nullptr && shim.ops.number(shim.inner, device, name, out) != 0) { return 1; }
   // A driver that never loads late declares no such number: then every run is said to.
-  if (!shim.is("SF-252") || std::string_view(name) != "program.lazy_loads") { return 0; }
+  if (!loses_preparation(shim) || std::string_view(name) != "program.lazy_loads") { return 0; }
   *out = shim.runs.load();
   return 1;
 }
@@ -329,7 +332,7 @@ void fill_device_table(const Shim& shim, hal_driver_ops& table) {
   table.program_load = program_load;
   table.program_unload = program_unload;
   // What the driver does without, the shim does without.
-  table.number = shim.ops.number != nullptr || shim.is("SF-252") ? number : nullptr;
+  table.number = shim.ops.number != nullptr || loses_preparation(shim) ? number : nullptr;
   table.report = shim.ops.report != nullptr ? report : nullptr;
   table.memory_export = shim.ops.memory_export != nullptr ? memory_export : nullptr;
   table.address = shim.ops.address != nullptr ? address : nullptr;

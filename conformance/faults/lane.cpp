@@ -33,7 +33,7 @@ void release_held(Lane& lane) {
   while (!lane.held.empty()) {
     std::vector<hal_command> commands;
     for (Lane::Held& held : lane.held) {
-      if (held.command.op == HAL_OP_RUN) { held.command.as.run.args = held.args.data(); }
+      if (!held.args.empty()) { held.command.as.run.args = held.args.data(); }
       commands.push_back(held.command);
     }
     const std::uint32_t taken = lane.shim->ops.submit(lane.shim->inner, lane.inner, lane.held_first, commands.data(),
@@ -51,7 +51,7 @@ std::uint32_t hold(Lane& lane, std::uint64_t first, const hal_command* commands,
     if (lane.held.empty()) { lane.held_first = first; }
     for (std::uint32_t i = 0; i < count; ++i) {
       Lane::Held held{commands[i], {}};
-      if (held.command.op == HAL_OP_RUN) {
+      if (held.command.op == HAL_OP_RUN || held.command.op == HAL_OP_PREPARE) {
         held.args.assign(held.command.as.run.args, held.command.as.run.args + held.command.as.run.arg_count);
       }
       lane.held.push_back(std::move(held));
@@ -97,7 +97,7 @@ std::uint32_t submit(hal_driver*, hal_lane* outer, std::uint64_t first, const ha
   std::vector<hal_command> commands(given, given + count);
   std::vector<std::vector<hal_arg>> args;
   if (shim.is("CTL-001")) { commands.resize(1); }
-  spoil(shim, first, commands, args);
+  spoil(lane, first, commands, args);
   if (shim.is("SF-250") && std::this_thread::get_id() != lane.maker) {
     std::fill(commands.begin(), commands.end(), hal_command{HAL_OP_BARRIER, 0, nullptr, {}});
   }

@@ -47,6 +47,11 @@ struct Shim {
   std::map<std::string, std::vector<hal_constant>> first_constants;  // by format
   std::map<void*, std::vector<std::uint32_t>> dynamic;       // programs with symbols: the parameters of each entry
   std::map<void*, std::vector<std::int64_t>> first_extents;  // of the first run of a program
+  struct LastRun {
+    const void* lane;
+    std::vector<std::int64_t> extents;
+  };
+  std::map<void*, LastRun> last_run;  // of a program
   std::vector<std::byte> first_serialized;
   std::deque<hal_buffer> misplaced;  // what commands on their way name instead of their own
   std::uint64_t clock = UINT64_MAX / 2;
@@ -77,7 +82,7 @@ struct alignas(64) Lane {
 inline Lane& lane_of(hal_lane* lane) { return *reinterpret_cast<Lane*>(lane); }
 
 // Spoils commands on their way to the inner lane. `args` keeps changed argument lists alive for the call.
-void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
+void spoil(const Lane& lane, std::uint64_t first, std::vector<hal_command>& commands,
            std::vector<std::vector<hal_arg>>& args);
 
 // Changes every `round` of a verified hal.graph to `floor`.

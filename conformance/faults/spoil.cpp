@@ -54,40 +54,69 @@ void misplace(Shim& shim, hal_slice& slice) {
   slice.buffer = &other;
 }
 
-// SF-248: extents never grow beyond those of a program's first run, so that nothing is written past the end.
+// Where the extents of a dynamic program's run begin among its arguments; none for anything else.
+std::uint32_t first_extent(const Shim& shim, const hal_command& command) {
+  const auto& run = command.as.run;
+  const auto known = shim.dynamic.find(run.program->impl);
+  return known == shim.dynamic.end() ? run.arg_count : std::min(known->second[run.entry], run.arg_count);
+}
+
+std::int64_t value_of(const hal_arg& extent) {
+  std::int64_t value = 0;
+  std::memcpy(&value, extent.value.scalar, sizeof value);
+  return value;
+}
+
+// Extents never grow, so that nothing is written past the end.
+void shrink(hal_arg& extent, std::int64_t most) {
+  const std::int64_t value = std::min(value_of(extent), most);
+  std::memcpy(extent.value.scalar, &value, sizeof value);
+}
+
+// SF-248: those of a program's first run are kept.
 void keep_first_extents(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
   auto& run = command.as.run;
   const std::lock_guard lock(shim.mutex);
-  const auto known = shim.dynamic.find(run.program->impl);
-  if (known == shim.dynamic.end() || known->second[run.entry] >= run.arg_count) { return; }
-  const std::uint32_t parameters = known->second[run.entry];
+  const std::uint32_t at = first_extent(shim, command);
+  if (at == run.arg_count) { return; }
   std::vector<std::int64_t>& first = shim.first_extents[run.program->impl];
   const bool is_first = first.empty();
   std::vector<hal_arg>& own = own_args(command, args);
-  for (std::uint32_t i = parameters; i < run.arg_count; ++i) {
-    std::int64_t value = 0;
-    std::memcpy(&value, own[i].value.scalar, sizeof value);
-    if (is_first) { first.push_back(value); }
-    value = std::min(value, first[i - parameters]);
-    std::memcpy(own[i].value.scalar, &value, sizeof value);
+  for (std::uint32_t i = at; i < run.arg_count; ++i) {
+    if (is_first) { first.push_back(value_of(own[i])); }
+    shrink(own[i], first[i - at]);
   }
 }
 
-void spoil_run(Shim& shim, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
+// SF-253: those of the last run are taken if another lane had it.
+void take_foreign_extents(const Lane& lane, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
+  auto& run = command.as.run;
+  const std::lock_guard lock(lane.shim->mutex);
+  const std::uint32_t at = first_extent(*lane.shim, command);
+  if (at == run.arg_count) { return; }
+  Shim::LastRun& last = lane.shim->last_run[run.program->impl];
+  Shim::LastRun now{&lane, {}};
+  std::vector<hal_arg>& own = own_args(command, args);
+  for (std::uint32_t i = at; i < run.arg_count; ++i) {
+    now.extents.push_back(value_of(own[i]));
+    if (!last.extents.empty() && last.lane != &lane) { shrink(own[i], last.extents[i - at]); }
+  }
+  last = std::move(now);
+}
+
+void spoil_run(const Lane& lane, hal_command& command, std::vector<std::vector<hal_arg>>& args) {
+  Shim& shim = *lane.shim;
   auto& run = command.as.run;
   if (shim.is("SF-231")) {
     const std::lock_guard lock(shim.mutex);
-    const auto known = shim.dynamic.find(run.program->impl);
-    if (known != shim.dynamic.end() && known->second[run.entry] < run.arg_count) {
-      hal_arg& extent = own_args(command, args)[known->second[run.entry]];
-      std::int64_t value = 0;
-      std::memcpy(&value, extent.value.scalar, sizeof value);
-      --value;
-      std::memcpy(extent.value.scalar, &value, sizeof value);
+    if (const std::uint32_t at = first_extent(shim, command); at < run.arg_count) {
+      hal_arg& extent = own_args(command, args)[at];
+      shrink(extent, value_of(extent) - 1);
     }
   }
   if (run.has_grid == 0) {
     if (shim.is("SF-248")) { keep_first_extents(shim, command, args); }
+    if (shim.is("SF-253")) { take_foreign_extents(lane, command, args); }
     if (!shim.is("SF-216")) { return; }
     const std::lock_guard lock(shim.mutex);
     if (!shim.graphs_run.insert(run.program->impl).second) { drop(command); }
@@ -128,8 +157,9 @@ void capture_late(std::vector<hal_command>& commands, std::vector<std::vector<ha
 
 }  // namespace
 
-void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
+void spoil(const Lane& lane, std::uint64_t first, std::vector<hal_command>& commands,
            std::vector<std::vector<hal_arg>>& args) {
+  Shim& shim = *lane.shim;
   args.reserve(commands.size() * 2);
   if (shim.is("SF-187")) { capture_late(commands, args); }
   for (std::size_t i = 0; i < commands.size(); ++i) {
@@ -143,6 +173,7 @@ void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
       command.as.fill = {to, --shim.clock, 8};
     }
     if (shim.is("SF-252") && command.op == HAL_OP_PREPARE) { drop(command); }
+    if (shim.is("SF-254") && command.op == HAL_OP_PREPARE) { command.as.run.arg_count = 0; }
     if (shim.is("SF-251") && command.op == HAL_OP_COPY) {
       misplace(shim, command.as.copy.to);
       misplace(shim, command.as.copy.from);
@@ -157,7 +188,7 @@ void spoil(Shim& shim, std::uint64_t first, std::vector<hal_command>& commands,
         break;
       case HAL_OP_RUN:
         ++shim.runs;
-        spoil_run(shim, command, args);
+        spoil_run(lane, command, args);
         break;
       default:
         break;

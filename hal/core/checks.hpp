@@ -37,6 +37,9 @@ Result<void> own(const Context& at, const char* field, const hal_slice& slice);
 // with_extents() adds.
 Result<void> check_command(const Context& at, hal_command& command);
 
+// True for what may point to arguments: a run, and a preparation, which may be given extents.
+inline bool has_args(const hal_command& command) { return command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE; }
+
 // True for a run whose entry has dynamic dimensions. The run was checked.
 bool has_symbols(const hal_command& command);
 

@@ -35,7 +35,7 @@ Ref<Pending> Pending::make(const hal_allocator& from, std::span<const hal_comman
   Ref<Pending> made(raw);
   std::size_t arg_count = 0, text_count = 0;
   for (const hal_command& command : given) {
-    arg_count += command.op == HAL_OP_RUN ? command.as.run.arg_count : 0;
+    arg_count += has_args(command) ? command.as.run.arg_count : 0;
     text_count += command.op == HAL_OP_CIRCUIT ? 1U : 0U;
   }
   made->args.reserve(arg_count);
@@ -46,7 +46,7 @@ Ref<Pending> Pending::make(const hal_allocator& from, std::span<const hal_comman
     if (command.op == HAL_OP_CIRCUIT) {
       command.as.circuit.permutation = made->texts.emplace_back(command.as.circuit.permutation).c_str();
     }
-    if (command.op != HAL_OP_RUN) { continue; }
+    if (!has_args(command)) { continue; }
     const std::size_t start = made->args.size();
     made->args.insert(made->args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
     command.as.run.args = made->args.data() + start;

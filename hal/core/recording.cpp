@@ -151,7 +151,7 @@ Recorder::Recorder(Device& device)
 void Recorder::expect(std::span<const hal_command> commands) {
   std::size_t count = 0, args = 0;
   for (const hal_command& command : commands) {
-    if (command.op == HAL_OP_RUN) { args += command.as.run.arg_count; }
+    if (has_args(command)) { args += command.as.run.arg_count; }
     if (command.op == HAL_OP_EXECUTE && command.as.execute.commands != nullptr) {
       count += cast(command.as.execute.commands)->commands.size();
       args += cast(command.as.execute.commands)->args.size();
@@ -192,7 +192,8 @@ void Recorder::append(hal_command command, const hal_command& named, bool full) 
   hal_command given = named;
   each_slice(given, [&](const hal_slice& slice) { open = note(slice, full) || open; });
   switch (command.op) {
-    case HAL_OP_RUN: {
+    case HAL_OP_RUN:
+    case HAL_OP_PREPARE: {
       const std::size_t start = made.args.size();
       made.args.insert(made.args.end(), command.as.run.args, command.as.run.args + command.as.run.arg_count);
       command.as.run.args = nullptr;
@@ -202,9 +203,6 @@ void Recorder::append(hal_command command, const hal_command& named, bool full) 
       keep(command.as.run.program->object);
       break;
     }
-    case HAL_OP_PREPARE:
-      keep(command.as.run.program->object);
-      break;
     case HAL_OP_PUT:
     case HAL_OP_GET:
       keep(command.as.transfer.peer->object);
@@ -312,7 +310,7 @@ Result<void> Recorder::nest(const hal_command& execute) {
 Ref<Commands> Recorder::finish() {
   const hal_arg* next = made_->args.data();
   for (hal_command& command : made_->commands) {
-    if (command.op != HAL_OP_RUN) { continue; }
+    if (!has_args(command)) { continue; }
     command.as.run.args = next;
     next += command.as.run.arg_count;
   }

@@ -130,6 +130,10 @@ namespace {
 
 constexpr std::int64_t kMostElements = std::int64_t{1} << 48U;
 
+Error bad_entry(const hal_signature& signature, const std::string& why) {
+  return Error(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' {}", signature.name, why));
+}
+
 // "n,4": the dimensions as the manifest writes them.
 std::string dims_text(const hal_signature& signature, const hal_param& param) {
   std::string out;
@@ -176,11 +180,28 @@ Result<bool> derive(const hal_signature& signature, std::uint32_t i, const hal_s
 
 }  // namespace
 
+Result<void> read_extents(const hal_signature& signature, std::span<const hal_arg> args, std::size_t first,
+                          std::span<std::int64_t> extents) {
+  for (std::size_t s = 0; s < extents.size(); ++s) {
+    const hal_arg& arg = args[first + s];
+    if (arg.kind != HAL_ARG_SCALAR || arg.size != 8) {
+      return bad_entry(
+          signature,
+          fmt::format("takes the extent of '{}' as an i64 scalar of 8 bytes in argument {}, got kind {} of {}",
+                      signature.symbols[s], first + s, arg.kind, arg.size));
+    }
+    std::memcpy(&extents[s], arg.value.scalar, 8);
+    if (extents[s] < 1 || extents[s] > kMostElements) {
+      return bad_entry(signature, fmt::format("is given {} as the extent of '{}'; it must be 1 to {}", extents[s],
+                                              signature.symbols[s], kMostElements));
+    }
+  }
+  return {};
+}
+
 Result<void> bind_extents(const hal_signature& signature, std::span<const hal_arg> args,
                           std::span<std::int64_t> extents) {
-  const auto bad = [&](const std::string& why) {
-    return Error(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' {}", signature.name, why));
-  };
+  const auto bad = [&](const std::string& why) { return bad_entry(signature, why); };
   std::fill(extents.begin(), extents.end(), 0);  // 0: not known
   if (args.size() == signature.param_count) {
     for (bool found = true; found;) {
@@ -200,18 +221,7 @@ Result<void> bind_extents(const hal_signature& signature, std::span<const hal_ar
                       signature.symbols[s], signature.symbol_count, signature.param_count));
     }
   } else {
-    for (std::size_t s = 0; s < extents.size(); ++s) {
-      const hal_arg& arg = args[signature.param_count + s];
-      if (arg.kind != HAL_ARG_SCALAR || arg.size != 8) {
-        return bad(fmt::format("takes the extent of '{}' as an i64 scalar of 8 bytes in argument {}, got kind {} of {}",
-                               signature.symbols[s], signature.param_count + s, arg.kind, arg.size));
-      }
-      std::memcpy(&extents[s], arg.value.scalar, 8);
-      if (extents[s] < 1 || extents[s] > kMostElements) {
-        return bad(fmt::format("is given {} as the extent of '{}'; it must be 1 to {}", extents[s],
-                               signature.symbols[s], kMostElements));
-      }
-    }
+    HAL_CHECK(read_extents(signature, args, signature.param_count, extents));
   }
   for (std::uint32_t i = 0; i < signature.param_count; ++i) {
     const hal_param& param = signature.params[i];

@@ -63,6 +63,11 @@ Result<Signatures> graph_signatures(const hal_image& image);
 // looked at. Errors: INVALID_ARGUMENT, OUT_OF_RANGE, naming entry and parameter.
 Result<void> check_arg(const hal_signature& signature, std::uint32_t i, const hal_arg& arg);
 
+// Extents that are given as scalars, from `args[first]` on, one for each symbol of the entry.
+// Errors: INVALID_ARGUMENT, naming entry and symbol.
+Result<void> read_extents(const hal_signature& signature, std::span<const hal_arg> args, std::size_t first,
+                          std::span<std::int64_t> extents);
+
 // The extents of an entry's symbols: those given behind the arguments, or else what the lengths of the slices say. Then
 // every tensor's length is compared with its extents. `args` fit the parameters already.
 // Errors: INVALID_ARGUMENT, naming entry, symbol or parameter.

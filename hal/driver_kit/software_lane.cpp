@@ -85,7 +85,7 @@ bool SoftwareLane::capture_copy(Slot& slot, const hal_command& command) {
   void* to = nullptr;
   copy.heap = nullptr;
   copy.lost = false;
-  if (command.op == HAL_OP_RUN) {
+  if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE) {
     const std::uint32_t count = command.as.run.arg_count;
     if (count <= Copy::kArgs) {
       to = copy.args;

@@ -93,6 +93,7 @@ class Recorder final : public core::Observer {
   }
   recording::Slice slice(const hal_slice& given) const;
   bool encode(const hal_command& command, recording::Command& out);
+  void add_args(const hal_command& run, recording::Command& out) const;
   template <class Visit>
   void each_touch(const hal_command& command, std::span<const hal_slice> slots, Visit visit) const;
   void touch(const recording::Slice& where, bool write, std::uint32_t command);
@@ -250,6 +251,20 @@ recording::Slice Recorder::slice(const hal_slice& given) const {
   return {In::host, 0, given.offset, given.length};
 }
 
+void Recorder::add_args(const hal_command& command, recording::Command& out) const {
+  const auto& run = command.as.run;
+  for (std::uint32_t i = 0; run.args != nullptr && i < run.arg_count; ++i) {
+    recording::Arg& arg = out.args.emplace_back();
+    arg.kind = run.args[i].kind;
+    if (arg.kind != HAL_ARG_SCALAR) {
+      arg.slice = slice(run.args[i].value.slice);
+      continue;
+    }
+    const auto* first = reinterpret_cast<const std::byte*>(run.args[i].value.scalar);
+    arg.scalar.assign(first, first + std::min<std::uint32_t>(run.args[i].size, 16));
+  }
+}
+
 // False for what a replay cannot do.
 bool Recorder::encode(const hal_command& command, recording::Command& out) {
   out.op = command.op;
@@ -272,6 +287,7 @@ bool Recorder::encode(const hal_command& command, recording::Command& out) {
       return true;
     case HAL_OP_PREPARE:
       out.numbers = {id_of(command.as.run.program), command.as.run.entry};
+      add_args(command, out);
       return true;
     case HAL_OP_RUN: {
       const auto& run = command.as.run;
@@ -280,16 +296,7 @@ bool Recorder::encode(const hal_command& command, recording::Command& out) {
                      run.grid.groups[1],     run.grid.groups[2],
                      run.grid.group_size[0], run.grid.group_size[1],
                      run.grid.group_size[2], run.grid.shared_bytes};
-      for (std::uint32_t i = 0; run.args != nullptr && i < run.arg_count; ++i) {
-        recording::Arg& arg = out.args.emplace_back();
-        arg.kind = run.args[i].kind;
-        if (arg.kind != HAL_ARG_SCALAR) {
-          arg.slice = slice(run.args[i].value.slice);
-          continue;
-        }
-        const auto* first = reinterpret_cast<const std::byte*>(run.args[i].value.scalar);
-        arg.scalar.assign(first, first + std::min<std::uint32_t>(run.args[i].size, 16));
-      }
+      add_args(command, out);
       return true;
     }
     case HAL_OP_EXECUTE:

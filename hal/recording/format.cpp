@@ -166,7 +166,7 @@ bool shape_of(std::uint32_t op, Shape& out) {
       out = {0, 10, true};
       return true;
     case HAL_OP_PREPARE:
-      out = {0, 2, false};
+      out = {0, 2, true};
       return true;
     case HAL_OP_EXECUTE:
       out = {SIZE_MAX, 1, false};

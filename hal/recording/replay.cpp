@@ -253,13 +253,14 @@ class Replay {
           auto& run = command.as.run;
           run.program = programs_.at(static_cast<std::uint32_t>(given.numbers[0])).get();
           run.entry = static_cast<std::uint32_t>(given.numbers[1]);
-          if (given.op == HAL_OP_PREPARE) { break; }
-          run.has_grid = given.numbers[2] != 0 ? 1 : 0;
-          for (std::size_t i = 0; i < 3; ++i) {
-            run.grid.groups[i] = static_cast<std::uint32_t>(given.numbers[3 + i]);
-            run.grid.group_size[i] = static_cast<std::uint32_t>(given.numbers[6 + i]);
+          if (given.op == HAL_OP_RUN) {
+            run.has_grid = given.numbers[2] != 0 ? 1 : 0;
+            for (std::size_t i = 0; i < 3; ++i) {
+              run.grid.groups[i] = static_cast<std::uint32_t>(given.numbers[3 + i]);
+              run.grid.group_size[i] = static_cast<std::uint32_t>(given.numbers[6 + i]);
+            }
+            run.grid.shared_bytes = static_cast<std::uint32_t>(given.numbers[9]);
           }
-          run.grid.shared_bytes = static_cast<std::uint32_t>(given.numbers[9]);
           std::vector<hal_arg>& list = args.emplace_back();
           for (const Arg& arg : given.args) {
             hal_arg& one = list.emplace_back();

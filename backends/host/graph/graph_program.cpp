@@ -244,10 +244,16 @@ class GraphProgram final : public Program {
     return bound->run(args.first(instances_.view().parameter_count()), scratch);
   }
 
-  // Steps, the library's code among them, are made when the program is loaded; the intermediates belong to the lane. Of
-  // a graph whose sizes come with its arguments nothing is known here.
-  Result<void> prepare(const hal_command&, Scratch& scratch) override {
-    if (fixed_ != nullptr) { scratch.reserve(fixed_->scratch_bytes()); }
+  // Steps, the library's code among them, are made when the program is loaded, or when sizes are known; the
+  // intermediates belong to the lane.
+  Result<void> prepare(const hal_command& command, Scratch& scratch) override {
+    std::shared_ptr<const BoundGraph> bound = fixed_;
+    if (bound == nullptr) {
+      const graph::GivenExtents extents(command, instances_.view());
+      if (extents.span().empty()) { return {}; }
+      HAL_TRY(bound, obtain(extents));
+    }
+    scratch.reserve(bound->scratch_bytes());
     return {};
   }
 

@@ -59,9 +59,11 @@ inline Command run(const Entry& entry, std::span<const Arg> args, std::optional<
   run.grid.shared_bytes = grid->shared_bytes;
   return c;
 }
-inline Command prepare(const Entry& entry) {
+// `extents` are what the runs will have, one i64 for each symbol of the entry, or none; they live as the args of run().
+inline Command prepare(const Entry& entry, std::span<const Arg> extents = {}) {
   Command c{HAL_OP_PREPARE, 0, nullptr, {}};
-  c.as.run = {entry.program(), nullptr, entry.index(), 0, hal_grid{}, 0};
+  c.as.run = {
+      entry.program(), extents.data(), entry.index(), static_cast<std::uint32_t>(extents.size()), hal_grid{}, 0};
   return c;
 }
 // `slots` must live until the command is submitted.
@@ -136,6 +138,10 @@ class Queue : public Handle<hal_queue> {
     return one(command::run(entry, args, grid), sync);
   }
   Result<Point> prepare(const Entry& entry, const Sync& sync = {}) { return one(command::prepare(entry), sync); }
+  // For runs of these extents: extent(n) for each symbol of the entry.
+  Result<Point> prepare(const Entry& entry, std::span<const Arg> extents, const Sync& sync = {}) {
+    return one(command::prepare(entry, extents), sync);
+  }
   Result<Point> execute(const Commands& commands, std::span<const Slice> slots = {}, const Sync& sync = {}) {
     return one(command::execute(commands, slots), sync);
   }
