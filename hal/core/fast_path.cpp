@@ -96,6 +96,21 @@ inline bool is_complete(const hal_command& command) {
   return command.as.run.has_grid == 0 || (groups[0] * groups[1] * groups[2]) * (sizes[0] * sizes[1] * sizes[2]) != 0;
 }
 
+// Of any of the kinds that go straight; a grid that is not complete is not.
+inline bool is_plain_command(const void* device, const hal_command& command) {
+  switch (command.op) {
+    case HAL_OP_RUN:
+      return has_entry(device, command) && is_complete(command) &&
+             has_plain_args(device, launches_of(command)[command.as.run.entry], command);
+    case HAL_OP_COPY:
+      return is_plain_copy(device, command);
+    case HAL_OP_FILL:
+      return is_plain_fill(device, command);
+    default:
+      return true;
+  }
+}
+
 // Fills in what a grid leaves to the entry.
 [[gnu::noinline]] hal_command completed(const hal_command& given, const Launch& launch) {
   hal_command command = given;
@@ -177,32 +192,11 @@ hal_error* Queue::submit_barrier(const hal_command& command, const hal_site& sit
 bool Queue::submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out) {
   const bool watched = command.op < 32 && (straight_.watched_ops >> command.op & 1U) != 0;
   if (!watched || (sync.wait_count | sync.signal_count | command.reserved) != 0) { return false; }
+  if (!is_plain_command(straight_.device, command)) { return false; }
   static constexpr hal_site kNowhere{};
   const hal_site& site = sync.where != nullptr ? *sync.where : kNowhere;
-  const Launch* launch = nullptr;
-  switch (command.op) {
-    case HAL_OP_RUN:
-      if (!has_entry(straight_.device, command) || !is_complete(command)) { return false; }
-      launch = &launches_of(command)[command.as.run.entry];
-      if (!has_plain_args(straight_.device, *launch, command)) { return false; }
-      break;
-    case HAL_OP_COPY:
-      if (!is_plain_copy(straight_.device, command)) { return false; }
-      break;
-    case HAL_OP_FILL:
-      if (!is_plain_fill(straight_.device, command)) { return false; }
-      break;
-    default:
-      break;
-  }
   return submit_straight(command, site, &out, [&](std::uint64_t number) {
-    if (launch != nullptr) {
-      recorder_.note_run(number, command, *launch, site);
-    } else if (command.op == HAL_OP_BARRIER) {
-      recorder_.note_barrier(number, command, site);
-    } else {
-      recorder_.note_move(number, command, site);
-    }
+    recorder_.note(number, 1, command, site);
     tell(&observer, [&](Observer& told) { told.accepted(*timeline_, number, {&command, 1}, sync, staging_); });
   });
 }
