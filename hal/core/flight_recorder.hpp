@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,9 +26,8 @@ class FlightRecorder {
 
   // All are called under the queue's lock. Any thread reads, so every word is atomic and the number is written last.
   void note(std::uint64_t first, std::uint32_t count, const hal_command& command, const hal_site& site) {
-    hal_command head = command;
-    head.reserved = count - 1;
-    Entry& entry = begin(head, site);
+    Entry& entry = begin(command, site);
+    if (count != 1) { entry.head[0].store(std::bit_cast<std::uint64_t>(std::array{command.op, count - 1})); }
     if (command.op != HAL_OP_BARRIER) { put_arguments(entry, command); }
     end(entry, first + count - 1, command);
   }
@@ -69,13 +69,12 @@ class FlightRecorder {
   struct alignas(64) Entry {
     Word last{0};
     std::array<Word, 3> site{};  // hal_site
-    std::array<Word, 2> head{};  // of the command: op, how many more came with it, label
+    std::array<Word, 2> head{};  // of the command: op, where it has `reserved` how many more came with it, label
     std::array<Word, 3> label{};
     std::array<Word, kArgs + kShownArgs * kArgWords> data{};  // by operation
   };
   struct Copy;  // of an entry, read as a whole
 
-  // `command.reserved` says how many more came with it.
   Entry& begin(const hal_command& command, const hal_site& site) {
     Entry& entry = entries_[next_++ % kEntries];
     // Whoever sees a word of this submission sees that the old number was taken away before.
