@@ -4,7 +4,6 @@
 // Such a submission goes in parts, and is one piece of work all the same: everything that can be refused or that may
 // take long (memory, lanes of the other device) comes first, then all parts get their numbers under one hold of the
 // lock.
-#include <algorithm>
 #include <array>
 
 #include "core/buffer.hpp"
@@ -35,7 +34,7 @@ struct Queue::Crossing {
 
   // The staging memory stays until the device of `lane` is done with it.
   void keep(const std::shared_ptr<Crossing>& self, Timeline& lane, std::uint64_t number) {
-    Kept& one = *std::find_if(kept.begin(), kept.end(), [](const Kept& other) { return !other.self; });
+    Kept& one = kept[keepers++];
     one.self = self;
     one.task = {[](void* of) { const auto last = std::move(static_cast<Kept*>(of)->self); }, &one};
     one.waiter.of = &one;
@@ -62,6 +61,7 @@ struct Queue::Crossing {
     Task task;
   };
   std::array<Kept, 3> kept;
+  std::size_t keepers = 0;  // counted, as those in front may go at any time
 };
 
 // A piece of a submission, with everything that it needs to be placed.
