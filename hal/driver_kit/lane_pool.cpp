@@ -34,6 +34,11 @@ std::uint32_t LanePool::asleep() const {
   return idle_;
 }
 
+std::size_t LanePool::napping() const {
+  const std::lock_guard lock(mutex_);
+  return nappers_.size();
+}
+
 // Needs the mutex. False if the system has no thread left.
 bool LanePool::start(Role role) {
   try {
@@ -284,6 +289,7 @@ void LanePool::look_if_due() {
 void LanePool::take_part(std::unique_lock<std::mutex>& lock) {
   Job& job = *jobs_;
   ++job.inside;
+  if (idle_ == 0 && !nappers_.empty()) { call_for_help(); }  // nobody else would look at them
   lock.unlock();
   job.work();
   lock.lock();

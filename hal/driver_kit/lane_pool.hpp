@@ -77,6 +77,7 @@ class LanePool {
   std::uint32_t threads() const { return most_; }
   std::uint32_t started() const;
   std::uint32_t asleep() const;  // workers; some for a nap only
+  std::size_t napping() const;   // lanes that are looked at
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -92,6 +92,25 @@ struct Fixture {
   std::vector<std::unique_ptr<Harness::Lane>> lanes;
 };
 
+// Until it is opened, both workers of a pool of two are inside split work. Whoever splits it may get no part of it.
+std::vector<std::thread> occupy_both(LanePool& pool, const std::atomic<bool>& open) {
+  static thread_local bool is_worker = true;
+  static std::atomic<int> workers;
+  workers = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 2; ++i) {
+    callers.emplace_back([&] {
+      is_worker = false;
+      pool.parallel(2, [&](std::uint64_t) {
+        if (is_worker) { ++workers; }
+        while (!open) { std::this_thread::yield(); }
+      });
+    });
+    while (workers <= i) { std::this_thread::yield(); }
+  }
+  return callers;
+}
+
 }  // namespace
 
 TEST_CASE("lane pool: many lanes on few threads, each in order, with and without helpers") {
@@ -256,18 +275,8 @@ TEST_CASE("lane pool: work that a thread more than the workers leaves behind wak
   Fixture fixture(2, 1);
   Harness::Lane& lane = *fixture.lanes[0];
   // Both workers are inside commands that were split, so a substitute comes for the lane.
-  std::atomic<int> inside{0};
   std::atomic<bool> open{false};
-  std::vector<std::thread> callers;
-  for (int i = 0; i < 2; ++i) {
-    callers.emplace_back([&] {
-      fixture.pool.parallel(2, [&](std::uint64_t) {
-        ++inside;
-        while (!open) { std::this_thread::yield(); }
-      });
-    });
-    while (inside < 2 * (i + 1)) { std::this_thread::yield(); }
-  }
+  std::vector<std::thread> callers = occupy_both(fixture.pool, open);
   // It lets them go, sees both asleep, and has more to do than one turn: what is left has to wake one of them.
   const Work opens = [&] { open = true; }, nothing = [] {};
   const Work waits = [&] {
@@ -280,6 +289,23 @@ TEST_CASE("lane pool: work that a thread more than the workers leaves behind wak
   const bool woken = done.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
   if (!woken) { CHECK(lane.wait(last)); }  // this thread does it, so that the test ends
   CHECK(woken);
+  for (std::thread& caller : callers) { caller.join(); }
+}
+
+TEST_CASE("lane pool: a lane that naps is looked at while all threads are inside split work") {
+  Fixture fixture(2, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  std::atomic<bool> open{false};
+  const Work nothing = [] {}, opens = [&] { open = true; };
+  CHECK(lane.wait(lane.submit({call(nothing)}), false));  // now it naps: what is submitted next does not ring
+  std::vector<std::thread> callers = occupy_both(fixture.pool, open);
+  // Nobody flushes it or waits for it: what all of them wait for is done all the same.
+  const std::uint64_t last = lane.submit({call(opens)});
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (lane.completed() < last && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
+  const bool done = lane.completed() >= last;
+  if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
+  CHECK(done);
   for (std::thread& caller : callers) { caller.join(); }
 }
 

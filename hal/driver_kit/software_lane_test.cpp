@@ -363,12 +363,17 @@ TEST_CASE("lane: a full ring takes a prefix and goes on after the next publish")
 }
 
 TEST_CASE("lane: an idle lane sleeps and a late submit still runs") {
-  Fixture f;
-  // Longer than all naps together; nothing is proved by this pause but that the path behind it is taken.
-  std::this_thread::sleep_for(std::chrono::nanoseconds(hal::kit::LanePool::kNapNs * (hal::kit::LanePool::kNaps + 20)));
+  hal::kit::LanePool pool(1, "lane-test");
+  LaneOptions options;
+  options.pool = &pool;
+  Fixture f(options);
   f.lane->submit({entry(1)});
   while (f.lane->completed() < 1) { std::this_thread::yield(); }
-  CHECK(f.log.size() == 1);
+  // In this order: an idle thread has put its lane among those that nap, and there it stays until it sleeps.
+  while (pool.asleep() != 1 || pool.napping() != 0) { std::this_thread::yield(); }
+  f.lane->submit({entry(2)});
+  while (f.lane->completed() < 2) { std::this_thread::yield(); }
+  expect_in_order(f.log.entries, 2);
 }
 
 TEST_CASE("perturb: a seed replays its decisions and different seeds differ") {
