@@ -5,10 +5,13 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <new>
 
 #include "cli/command.hpp"
 
-int main(int argc, char** argv) {
+namespace {
+
+int run(int argc, char** argv) {
   using namespace hal::cli;
   CLI::App app("Halyard: one device API for accelerators that have nothing in common.", "halyard");
   app.set_version_flag("--version", HALYARD_VERSION);
@@ -43,15 +46,24 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) { return app.exit(error) == 0 ? kOk : kUsage; }
-  try {
-    const hal::Result<int> result = body();
-    if (result) {
-      // What was printed may only now turn out to have nowhere to go.
-      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) { return *result; }
-      fmt::print(stderr, "halyard: the output could not be written: {}\n", std::strerror(errno));
-      return kFailed;
-    }
-    fmt::print(stderr, "halyard: {}\n", result.error().text());
-  } catch (const std::exception& exception) { fmt::print(stderr, "halyard: {}\n", exception.what()); }
+  const hal::Result<int> result = body();
+  if (result) {
+    // What was printed may only now turn out to have nowhere to go.
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) { return *result; }
+    fmt::print(stderr, "halyard: the output could not be written: {}\n", std::strerror(errno));
+    return kFailed;
+  }
+  fmt::print(stderr, "halyard: {}\n", result.error().text());
   return kFailed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("halyard: the host has no memory left\n", stderr);
+  } catch (const std::exception& exception) { std::fprintf(stderr, "halyard: %s\n", exception.what()); }
+  return hal::cli::kFailed;
 }
