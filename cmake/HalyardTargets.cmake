@@ -114,3 +114,21 @@ function(hal_fuzz name)
   hal_target(${name})
   target_link_libraries(${name} PRIVATE ${arg_LIBS})
 endfunction()
+
+# hal_failing_test(<name of a hal_test> [PROGRAM] [CASES filter]): its cases once more, one by one, while every n-th
+# allocation fails: what they expect may fail then, and they may not crash, hang or leak. PROGRAM: also what the project's
+# code in the program itself asks for.
+find_package(Python3 COMPONENTS Interpreter)
+set(HALYARD_FAILING "${Python3_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/tools/failing.py" --limit 60)
+function(hal_failing_test name)
+  if(NOT TARGET ${name} OR NOT Python3_FOUND)
+    return()
+  endif()
+  cmake_parse_arguments(arg "PROGRAM" "CASES" "" ${ARGN})
+  set(how --each)
+  if(arg_PROGRAM)
+    list(APPEND how --program)
+  endif()
+  add_test(NAME ${name}_failing COMMAND ${HALYARD_FAILING} --every 211 --every 67 ${how} $<TARGET_FILE:${name}> ${arg_CASES})
+  set_tests_properties(${name}_failing PROPERTIES TIMEOUT 300)
+endfunction()

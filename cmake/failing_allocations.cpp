@@ -50,7 +50,8 @@ std::atomic<std::int64_t> live{0};
 thread_local bool inside __attribute__((tls_model("initial-exec"))) = false;  // looking at the stack
 
 // language: the C++ run time and libfmt, on behalf of their caller; system: the C library, perhaps on behalf of its.
-enum class Whose { ours, language, system, others };
+// start: the program's constructors of static objects, from which nothing can be thrown.
+enum class Whose { ours, language, system, others, start };
 
 Whose whose(void* address) {
   dl_find_object found{};
@@ -62,6 +63,8 @@ Whose whose(void* address) {
         return Whose::ours;
       case hal::test::Symbol::language:
         return Whose::language;
+      case hal::test::Symbol::start:
+        return Whose::start;
       case hal::test::Symbol::others:
         return Whose::others;
     }
@@ -90,7 +93,8 @@ bool answers(void* function) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-// The nearest caller that asks for itself decides; whatever happens while the loader runs is left alone.
+// The nearest caller that asks for itself decides; whatever happens while the loader runs or static objects are made is
+// left alone.
 struct Look {
   void* caller;
   bool begun = false, decided = false, ours = false;
@@ -103,12 +107,13 @@ _Unwind_Reason_Code look(_Unwind_Context* frame, void* to) {
   seen.begun = seen.begun || address == seen.caller;
   dl_find_object found{};
   if (!seen.begun || ::_dl_find_object(address, &found) != 0) { return _URC_NO_REASON; }
-  if (std::string_view(found.dlfo_link_map->l_name).find("/ld-linux") != std::string_view::npos) {
+  const Whose of = whose(address);
+  const bool loading = std::string_view(found.dlfo_link_map->l_name).find("/ld-linux") != std::string_view::npos;
+  if (loading || of == Whose::start) {
     seen.decided = seen.ours = false;
     return _URC_END_OF_STACK;
   }
   if (seen.decided) { return _URC_NO_REASON; }
-  const Whose of = whose(address);
   if (of == Whose::system) {
     seen.system = reinterpret_cast<void*>(_Unwind_GetRegionStart(frame));
   } else if (seen.system != nullptr && !answers(seen.system)) {

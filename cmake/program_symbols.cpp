@@ -23,6 +23,9 @@ const std::vector<Function>* functions = nullptr;  // by `begin`; never deleted,
 
 // By its mangled name: `hal` and `rngd` are the project's namespaces, `hal::test` is its tests'.
 Symbol kind_of(std::string_view name) {
+  if (name.starts_with("_GLOBAL__sub_I_") || name.find("__static_initialization_and_destruction_") != name.npos) {
+    return Symbol::start;
+  }
   if (!name.starts_with("_Z")) { return Symbol::others; }
   name.remove_prefix(2);
   while (name.starts_with('Z')) { name.remove_prefix(1); }  // local to a function: what that is

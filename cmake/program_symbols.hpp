@@ -7,7 +7,8 @@
 
 namespace hal::test {
 
-enum class Symbol { others, language, ours };  // language: the C++ standard library's and libfmt's templates
+// language: the C++ standard library's and libfmt's templates; start: what makes static objects before main().
+enum class Symbol { others, language, ours, start };
 
 // Reads the program's symbol table. Until then, and if the program has none, everything in it is of others.
 void read_program_symbols();
