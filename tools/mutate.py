@@ -5,6 +5,8 @@
 hal/core/mutations.toml lists the mutations: file, exact text, replacement, the sentence of docs/ordering.md that it breaks. Each is
 applied in a scratch worktree of HEAD, the core is rebuilt, and the order tests run with a time limit. Killed by a failing
 test, a crash or a hang is killed; anything else survived, and needs a new test or an argument in the list ("equivalent").
+A mutation that names a requirement of the conformance suite has to be killed by that one's case too, on the host device: no
+seeded fault of a driver can break what the core alone keeps.
 
   tools/mutate.py [--only GLOB] [--scratch DIR] [--write] [--no-update]
 
@@ -49,8 +51,8 @@ def scratch_tree(folder, update):
     return tree, build
 
 
-def compile_target(build, target):
-    return run("ninja", "-j1", "-C", build, target)
+def compile_targets(build, *targets):
+    return run("ninja", "-j1", "-C", build, *targets)
 
 
 def run_tests(build, limit=TEST_LIMIT_S):
@@ -65,6 +67,15 @@ def run_tests(build, limit=TEST_LIMIT_S):
     found = re.search(r"^-{20,}\n(order: .+(?:\n  .+)*)\n-{20,}$", done.stdout, re.MULTILINE)
     name = " ".join(found.group(1).split()) if found else "?"
     return name if done.returncode > 0 else f"crash in: {name}"
+
+
+def suite_fails(build, requirement):
+    """Whether the conformance suite's case of that requirement finds it broken."""
+    try:
+        done = run(build / "bin/halyard-conformance", "--device", "host:0", "--case", requirement, "--quiet", timeout=TEST_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
 
 
 def mutated(text, mutation):
@@ -82,11 +93,16 @@ def try_one(mutation, tree, build):
         return "stale", problem
     path.write_text(changed, encoding="utf-8")
     try:
-        made = compile_target(build, "hal")
+        made = compile_targets(build, "hal")
         if made.returncode != 0:
             error = re.search(r"error: .*", made.stdout)
             return "does not build", error.group(0) if error else "?"
         killer = run_tests(build)
+        requirement = mutation.get("requirement")
+        if requirement and not suite_fails(build, requirement):
+            return "survived", ""
+        if killer and requirement:
+            killer += f"; {requirement}"
         return ("killed", killer) if killer else ("survived", mutation.get("equivalent", ""))
     finally:
         path.write_text(original, encoding="utf-8")
@@ -117,11 +133,14 @@ def main():
         mutations = tomllib.load(file)["mutation"]
     chosen = [m for m in mutations if any(fnmatch.fnmatch(m[key], glob) for glob in options.only.split("|") for key in ("what", "file", "sentence"))]
     tree, build = scratch_tree(options.scratch.resolve(), not options.no_update)
-    made = compile_target(build, "core_test")
+    suite = {m["requirement"] for m in chosen if "requirement" in m}
+    made = compile_targets(build, "core_test", *(["halyard-conformance", "halyard-host"] if suite else []))
     if made.returncode != 0:
         sys.exit(f"mutate: the unchanged tree does not build:\n{made.stdout[-2000:]}")
     if killer := run_tests(build, 2 * TEST_LIMIT_S):
         sys.exit(f"mutate: the unchanged tree fails: {killer}")
+    if broken := [requirement for requirement in sorted(suite) if suite_fails(build, requirement)]:
+        sys.exit(f"mutate: the unchanged tree fails: {', '.join(broken)}")
     rows = []
     for mutation in chosen:
         start = time.monotonic()

@@ -15,7 +15,7 @@
 
 namespace {
 
-struct Lane : hal_lane {
+struct alignas(4096) Lane : hal_lane {  // pages of its own: see ManualControl::lane
   struct Wait {
     std::uint64_t before;  // the first command behind it
     Lane* other;
@@ -258,6 +258,10 @@ const hal::test::ManualControl manual_control{complete,
                                               [](const char* label) {
                                                 const std::lock_guard lock(g.mutex);
                                                 return g.lanes.at(label)->flushed;
+                                              },
+                                              [](const char* label) -> hal_lane* {
+                                                const std::lock_guard lock(g.mutex);
+                                                return g.lanes.at(label);
                                               },
                                               [](bool yes) { g_hide_memory = yes; },
                                               [](void (*hook)(bool)) { g_on_destroy = hook; },

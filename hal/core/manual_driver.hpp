@@ -26,6 +26,8 @@ struct ManualControl {
   std::uint64_t (*executed)(const char* lane);
   // How often the lane was flushed: the core does it for whoever begins to wait there.
   std::uint64_t (*flushed)(const char* lane);
+  // Its memory; nothing else lies in its pages.
+  hal_lane* (*lane)(const char* lane);
   // Whether the host, and so other devices, cannot reach memory that is allocated from now on.
   void (*hide_memory)(bool yes);
   // Called before and after a lane is destroyed. NULL: no more.

@@ -199,16 +199,18 @@ TEST_CASE("order: a lower import does not move a timeline that stands higher, an
 }
 
 TEST_CASE("order: an import that waits costs no processor time") {
-  Fixture f;
-  hal::Timeline line = f.instance.timeline(0, "line").value();
+  Manual m;  // has no threads of its own
+  hal::Timeline line = m.instance.timeline(0, "line").value();
   Fd source(::eventfd(0, EFD_CLOEXEC));
   REQUIRE(line.import_fd(1, source.fd));
-  REQUIRE(f.queue.finish(kSoon));
-  std::this_thread::sleep_for(80ms);  // lanes doze before they sleep
   rusage from{}, to{};
   ::getrusage(RUSAGE_SELF, &from);
-  std::this_thread::sleep_for(300ms);
+  CHECK(line.wait(1, 300ms).error().code() == HAL_DEADLINE_EXCEEDED);
   ::getrusage(RUSAGE_SELF, &to);
-  // A thread that polled would show in its switches however slow the machine is.
+  // A thread that polled would show in its switches however slow the machine is, one that spun in its time.
   CHECK((to.ru_nvcsw - from.ru_nvcsw) + (to.ru_nivcsw - from.ru_nivcsw) < 100);
+  const auto spent = [](const timeval& then, const timeval& now) {
+    return (now.tv_sec - then.tv_sec) * 1'000'000 + now.tv_usec - then.tv_usec;
+  };
+  CHECK(spent(from.ru_utime, to.ru_utime) + spent(from.ru_stime, to.ru_stime) < 150'000);
 }
