@@ -18,10 +18,10 @@ LanePool::~LanePool() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
+    call_all();
   }
-  work_.notify_all();
   stall_.notify_all();
-  for (std::thread& thread : threads_) { thread.join(); }
+  for (const auto& worker : threads_) { worker->thread.join(); }
 }
 
 std::uint32_t LanePool::started() const {
@@ -43,7 +43,9 @@ std::size_t LanePool::napping() const {
 bool LanePool::start(Role role) {
   try {
     threads_.reserve(threads_.size() + 1);
-    threads_.push_back(start_thread(name_, [this, role] { run(role); }));
+    auto worker = std::make_unique<Worker>();
+    worker->thread = start_thread(name_, [this, role, self = worker.get()] { run(role, *self); });
+    threads_.push_back(std::move(worker));
   } catch (const std::system_error&) { return false; } catch (const std::bad_alloc&) {
     return false;
   }
@@ -78,26 +80,50 @@ void LanePool::detach(SoftwareLane& lane) {
 }
 
 void LanePool::push(SoftwareLane& lane) {
-  bool wake = false;
+  Worker* comes = nullptr;
   {
     const std::lock_guard lock(mutex_);
     if (lane.seat_.detached) { return; }
     std::erase(nappers_, &lane);
     make_ready(lane, false);
-    wake = someone_must_come();
+    comes = someone_to_come();
   }
-  if (wake) { work_.notify_one(); }
+  call(comes);
 }
 
-// A lane is ready. True if an idle thread has to be woken for it. Needs the mutex.
-bool LanePool::someone_must_come() {
-  if (looking_ > 0) { return false; }  // soon here
+// A lane is ready. The thread that has to be called for it, if one has to. Needs the mutex.
+LanePool::Worker* LanePool::someone_to_come() {
+  if (looking_ > 0) {  // soon here
+    left_.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+  }
   if (idle_ == 0) { call_for_help(); }
-  return idle_ > 0;
+  return sleeping();
+}
+
+// Takes the thread that fell asleep last from those that sleep; it is to be called. Needs the mutex.
+LanePool::Worker* LanePool::sleeping() {
+  Worker* const worker = asleep_;
+  if (worker != nullptr) {
+    asleep_ = worker->below;
+    worker->sleeps = false;
+    ++coming_;
+  }
+  return worker;
+}
+
+// With the mutex or without it: a worker lives as long as the pool.
+void LanePool::call(Worker* worker) const {
+  if (worker != nullptr) { worker->called.notify_one(); }
+}
+
+// Needs the mutex.
+void LanePool::call_all() {
+  while (asleep_ != nullptr) { call(sleeping()); }
 }
 
 void LanePool::hand_back(SoftwareLane& lane) {
-  bool wake = false;
+  Worker* comes = nullptr;
   {
     const std::lock_guard lock(mutex_);
     --away_;
@@ -110,9 +136,9 @@ void LanePool::hand_back(SoftwareLane& lane) {
       // Whoever brings a token from inside the pool looks at the napping lanes next; a helper goes its way.
       if (idle_ + looking_ == 0) { call_for_help(); }
     }
-    wake = first_ready_ != nullptr && someone_must_come();
+    if (first_ready_ != nullptr) { comes = someone_to_come(); }
   }
-  if (wake) { work_.notify_one(); }
+  call(comes);
 }
 
 // The lane's token goes behind the others. Needs the mutex.
@@ -133,7 +159,7 @@ void LanePool::call_for_help() {
   }
 }
 
-void LanePool::run(Role role) {
+void LanePool::run(Role role, Worker& self) {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     if (role == Role::substitute) {
@@ -143,10 +169,10 @@ void LanePool::run(Role role) {
     look_if_due();
     if (first_ready_ != nullptr) {
       serve(lock);
-    } else if (jobs_ != nullptr) {
-      take_part(lock);
+    } else if (Job* const job = open_job(); job != nullptr) {
+      take_part(lock, *job);
     } else {
-      nap(lock);
+      nap(lock, self);
     }
   }
 }
@@ -167,7 +193,7 @@ void LanePool::watch(std::unique_lock<std::mutex>& lock) {
   look_if_due();
   if (first_ready_ != nullptr && taken_ == before) { serve(lock); }
   // It steps back where a worker has become idle meanwhile; what it leaves ready nobody else has rung for.
-  if (first_ready_ != nullptr && idle_ > 0) { work_.notify_one(); }
+  if (first_ready_ != nullptr) { call(sleeping()); }
 }
 
 void LanePool::serve(std::unique_lock<std::mutex>& lock) {
@@ -176,6 +202,8 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
   first_ready_ = seat.next;
   if (first_ready_ == nullptr) { last_ready_ = nullptr; }
   ++taken_;
+  // This thread may be the one that a job waits for: the next one gets that. Where a helper is at work it is soon back.
+  if ((seat.claimed || !lane.is_claimed()) && open_job() != nullptr) { call(sleeping()); }
   if (idle_ == 0 && (first_ready_ != nullptr || !nappers_.empty())) { call_for_help(); }
   ++seat.served;
   const bool claimed = seat.claimed;  // a helper may bring the token back while this thread is inside
@@ -197,6 +225,8 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
       make_ready(lane, false);
       break;
     case SoftwareLane::Served::idle:
+      seat.seen = hal_lane_completed(&lane);
+      helped_ = false;
       put_to_nap(lane);
       break;
     case SoftwareLane::Served::elsewhere:
@@ -216,22 +246,33 @@ void LanePool::put_to_nap(SoftwareLane& lane) {
     nappers_.push_back(&lane);
     doze_ = false;
     // Whoever sleeps without an end has to begin to nap.
-    if (!someone_naps_ && idle_ > 0) { work_.notify_one(); }
+    if (!someone_naps_) { call(sleeping()); }
   }
 }
 
 // Sleeps until there is work. One of the idle threads looks at the lanes that nap; if a token waits for a helper, which
 // will most likely put its lane to nap, so that need not wake anybody.
-void LanePool::nap(std::unique_lock<std::mutex>& lock) {
+void LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
   ++idle_;
+  self.below = std::exchange(asleep_, &self);
+  self.sleeps = true;
+  const auto called = [&] { return !self.sleeps; };
   if (!someone_to_look_at() || someone_naps_) {
-    work_.wait(lock);
+    self.called.wait(lock, called);
+    --coming_;
   } else {
     someone_naps_ = true;
-    (void)work_.wait_until(lock, looked_ + nap_length());
+    if (self.called.wait_until(lock, looked_ + nap_length(), called)) {
+      --coming_;
+    } else {
+      Worker** at = &asleep_;
+      while (*at != &self) { at = &(*at)->below; }
+      *at = self.below;
+      self.sleeps = false;
+    }
     someone_naps_ = false;
     // Somebody else naps on, if this thread finds something to do.
-    if (someone_to_look_at() && !(first_ready_ == nullptr && jobs_ == nullptr) && idle_ > 1) { work_.notify_one(); }
+    if (someone_to_look_at() && (first_ready_ != nullptr || open_job() != nullptr)) { call(sleeping()); }
   }
   --idle_;
 }
@@ -243,6 +284,7 @@ void LanePool::look_if_due() {
   if (now - looked_ < nap_length()) { return; }
   looked_ = now;
   doze_ = away_ <= 0;
+  helped_ = true;
   bool falling = false;
   std::erase_if(nappers_, [&](SoftwareLane* lane) {
     Seat& seat = lane->seat_;
@@ -253,6 +295,7 @@ void LanePool::look_if_due() {
         doze_ = false;
         return false;
       }
+      helped_ = false;
       // If somebody rings it just now that thread brings the token.
       if (lane->wake_up()) { make_ready(*lane, false); }
       return true;
@@ -260,6 +303,8 @@ void LanePool::look_if_due() {
     if (const std::uint64_t done = hal_lane_completed(lane); done != seat.seen) {
       seat.seen = done;  // helpers are at work: more may come without a ring
       seat.naps = 0;
+    } else {
+      helped_ = false;
     }
     if (seat.naps < kNaps) {
       ++seat.naps;
@@ -286,30 +331,49 @@ void LanePool::look_if_due() {
 
 // ---------------------------------------------------------------------------------------------------------- splitting
 
-void LanePool::take_part(std::unique_lock<std::mutex>& lock) {
-  Job& job = *jobs_;
+// One of which something is left to begin, if there is one. Needs the mutex.
+LanePool::Job* LanePool::open_job() {
+  while (jobs_ != nullptr && jobs_->begun.load(std::memory_order_relaxed) >= jobs_->count) { jobs_ = jobs_->next; }
+  return jobs_;
+}
+
+void LanePool::take_part(std::unique_lock<std::mutex>& lock, Job& job) {
   ++job.inside;
   if (idle_ == 0 && !nappers_.empty()) { call_for_help(); }  // nobody else would look at them
   lock.unlock();
+  const Clock::time_point start = Clock::now();
   job.work();
+  const Clock::duration worked = Clock::now() - start;
   lock.lock();
   withdraw(job);
   if (--job.inside == 0) { settled_.notify_all(); }
-  look_for_more(lock);
+  look_for_more(lock, a_quarter_of(worked, kLookNs));
+}
+
+LanePool::Clock::duration LanePool::a_quarter_of(Clock::duration work, std::uint64_t least) {
+  return std::clamp<Clock::duration>(work / 4, std::chrono::nanoseconds(least), std::chrono::nanoseconds(kMostLookNs));
 }
 
 // What was split is often followed by more of it, and a wake may take as long as all of that.
-void LanePool::look_for_more(std::unique_lock<std::mutex>& lock) {
-  if (stop_ || first_ready_ != nullptr || jobs_ != nullptr) { return; }
+void LanePool::look_for_more(std::unique_lock<std::mutex>& lock, Clock::duration at_most) {
+  // Of all threads one has brought the work, and may bring more of it.
+  if (stop_ || first_ready_ != nullptr || looking_ + 1 >= most_ || open_job() != nullptr) { return; }
   ++looking_;
-  const std::uint64_t before = split_.load(std::memory_order_relaxed);
+  const std::uint64_t split = split_.load(std::memory_order_relaxed);
+  const std::uint64_t left = left_.load(std::memory_order_relaxed);
   lock.unlock();
-  const Clock::time_point end = Clock::now() + std::chrono::nanoseconds(kLookNs);
-  while (split_.load(std::memory_order_relaxed) == before && Clock::now() < end) {}
+  Clock::time_point now = Clock::now(), end = now + at_most;
+  for (bool lanes = false; now < end && split_.load(std::memory_order_relaxed) == split; now = Clock::now()) {
+    // Whoever left a lane is on its way to help it most likely, and needs this thread for a part then.
+    if (!lanes && left_.load(std::memory_order_relaxed) != left) {
+      lanes = true;
+      end = std::min(end, now + std::chrono::nanoseconds(kLookNs));
+    }
+  }
   lock.lock();
   --looking_;
   // It was to take what became ready meanwhile; one of those, that is.
-  if (first_ready_ != nullptr && first_ready_->seat_.next != nullptr) { work_.notify_all(); }
+  if (first_ready_ != nullptr && first_ready_->seat_.next != nullptr) { call_all(); }
 }
 
 // Nothing of it is left to begin: nobody else need come. Needs the mutex.
@@ -330,17 +394,24 @@ void LanePool::share(Job& job) {
     jobs_ = &job;
     split_.fetch_add(1, std::memory_order_relaxed);
     const std::uint64_t others = std::min<std::uint64_t>(job.count, most_) - 1;
-    wakes = std::min<std::uint64_t>(idle_, others - std::min<std::uint64_t>(others, looking_));
+    wakes = others - std::min<std::uint64_t>(others, looking_ + coming_);
     for (std::uint64_t come = idle_ + looking_; come < others && workers_ < most_ && start(Role::worker); ++come) {}
   }
-  for (; wakes > 0; --wakes) { work_.notify_one(); }
+  for (; wakes > 0; --wakes) {
+    std::unique_lock lock(mutex_);
+    Worker* const comes = sleeping();
+    lock.unlock();  // calling takes longer than all else here
+    call(comes);
+  }
+  const Clock::time_point start = Clock::now();
   job.work();
+  const Clock::time_point done = Clock::now();
   std::unique_lock lock(mutex_);
   withdraw(job);
   if (job.inside == 0) { return; }
   lock.unlock();
   // They are at the last of it: sleeping and being woken takes longer than most pieces.
-  const Clock::time_point end = Clock::now() + std::chrono::nanoseconds(kSettleNs);
+  const Clock::time_point end = done + a_quarter_of(done - start, kSettleNs);
   while (job.inside.load(std::memory_order_relaxed) != 0 && Clock::now() < end) {}
   lock.lock();
   settled_.wait(lock, [&] { return job.inside == 0; });

@@ -10,15 +10,19 @@
 //            and none has taken a lane for kStallNs, one thread more begins to serve: no lane waits for another for
 //            ever.
 // Idle       Threads are started when there is work for them. A lane without work is looked at in naps of kNapNs, kNaps
-//            times; then it sleeps until it is rung, and idle threads cost nothing.
-// Splitting  parallel() lets idle threads take part in one command of a lane. One that did looks for the next such
-//            command for kLookNs before it does anything else: waking it may take longer than what there is to do.
+//            times; then it sleeps until it is rung, and idle threads cost nothing. Where helpers do all the work a
+//            look would only take a core from them: then a nap is kHelpedNapNs.
+// Calling    The thread that fell asleep last is called first: the same few threads work, and the others sleep on,
+//            instead of all of them in turn, each called to a core that another one has just begun to use.
+// Splitting  parallel() lets idle threads take part in one command of a lane. One that did looks for more for a part
+//            of the time that it was at it, but at least kLookNs: waking it may take longer than what there is to do.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -31,11 +35,13 @@ class SoftwareLane;
 class LanePool {
  public:
   static constexpr std::uint64_t kNapNs = 1'000'000;
+  static constexpr std::uint64_t kHelpedNapNs = 4'000'000;
   static constexpr std::uint32_t kNaps = 50;
   static constexpr std::uint64_t kDozeNs = 20'000'000;  // naps without an end, where threads cannot be ordered
   static constexpr std::uint64_t kStallNs = 2'000'000;
-  static constexpr std::uint64_t kSettleNs = 20'000;  // how long parallel() looks for the last of it before it sleeps
-  static constexpr std::uint64_t kLookNs = 50'000;    // and a thread that took part for more of the sort
+  // How long parallel() looks for the last of it before it sleeps, and a thread that took part for more to do: at
+  // least so long, at most kMostLookNs, and in between a quarter of the time that it was at work.
+  static constexpr std::uint64_t kSettleNs = 20'000, kLookNs = 50'000, kMostLookNs = 1'000'000;
   static constexpr std::uint32_t kSlice = 256;
 
   // At most `threads` serve at a time, save in a stall. `name` is shown by tools and must outlive the pool.
@@ -81,6 +87,12 @@ class LanePool {
 
  private:
   using Clock = std::chrono::steady_clock;
+  struct Worker {
+    std::thread thread;
+    std::condition_variable called;
+    Worker* below = nullptr;  // of the sleeping ones
+    bool sleeps = false;
+  };
   struct Job {
     void (*body)(void* state, std::uint64_t i) = nullptr;
     void* state = nullptr;
@@ -101,31 +113,42 @@ class LanePool {
   bool someone_to_look_at() const { return !nappers_.empty() || away_ > 0; }
   void withdraw(Job& job);
   void share(Job& job);
-  void run(Role role);
+  void run(Role role, Worker& self);
   void serve(std::unique_lock<std::mutex>& lock);
-  void take_part(std::unique_lock<std::mutex>& lock);
-  void look_for_more(std::unique_lock<std::mutex>& lock);
-  bool someone_must_come();
-  void nap(std::unique_lock<std::mutex>& lock);
+  Job* open_job();
+  void take_part(std::unique_lock<std::mutex>& lock, Job& job);
+  void look_for_more(std::unique_lock<std::mutex>& lock, Clock::duration at_most);
+  static Clock::duration a_quarter_of(Clock::duration work, std::uint64_t least);
+  Worker* someone_to_come();
+  Worker* sleeping();
+  void call(Worker* worker) const;
+  void call_all();
+  void nap(std::unique_lock<std::mutex>& lock, Worker& self);
   void look_if_due();
   void watch(std::unique_lock<std::mutex>& lock);
-  std::chrono::nanoseconds nap_length() const { return std::chrono::nanoseconds(doze_ ? kDozeNs : kNapNs); }
+  std::chrono::nanoseconds nap_length() const {
+    return std::chrono::nanoseconds(doze_ ? kDozeNs : helped_ ? kHelpedNapNs : kNapNs);
+  }
 
   const std::uint32_t most_;
   const char* name_;
   mutable std::mutex mutex_;
-  std::condition_variable work_, stall_, settled_;
+  std::condition_variable stall_, settled_;
+  Worker* asleep_ = nullptr;  // the one that fell asleep last
   SoftwareLane *first_ready_ = nullptr, *last_ready_ = nullptr;
   Job* jobs_ = nullptr;
   std::vector<SoftwareLane*> nappers_;  // has room for every lane: nothing here allocates once a lane is attached
-  std::vector<std::thread> threads_;
-  std::atomic<std::uint64_t> split_{0};  // jobs of all time; changes under the mutex
+  std::vector<std::unique_ptr<Worker>> threads_;
+  // What threads look for: jobs of all time, and lanes left to them; they change under the mutex.
+  std::atomic<std::uint64_t> split_{0}, left_{0};
   std::uint32_t workers_ = 0, idle_ = 0, looking_ = 0, lanes_ = 0;
+  std::uint32_t coming_ = 0;  // of the idle ones: called, and not here yet
   std::int32_t away_ = 0;  // tokens that wait for helpers; below 0 while one is brought back faster than it is counted
   std::uint32_t substitutes_ = 0, substitutes_idle_ = 0;
   bool substitute_watches_ = false;  // one is enough
   Clock::time_point looked_{};       // at the lanes that nap
   std::uint64_t taken_ = 0;
+  bool helped_ = false;  // all lanes that the last look found had got on without the pool
   bool someone_naps_ = false, doze_ = false, stop_ = false;
 };
 

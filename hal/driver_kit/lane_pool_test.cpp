@@ -366,6 +366,27 @@ TEST_CASE("lane pool: splitting calls every index once, on several threads if so
   CHECK(sum == 4 * 50 * (16 * 17 / 2));
 }
 
+TEST_CASE("lane pool: the thread that fell asleep last is called first") {
+  Fixture fixture(3, 1);
+  // The threads of the pool that did a part; every part begins before any ends, so each is another thread's.
+  const auto share = [&](std::uint32_t parts) {
+    std::atomic<std::uint32_t> begun{0};
+    std::vector<std::thread::id> who(parts);
+    fixture.pool.parallel(parts, [&](std::uint64_t i) {
+      who[i] = std::this_thread::get_id();
+      ++begun;
+      while (begun < parts) { std::this_thread::yield(); }
+    });
+    std::erase(who, std::this_thread::get_id());
+    while (fixture.pool.asleep() < fixture.pool.started()) { std::this_thread::yield(); }
+    return who;
+  };
+  REQUIRE(share(3).size() == 2);
+  REQUIRE(fixture.pool.started() >= 2);
+  const auto last = share(2);
+  for (int time = 0; time < 20; ++time) { REQUIRE(share(2) == last); }
+}
+
 TEST_CASE("lane pool: lanes may go while others work and helpers leave") {
   Fixture fixture(2, 0);
   const Work nothing = [] {};
