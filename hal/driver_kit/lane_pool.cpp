@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/lane_pool.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <system_error>
@@ -101,15 +103,40 @@ LanePool::Worker* LanePool::someone_to_come() {
   return sleeping();
 }
 
-// Takes the thread that fell asleep last from those that sleep; it is to be called. Needs the mutex.
+// Takes one of the threads that sleep; it is to be called. Needs the mutex.
 LanePool::Worker* LanePool::sleeping() {
-  Worker* const worker = asleep_;
-  if (worker != nullptr) {
-    asleep_ = worker->below;
-    worker->sleeps = false;
-    ++coming_;
+  // Linux wakes a thread where it ran last, without a look for an idle core if the cores are busy on average: there it
+  // would wait until this one has used up its slice.
+  const int here = ::sched_getcpu();
+  Worker** at = &asleep_;
+  while (*at != nullptr && (*at)->core == here) { at = &(*at)->below; }
+  if (*at == nullptr) {
+    at = &asleep_;
+    if (*at != nullptr) { (*at)->keep_off(here); }
   }
+  Worker* const worker = *at;
+  if (worker != nullptr) { wake_from(at); }
   return worker;
+}
+
+// It wakes elsewhere, if it may.
+void LanePool::Worker::keep_off(int core_number) {
+  if (core_number < 0 || ::pthread_getaffinity_np(thread.native_handle(), sizeof allowed, &allowed) != 0) { return; }
+  cpu_set_t others = allowed;
+  CPU_CLR(static_cast<std::size_t>(core_number), &others);
+  kept_off = CPU_COUNT(&others) > 0 && ::pthread_setaffinity_np(thread.native_handle(), sizeof others, &others) == 0;
+}
+
+void LanePool::Worker::allow_all() {
+  if (std::exchange(kept_off, false)) { (void)::sched_setaffinity(0, sizeof allowed, &allowed); }
+}
+
+// No longer asleep. Needs the mutex.
+void LanePool::wake_from(Worker** at) {
+  Worker& worker = **at;
+  *at = worker.below;
+  worker.sleeps = false;
+  ++coming_;
 }
 
 // With the mutex or without it: a worker lives as long as the pool.
@@ -161,6 +188,7 @@ void LanePool::call_for_help() {
 
 void LanePool::run(Role role, Worker& self) {
   std::unique_lock lock(mutex_);
+  bool late = false;
   while (!stop_) {
     if (role == Role::substitute) {
       watch(lock);
@@ -170,9 +198,12 @@ void LanePool::run(Role role, Worker& self) {
     if (first_ready_ != nullptr) {
       serve(lock);
     } else if (Job* const job = open_job(); job != nullptr) {
+      late = false;
       take_part(lock, *job);
+    } else if (std::exchange(late, false)) {
+      look_for_more(lock, std::chrono::nanoseconds(kLateNs));
     } else {
-      nap(lock, self);
+      late = nap(lock, self);
     }
   }
 }
@@ -252,29 +283,33 @@ void LanePool::put_to_nap(SoftwareLane& lane) {
 
 // Sleeps until there is work. One of the idle threads looks at the lanes that nap; if a token waits for a helper, which
 // will most likely put its lane to nap, so that need not wake anybody.
-void LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
+// True if it was called, and work was split before it could come: without a look for more it would be late each time.
+bool LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
+  const std::uint64_t split = split_.load(std::memory_order_relaxed);
+  bool called = true;
   ++idle_;
   self.below = std::exchange(asleep_, &self);
   self.sleeps = true;
-  const auto called = [&] { return !self.sleeps; };
+  self.core = ::sched_getcpu();
+  const auto awake = [&] { return !self.sleeps; };
   if (!someone_to_look_at() || someone_naps_) {
-    self.called.wait(lock, called);
-    --coming_;
+    self.called.wait(lock, awake);
   } else {
     someone_naps_ = true;
-    if (self.called.wait_until(lock, looked_ + nap_length(), called)) {
-      --coming_;
-    } else {
+    called = self.called.wait_until(lock, looked_ + nap_length(), awake);
+    if (!called) {
       Worker** at = &asleep_;
       while (*at != &self) { at = &(*at)->below; }
-      *at = self.below;
-      self.sleeps = false;
+      wake_from(at);
     }
     someone_naps_ = false;
     // Somebody else naps on, if this thread finds something to do.
     if (someone_to_look_at() && (first_ready_ != nullptr || open_job() != nullptr)) { call(sleeping()); }
   }
+  self.allow_all();
   --idle_;
+  --coming_;
+  return called && split_.load(std::memory_order_relaxed) != split;
 }
 
 // Looks at the lanes that nap, if that is due.

@@ -12,11 +12,13 @@
 // Idle       Threads are started when there is work for them. A lane without work is looked at in naps of kNapNs, kNaps
 //            times; then it sleeps until it is rung, and idle threads cost nothing. Where helpers do all the work a
 //            look would only take a core from them: then a nap is kHelpedNapNs.
-// Calling    The thread that fell asleep last is called first: the same few threads work, and the others sleep on,
-//            instead of all of them in turn, each called to a core that another one has just begun to use.
+// Calling    Of the threads that did not fall asleep on the caller's core the last to do so is called first: the same
+//            few threads work, each on a core of its own, and the others sleep on.
 // Splitting  parallel() lets idle threads take part in one command of a lane. One that did looks for more for a part
 //            of the time that it was at it, but at least kLookNs: waking it may take longer than what there is to do.
 #pragma once
+
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -42,6 +44,7 @@ class LanePool {
   // How long parallel() looks for the last of it before it sleeps, and a thread that took part for more to do: at
   // least so long, at most kMostLookNs, and in between a quarter of the time that it was at work.
   static constexpr std::uint64_t kSettleNs = 20'000, kLookNs = 50'000, kMostLookNs = 1'000'000;
+  static constexpr std::uint64_t kLateNs = 200'000;  // and one that was called and came too late
   static constexpr std::uint32_t kSlice = 256;
 
   // At most `threads` serve at a time, save in a stall. `name` is shown by tools and must outlive the pool.
@@ -91,7 +94,11 @@ class LanePool {
     std::thread thread;
     std::condition_variable called;
     Worker* below = nullptr;  // of the sleeping ones
-    bool sleeps = false;
+    int core = -1;            // where it fell asleep
+    bool sleeps = false, kept_off = false;
+    cpu_set_t allowed{};  // while it is kept off a core
+    void keep_off(int core_number);
+    void allow_all();
   };
   struct Job {
     void (*body)(void* state, std::uint64_t i) = nullptr;
@@ -121,9 +128,10 @@ class LanePool {
   static Clock::duration a_quarter_of(Clock::duration work, std::uint64_t least);
   Worker* someone_to_come();
   Worker* sleeping();
+  void wake_from(Worker** at);
   void call(Worker* worker) const;
   void call_all();
-  void nap(std::unique_lock<std::mutex>& lock, Worker& self);
+  bool nap(std::unique_lock<std::mutex>& lock, Worker& self);
   void look_if_due();
   void watch(std::unique_lock<std::mutex>& lock);
   std::chrono::nanoseconds nap_length() const {
