@@ -115,7 +115,7 @@ function(hal_fuzz name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS})
 endfunction()
 
-# hal_failing_test(<name of a hal_test> [PROGRAM] [CASES filter]): its cases once more, one by one, while every n-th
+# hal_failing_test(<name of a hal_test> [PROGRAM] [CASES filter] [EVERY n ...]): its cases once more, one by one, while every n-th
 # allocation fails: what they expect may fail then, and they may not crash, hang or leak. PROGRAM: also what the project's
 # code in the program itself asks for.
 find_package(Python3 COMPONENTS Interpreter)
@@ -124,11 +124,27 @@ function(hal_failing_test name)
   if(NOT TARGET ${name} OR NOT Python3_FOUND)
     return()
   endif()
-  cmake_parse_arguments(arg "PROGRAM" "CASES" "" ${ARGN})
+  cmake_parse_arguments(arg "PROGRAM" "CASES" "EVERY" ${ARGN})
+  if(NOT arg_EVERY)
+    set(arg_EVERY 211 67)
+  endif()
+  list(TRANSFORM arg_EVERY PREPEND "--every=")
   set(how --each)
   if(arg_PROGRAM)
     list(APPEND how --program)
   endif()
-  add_test(NAME ${name}_failing COMMAND ${HALYARD_FAILING} --every 211 --every 67 ${how} $<TARGET_FILE:${name}> ${arg_CASES})
+  add_test(NAME ${name}_failing COMMAND ${HALYARD_FAILING} ${arg_EVERY} ${how} $<TARGET_FILE:${name}> ${arg_CASES})
+  set_tests_properties(${name}_failing PROPERTIES TIMEOUT 300)
+endfunction()
+
+# hal_failing_conformance(<name> <device> n ...): the same for the suite on a device, each case in a process of its own, where
+# what it takes to find the device should come true.
+function(hal_failing_conformance name device)
+  if(NOT HALYARD_TESTS OR NOT Python3_FOUND OR HALYARD_SANITIZE)  # a sanitizer has to be loaded first
+    return()
+  endif()
+  list(TRANSFORM ARGN PREPEND "--every=" OUTPUT_VARIABLE every)
+  add_test(NAME ${name}_failing COMMAND ${HALYARD_FAILING} ${every} --preload $<TARGET_FILE:halyard-failing>
+    $<TARGET_FILE:halyard> conformance --device ${device} --batch 1)
   set_tests_properties(${name}_failing PROPERTIES TIMEOUT 300)
 endfunction()

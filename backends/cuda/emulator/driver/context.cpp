@@ -31,6 +31,7 @@ Driver& driver() {
 
 void Context::synchronize() {
   // One stream after the other, in the order in which they were made: so nothing has to be kept.
+  const std::uint64_t last = shared->streams.load();
   for (std::uint64_t made = 0;;) {
     std::shared_ptr<Stream> next;
     {
@@ -38,7 +39,9 @@ void Context::synchronize() {
       reap();
       for (const auto* all : {&streams, &ending}) {
         for (const auto& [handle, stream] : *all) {
-          if (stream->made() > made && (!next || stream->made() < next->made())) { next = stream; }
+          if (stream->made() > made && stream->made() <= last && (!next || stream->made() < next->made())) {
+            next = stream;
+          }
         }
       }
     }

@@ -406,10 +406,10 @@ TEST_CASE("many threads use one context") {
 TEST_CASE("one thread waits for the context while another destroys streams") {
   Session s;
   auto* words = s.pinned<std::uint64_t>(2);
-  std::atomic<bool> stop{false}, good{true};
-  std::thread waiter([&] {
+  std::atomic<bool> good{true};
+  std::jthread waiter([&](const std::stop_token& stop) {
     if (cuda().CtxSetCurrent(s.context) != CUDA_SUCCESS) { good = false; }
-    while (!stop) {
+    while (!stop.stop_requested()) {
       if (cuda().CtxSynchronize() != CUDA_SUCCESS) { good = false; }
     }
   });
@@ -422,7 +422,7 @@ TEST_CASE("one thread waits for the context while another destroys streams") {
     CHECK(cuda().CtxSynchronize() == CUDA_SUCCESS);
     CHECK(__atomic_load_n(&words[1], __ATOMIC_SEQ_CST) == i);
   }
-  stop = true;
+  waiter.request_stop();
   waiter.join();
   CHECK(good);
 }
