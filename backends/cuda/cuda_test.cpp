@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "driver_kit/harness.hpp"
+#include "driver_kit/open_graph_check.hpp"
 #include "graph/cases.hpp"
 #include "graph/compare.hpp"
 #include "graph/random_graph.hpp"
@@ -416,4 +417,9 @@ TEST_CASE("cuda: many lanes from many threads") {
   }
   for (auto& thread : threads) { thread.join(); }
   CHECK(good == 4);
+}
+
+TEST_CASE("cuda: graphs whose sizes come with their runs") {
+  Opened o;
+  hal::kit::OpenGraphCheck(*o.device).run_all();
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "driver_kit/harness.hpp"
+#include "driver_kit/open_graph_check.hpp"
 #include "graph/cases.hpp"
 #include "graph/compare.hpp"
 #include "graph/element.hpp"
@@ -591,4 +592,10 @@ TEST_CASE("host graph: a graph that does not verify is refused with the field") 
   hal_error* error = host.ops().program_load(host.driver(), device->impl(), &image, nullptr, 0, &program);
   CHECK(hal_error_describe(error).code == HAL_INVALID_IMAGE);
   hal_release(error);
+}
+
+TEST_CASE("host graph: graphs whose sizes come with their runs") {
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0);
+  hal::kit::OpenGraphCheck(*device).run_all();
 }

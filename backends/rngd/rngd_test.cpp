@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "driver_kit/harness.hpp"
+#include "driver_kit/open_graph_check.hpp"
 #include "graph/cases.hpp"
 #include "graph/compare.hpp"
 #include "graph/random_graph.hpp"
@@ -312,4 +313,10 @@ TEST_CASE("rngd: the report is about the emulated card", "[rngd][hal]") {
   REQUIRE(host.ops().report(host.driver(), device->impl(), &text) == nullptr);
   CHECK(std::string(text).find("\"emulated\": true") != std::string::npos);
   std::free(text);
+}
+
+TEST_CASE("rngd: graphs whose sizes come with their runs", "[rngd][hal][graph]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0-1");
+  hal::kit::OpenGraphCheck(*device).run_all();
 }

@@ -198,6 +198,52 @@ TEST_CASE("program: extents of dynamic dimensions from slices, by hand and by sl
         HAL_INVALID_ARGUMENT);
 }
 
+TEST_CASE("program: a preparation takes the extents of its entry's symbols, all of them or none") {
+  Fixture f;
+  REQUIRE(hal::wait(f.queue.prepare(f.sum).value(), 20s));
+  const std::array<hal::Arg, 2> good{hal::extent(4), hal::extent(6)};
+  REQUIRE(hal::wait(f.queue.prepare(f.sum, good).value(), 20s));
+  const auto refusal = [&](const hal::Entry& entry, std::span<const hal::Arg> extents) {
+    const auto refused = f.queue.prepare(entry, extents);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == HAL_INVALID_ARGUMENT);
+    return std::string(refused.error().what());
+  };
+  const auto has = [](const char* part) { return Catch::Matchers::Contains(part); };
+  CHECK_THAT(refusal(f.sum, std::span(good).first(1)), has("takes no arguments, or 2 extents, got 1"));
+  CHECK_THAT(refusal(f.put, good), has("takes no arguments, got 2"));
+  const std::array<hal::Arg, 2> zero{hal::extent(4), hal::extent(0)}, narrow{hal::extent(4), 6U},
+      slot{hal::scalar_slot<std::int64_t>(0), hal::extent(6)};
+  CHECK_THAT(refusal(f.sum, zero), has("is given 0 as the extent of 'columns'"));
+  CHECK_THAT(refusal(f.sum, narrow), has("takes the extent of 'columns' as an i64 scalar of 8 bytes in argument 1"));
+  CHECK_THAT(refusal(f.sum, slot), has("takes the extent of 'rows' as an i64 scalar of 8 bytes in argument 0"));
+  CHECK(f.device.record(std::array{hal::command::prepare(f.sum, slot)}).error().code() == HAL_INVALID_ARGUMENT);
+
+  // Their own copies wherever a command is kept: behind a run's arguments in a recording, nested, captured, held back.
+  hal::Buffer x = f.device.buffer(96).value(), sums = f.device.buffer(32).value();
+  std::array<float, 24> ones{};
+  ones.fill(1);
+  f.queue.copy(hal::host(ones), x).value();
+  const std::array<hal::Arg, 2> args{x, sums};
+  hal::Commands inner = [&] {
+    const std::array<hal::Arg, 2> gone = good;
+    return f.device
+        .record(std::array{hal::command::prepare(f.sum, gone), hal::command::run(f.sum, args, hal::Grid(1)),
+                           hal::command::prepare(f.sum, gone)})
+        .value();
+  }();
+  hal::Commands outer = f.device.record(std::array{hal::command::execute(inner), hal::command::barrier()}).value();
+  hal::Timeline gate = f.instance.timeline().value();
+  const hal::Point held = f.queue.execute(outer, {}, {.waits = {gate.at(1)}}).value();
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(held, 20s));
+  CHECK(f.read<float, 8>(sums) == std::array<float, 8>{3, 3, 3, 3, 3, 3, 3, 3});
+  REQUIRE(f.queue.begin_capture());
+  REQUIRE(f.queue.prepare(f.sum, good));
+  hal::Commands captured = f.queue.end_capture().value();
+  REQUIRE(hal::wait(f.queue.execute(captured).value(), 20s));
+}
+
 TEST_CASE("capture: what is submitted is recorded and does not run") {
   Fixture f;
   hal::Buffer out = f.device.buffer(16).value();

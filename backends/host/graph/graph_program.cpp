@@ -240,6 +240,7 @@ class GraphProgram final : public Program {
     if (bound == nullptr) {
       if (scratch.late != nullptr) { scratch.late->fetch_add(1, std::memory_order_relaxed); }
       HAL_TRY(bound, obtain(extents));
+      scratch.reserve(bound->scratch_bytes());  // one late run, whatever it lacked
     }
     return bound->run(args.first(instances_.view().parameter_count()), scratch);
   }
