@@ -354,7 +354,7 @@ void exhaust(Hook& hook, std::uint64_t dense, Live live, Mend mend) {
     INFO(life.problem);
     REQUIRE(life.problem.empty());
   }
-  bool failed = true;
+  std::uint64_t failures = 0;
   std::int64_t left = 0;  // allocations
   // A thread that was started late, say, is kept; a leak comes back with the same allocation.
   const auto leaves_nothing = [&](std::uint64_t n, std::chrono::steady_clock::duration limit) {
@@ -365,7 +365,7 @@ void exhaust(Hook& hook, std::uint64_t dense, Live live, Mend mend) {
     hal::test::fail_after(n);
     live_once(life);
     hal::test::fail_no_more();
-    failed = hal::test::failures() != 0;
+    failures = hal::test::failures();
     INFO(life.problem);
     CHECK(life.problem.empty());
     const bool nothing =
@@ -374,12 +374,13 @@ void exhaust(Hook& hook, std::uint64_t dense, Live live, Mend mend) {
     return nothing;
   };
   std::uint64_t n = 0;
-  for (; failed; n += 1 + n / dense) {
+  do {
     const bool nothing = leaves_nothing(n, 50ms) || leaves_nothing(n, 1s) || leaves_nothing(n, kSoon);
     INFO("allocation " << n << " fails; " << left << " allocations are left, and the allocator has given "
                        << hook.bytes.load() << " bytes");
     CHECK(nothing);
-  }
+    n += 1 + n / dense;
+  } while (failures != 0);
   CHECK(n > 50);
   WARN("needs " << n << " allocations");
   CHECK(hook.wrong == 0);

@@ -72,8 +72,8 @@ Result<void> add_file(const std::string& path, std::vector<Row>& rows, std::vect
     for (Row& row : rows) {
       if (!takes_peers(row) || row.name != key.first) { continue; }
       row.peers.push_back({key.second + " (from a file)",
-                           [values = values, at = std::make_shared<std::size_t>(0)]() -> Result<double> {
-                             return values[(*at)++ % values.size()];
+                           [taken = values, at = std::make_shared<std::size_t>(0)]() -> Result<double> {
+                             return taken[(*at)++ % taken.size()];
                            },
                            {}});
     }
