@@ -37,7 +37,8 @@ struct State {
   std::uint64_t granted = 0;
 } g;
 
-std::atomic<bool> g_hide_memory{false};
+std::atomic<bool> g_hide_memory{false}, g_clock{false}, g_clock_at_once{false};
+std::atomic<std::uint64_t> g_now{1'000};
 std::atomic<void (*)(bool)> g_on_destroy{nullptr};
 std::atomic<const char* (*)(const char*)> g_on_create{nullptr};
 
@@ -57,6 +58,9 @@ void execute(const hal_command& command) {
     for (std::uint64_t i = 0; i < fill.to.length; i += fill.pattern_bytes) {
       std::memcpy(bytes(fill.to) + i, &fill.pattern, fill.pattern_bytes);
     }
+  } else if (command.op == HAL_OP_TIMESTAMP) {
+    const std::uint64_t now = ++g_now;
+    std::memcpy(bytes(command.as.timestamp.to), &now, sizeof now);
   }
 }
 
@@ -98,6 +102,18 @@ std::uint64_t complete(const char* label, std::uint64_t number) {
   }
 }
 
+void look_at_clock(const Lane& lane) {
+  for (;;) {
+    std::uint64_t number = 0;
+    {
+      const std::lock_guard lock(g.mutex);
+      if (lane.commands.empty() || lane.commands.front().op != HAL_OP_TIMESTAMP) { return; }
+      number = lane.last - lane.commands.size() + 1;
+    }
+    if (complete(lane.label.c_str(), number) < number) { return; }
+  }
+}
+
 void fail_lane(Lane* lane, std::uint64_t number, hal_code code, const char* what) {
   hal_error_info info{};
   info.code = code;
@@ -135,11 +151,13 @@ hal_driver_ops table() {
     *out = {};
     out->impl = &g_device;
     out->ops = 1U << HAL_OP_BARRIER | 1U << HAL_OP_FILL | 1U << HAL_OP_COPY;
+    if (g_clock) { out->ops |= 1U << HAL_OP_TIMESTAMP; }
     out->memory_bytes = 1U << 20U;
     return nullptr;
   };
   ops.device_close = [](hal_driver*, void*) {};
-  ops.supports = [](hal_driver*, void*, const char*) {
+  ops.supports = [](hal_driver*, void*, const char* feature) {
+    if (g_clock && std::strcmp(feature, "timestamp") == 0) { return hal_verdict{HAL_YES, "it counts the looks"}; }
     return hal_verdict{HAL_NO, "a device for tests of order only"};
   };
   ops.memory_allocate = [](hal_driver*, void*, std::uint64_t size, hal_memory* out) -> hal_error* {
@@ -178,6 +196,8 @@ hal_driver_ops table() {
   };
   ops.submit = [](hal_driver*, hal_lane* head, std::uint64_t first, const hal_command* commands, std::uint32_t count) {
     auto* lane = static_cast<Lane*>(head);
+    std::uint32_t taken = 0;
+    bool starved = false;
     {
       const std::lock_guard lock(g.mutex);
       if (lane->failed) { return count; }
@@ -186,12 +206,14 @@ hal_driver_ops table() {
                      static_cast<unsigned long long>(first), static_cast<unsigned long long>(lane->last));
         std::abort();
       }
-      std::uint32_t taken = 0;
       try {
         while (taken < count && lane->commands.size() < lane->capacity) { lane->commands.push_back(commands[taken++]); }
         lane->last = first + taken - 1;
-        return taken;
-      } catch (const std::bad_alloc&) { lane->failed = true; }
+      } catch (const std::bad_alloc&) { lane->failed = starved = true; }
+    }
+    if (!starved) {
+      if (g_clock_at_once) { look_at_clock(*lane); }
+      return taken;
     }
     fail_lane(lane, first, HAL_OUT_OF_HOST_MEMORY, "no memory for a command");
     return count;
@@ -265,7 +287,11 @@ const hal::test::ManualControl manual_control{complete,
                                               },
                                               [](bool yes) { g_hide_memory = yes; },
                                               [](void (*hook)(bool)) { g_on_destroy = hook; },
-                                              [](const char* (*hook)(const char*)) { g_on_create = hook; }};
+                                              [](const char* (*hook)(const char*)) { g_on_create = hook; },
+                                              [](bool yes, bool at_once) {
+                                                g_clock = yes;
+                                                g_clock_at_once = at_once;
+                                              }};
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
   g_host = host;

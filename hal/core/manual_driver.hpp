@@ -34,6 +34,9 @@ struct ManualControl {
   void (*on_destroy)(void (*hook)(bool before));
   // Called before a lane is made; it has the name that comes back. NULL: no more.
   void (*on_create)(const char* (*hook)(const char* label));
+  // Whether the device has a clock, for those who open it from now on; and whether its lanes look at it at once, if
+  // nothing else comes before, or like anything else when the test says so.
+  void (*set_clock)(bool yes, bool at_once);
 };
 
 }  // namespace hal::test

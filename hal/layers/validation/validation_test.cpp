@@ -377,17 +377,17 @@ TEST_CASE("validation: memory that is mapped twice is one memory, and so is what
 
   // What lies there now counts, not what lay there.
   hal::Physical other = bench.device.physical(unit).value();
-  CHECK(a.fill(one.slice(0, 64), std::uint8_t{1}));
+  CHECK(a.fill(one.slice(unit, 64), std::uint8_t{1}));
   REQUIRE(three.unmap(0, 2 * unit));
   both_wait();
-  hal::Result<void> mapped = three.map(0, other, 0, unit);
+  hal::Result<void> mapped = three.map(unit, other, 0, unit);
   for (int i = 0; i < 500 && !mapped; ++i) {  // BUSY until the device has taken the old one away
     std::this_thread::sleep_for(10ms);
-    mapped = three.map(0, other, 0, unit);
+    mapped = three.map(unit, other, 0, unit);
   }
   REQUIRE(mapped);
-  CHECK(a.fill(one.slice(0, 64), std::uint8_t{1}));
-  CHECK(b.fill(three.slice(0, 64), std::uint8_t{1}));
+  CHECK(a.fill(one.slice(unit, 64), std::uint8_t{1}));
+  CHECK(b.fill(three.slice(unit, 64), std::uint8_t{1}));
   CHECK(bench.news() == 0);
 }
 
