@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <halyard_catch.hpp>
 #include <memory>
@@ -109,10 +110,11 @@ class OpenGraphCheck {
 
   void each_size_is_made_once() {
     hal_program* program = load();
+    std::deque<Run> runs;  // outlive the lane's work
     Harness::Lane lane(device_);
     const auto made_for = [&](std::int64_t n) {
       const std::uint64_t before = lazy_loads();
-      Run run(*this, program, n);
+      Run& run = runs.emplace_back(*this, program, n);
       run.submit(lane);
       lane.finish();
       CHECK(run.is_right());
@@ -158,8 +160,8 @@ class OpenGraphCheck {
   void failures() {
     hal_program* program = load();
     {
-      Harness::Lane lane(device_);
       Run good(*this, program, 5), bad(*this, program, 6, 11), never(*this, program, 5);
+      Harness::Lane lane(device_);
       good.submit(lane);
       bad.submit(lane);
       never.submit(lane);
@@ -172,8 +174,8 @@ class OpenGraphCheck {
       const std::string what = hal_error_describe(lane.failure()).what;
       CHECK(what == "graph \"rows\": axis 0 of argument 2 (\"twice\") is 11, and (n + n) is 12 with n = 6");
     }
-    Harness::Lane other(device_);
     Run after(*this, program, 6);
+    Harness::Lane other(device_);
     after.submit(other);
     other.finish();
     CHECK(after.is_right());
