@@ -127,7 +127,7 @@ TEST_CASE("stamps: a failure has the core's number") {
   REQUIRE(!result);
   CHECK(result.error().code() == HAL_EXECUTION_FAILED);
   CHECK(contains(result.error().text(), "a wire broke"));
-  CHECK(contains(result.error().text(), "'the second'"));
+  CHECK(contains(result.error().what(), "'the second'"));
   CHECK(value_of(queue) == 1);
 }
 
