@@ -338,8 +338,8 @@ bool eventually(Condition condition, std::chrono::steady_clock::duration limit =
   return true;
 }
 
-// `mend` is called before each life, with all the memory that there is. The first `dense` allocations fail one by one,
-// then ever fewer of the rest: an emulator makes thousands.
+// `mend` is called before each life, with all the memory that there is; true if something was lost before. The first
+// `dense` allocations fail one by one, then ever fewer of the rest: an emulator makes thousands.
 template <class Live, class Mend>
 void exhaust(Hook& hook, std::uint64_t dense, Live live, Mend mend) {
   const auto live_once = [&](Life& life) {
@@ -375,7 +375,9 @@ void exhaust(Hook& hook, std::uint64_t dense, Live live, Mend mend) {
   };
   std::uint64_t n = 0;
   do {
-    const bool nothing = leaves_nothing(n, 50ms) || leaves_nothing(n, 1s) || leaves_nothing(n, kSoon);
+    // What a life has lost keeps what is its own until it is closed.
+    const bool nothing =
+        leaves_nothing(n, 50ms) || mend() || leaves_nothing(n, 1s) || mend() || leaves_nothing(n, kSoon) || mend();
     INFO("allocation " << n << " fails; " << left << " allocations are left, and the allocator has given "
                        << hook.bytes.load() << " bytes");
     CHECK(nothing);
@@ -397,7 +399,7 @@ void exhaust(Script script, const Places& places, std::uint64_t dense = 256) {
         Opened opened = places.open(life);
         script(life, opened);
       },
-      [] {});
+      [] { return false; });
 }
 
 // Devices that stay open through all lives, so that no compiler of theirs takes the time; opened anew where a life has
@@ -412,12 +414,13 @@ void exhaust_open(Script script, const Places& places) {
   };
   const auto both_answer = [&] { return opened.usable() && answers(*opened.device) && answers(*opened.far); };
   const auto mend = [&] {
-    if (both_answer()) { return; }
+    if (both_answer()) { return false; }
     opened = {};
     Life life;
     life.allocator = hook.table();
     opened = places.open(life);
     REQUIRE(both_answer());  // and has made whatever its first queue makes
+    return true;
   };
   exhaust(hook, 256, [&](Life& life) { script(life, opened); }, mend);
 }
@@ -428,7 +431,7 @@ TEST_CASE("exhaustion: work on the host device") { exhaust(work, {"host", "host:
 TEST_CASE("exhaustion: work on a weak host device") { exhaust(work, {"host", "host:0?mode=weak&seed=3", "host:0"}); }
 TEST_CASE("exhaustion: memory and descriptors") {
   Hook hook;
-  exhaust(hook, 256, memory, [] {});
+  exhaust(hook, 256, memory, [] { return false; });
 }
 TEST_CASE("exhaustion: programs and recordings") { exhaust(programs, {"host", "host:0", "host:0"}); }
 TEST_CASE("exhaustion: layers that watch") {
