@@ -77,7 +77,7 @@ Row matmul(const Device& host, const Queue& queue, const Type& type, std::int64_
   const graph::Value left = b.input("a", type.in, {n, n}), right = b.input("b", type.in, {n, n});
   b.output("c", b.contract("mk,kn->mn", left, right, type.out));
   Row row = row_of(host, fmt::format("matmul {} {}", type.name, n), runner(host, queue, b, type.one, type.one_bytes),
-                   product_runs(static_cast<double>(n)));
+                   product_runs(static_cast<double>(n), type.in != DType::f32));
   row.target = Target::speed(type.target, "oneDNN");
   return row;
 }

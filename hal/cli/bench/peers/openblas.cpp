@@ -24,7 +24,7 @@ Once matmul(Sgemm sgemm, int n) {
   };
   auto on = std::make_shared<Operands>(
       Operands{std::vector<float>(elements, 1), std::vector<float>(elements, 1), std::vector<float>(elements, 0)});
-  return [=, count = product_runs(n)] {
+  return [=, count = product_runs(n, false)] {
     return timed_warm(count, [&] {
       sgemm(kRowMajor, kNoTranspose, kNoTranspose, n, n, n, 1, on->a.data(), n, on->b.data(), n, 0, on->c.data(), n);
       keep(on->c.data());
