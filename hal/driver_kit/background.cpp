@@ -45,8 +45,9 @@ void Background::forget(Job& job) {
     (before != nullptr ? before->next : first_) = job.next;
     if (last_ == &job) { last_ = before; }
     ended_.notify_all();
-    return;
+    break;
   }
+  // Also one that was posted again may still be on its way out of the run before.
   ended_.wait(lock, [&] { return running_ != &job; });
 }
 
