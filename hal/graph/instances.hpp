@@ -64,7 +64,7 @@ class Instances {
   }
 
   /// That, or made now by `make(View)`, a Result<Ref>, with no lock held. Who asks for the same meanwhile waits for it.
-  /// An instance that had to go is destroyed here, by the first call after its last use.
+  /// An instance that had to go is destroyed here, by the first call after its last use that makes another.
   /// Errors: bind_signature()'s and make()'s; both leave nothing behind.
   template <class Make>
   Result<Ref> obtain(Extents extents, Make&& make) {

@@ -97,6 +97,7 @@ TEST_CASE("instances: who asks for what is being made waits for it, and nobody e
                        [&](const graph::View&) -> hal::Result<Ref> {
                          making.count_down();
                          go.wait();
+                         for (int i = 0; i < 1000; ++i) { std::this_thread::yield(); }  // who does not wait is seen
                          ++f.made;
                          return std::make_shared<const Closed>(1);
                        })
@@ -105,8 +106,10 @@ TEST_CASE("instances: who asks for what is being made waits for it, and nobody e
   making.wait();
   CHECK(f.get(2)->n == 2);  // meanwhile
   CHECK(f.find(1) == nullptr);
-  std::thread asks([&] { asked = f.get(1); });
-  go.count_down();
+  std::thread asks([&] {
+    go.count_down();
+    asked = f.get(1);
+  });
   maker.join();
   asks.join();
   CHECK(asked == made);
