@@ -232,7 +232,8 @@ bool needs_sizes(const hal_command& command) {
   return names && program_of(command).open != nullptr;
 }
 
-bool is_idle(const Lane& lane) { return rngd_queue_completed(lane.queue) == rngd_queue_submitted(lane.queue); }
+// Nothing is in the ring any more; completed may already be what is still there.
+bool is_idle(const Lane& lane) { return rngd_queue_space(lane.queue) == kQueueDepth - 1; }
 
 }  // namespace
 
