@@ -61,6 +61,7 @@ class BoundGraph {
     auto made = std::make_shared<BoundGraph>(std::move(view));
     HAL_CHECK(made->make_steps(pool));
     HAL_CHECK(made->make_rows(pool));
+    made->lay_out();
     return std::shared_ptr<const BoundGraph>(std::move(made));
   }
 
@@ -70,65 +71,20 @@ class BoundGraph {
 
   // The arguments of the graph's parameters.
   Result<void> run(std::span<const hal_arg> args, Scratch& scratch) const {
-    const bool copies = std::any_of(args.begin(), args.end(), [&](const hal_arg& arg) {
-      return !lies_well(static_cast<std::size_t>(&arg - args.data()), address_of(arg.value.slice));
-    });
-    const std::uint64_t arena_bytes = padded(plan_.arena_bytes);
-    const std::span<const graph::Tensor> all = view_.tensors();
-    std::byte* const arena = scratch.get(scratch_bytes() + (copies ? copy_bytes_ : 0));
-    std::byte* const sums = arena + arena_bytes + padded(step_bytes_);
-    const std::span<std::byte*> tensors(reinterpret_cast<std::byte**>(sums + sum_bytes_), all.size());
-    std::byte* copy = sums + sum_bytes_ + table_bytes();
-
-    for (std::size_t t = 0; t < tensors.size(); ++t) {
-      const graph::Tensor& tensor = all[t];
-      tensors[t] = nullptr;
-      if (t < args.size()) {
-        std::byte* given = address_of(args[t].value.slice);
-        if (lies_well(t, given)) {
-          tensors[t] = given;
-        } else {
-          if (tensor.role == Role::input) { std::memcpy(copy, given, tensor.bytes); }
-          tensors[t] = copy;
-          copy += padded(tensor.bytes);
-        }
-      } else if (tensor.role == Role::constant) {
-        tensors[t] = const_cast<std::byte*>(tensor.data.data());
-      } else if (plan_.offsets[t] != graph::kNotInArena) {
-        tensors[t] = arena + plan_.offsets[t];
-      }
+    std::byte* const arena = scratch.get(scratch_bytes_);
+    const std::span<std::byte*> tensors = table(arena);
+    std::uintptr_t crooked = 0;
+    for (std::size_t t = 0; t < args.size(); ++t) {
+      tensors[t] = address_of(args[t].value.slice);
+      crooked |= reinterpret_cast<std::uintptr_t>(tensors[t]) & (sizes_[t] - 1U);
     }
-    // Sums lie where their expression's result goes, if they are of its type. An argument that others overlap must not
-    // be written early.
-    const bool apart = !(sums_.empty() && rows_.empty()) && arguments_overlap(args);
-    for (const Sums& s : sums_) {
-      const bool argument = s.output < args.size();
-      tensors[s.tensor] = s.fits && !(argument && apart) ? tensors[s.output] : sums;
-    }
-    const RunContext context{tensors, arena + arena_bytes};
-    // Rows that are done early would be seen through an argument that overlaps theirs.
-    auto next_rows = apart ? rows_.end() : rows_.begin();
-    for (std::size_t i = 0; i < steps_.size();) {
-      if (next_rows != rows_.end() && next_rows->first == i) {
-        HAL_CHECK(next_rows->step->run(context));
-        i += next_rows->count;
-        ++next_rows;
-      } else {
-        HAL_CHECK(steps_[i++]->run(context));
-      }
-    }
-    for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
-      std::byte* given = address_of(args[t].value.slice);
-      if (tensors[t] != given) { std::memcpy(given, tensors[t], view_.tensor(t).bytes); }
-    }
-    return {};
+    if (crooked != 0) [[unlikely]] { return run_on_copies(args, scratch); }
+    return run_steps(args, arena, tensors);
   }
 
   double cost_ns() const { return cost_ns_; }
   // What a run takes of its lane, if its arguments lie as their types demand.
-  std::uint64_t scratch_bytes() const {
-    return padded(plan_.arena_bytes) + padded(step_bytes_) + sum_bytes_ + table_bytes() + 64;
-  }
+  std::uint64_t scratch_bytes() const { return scratch_bytes_; }
 
  private:
   // A contraction with an expression: where its sums are while it runs.
@@ -145,6 +101,56 @@ class BoundGraph {
     return {};
   }
 
+  // Arguments that do not lie as their types demand are worked on in copies.
+  [[gnu::noinline]] Result<void> run_on_copies(std::span<const hal_arg> args, Scratch& scratch) const {
+    std::byte* const arena = scratch.get(scratch_bytes_ + copy_bytes_);
+    const std::span<std::byte*> tensors = table(arena);
+    std::byte* copy = arena + scratch_bytes_;
+    for (std::size_t t = 0; t < args.size(); ++t) {
+      std::byte* const given = tensors[t] = address_of(args[t].value.slice);
+      if (lies_well(t, given)) { continue; }
+      if (view_.tensor(t).role == Role::input) { std::memcpy(copy, given, view_.tensor(t).bytes); }
+      tensors[t] = copy;
+      copy += padded(view_.tensor(t).bytes);
+    }
+    HAL_CHECK(run_steps(args, arena, tensors));
+    for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
+      std::byte* given = address_of(args[t].value.slice);
+      if (tensors[t] != given) { std::memcpy(given, tensors[t], view_.tensor(t).bytes); }
+    }
+    return {};
+  }
+
+  // `tensors` has the arguments' places.
+  Result<void> run_steps(std::span<const hal_arg> args, std::byte* arena, std::span<std::byte*> tensors) const {
+    for (std::size_t t = args.size(); t < tensors.size(); ++t) {
+      const graph::Tensor& tensor = view_.tensor(t);
+      tensors[t] = tensor.role == Role::constant            ? const_cast<std::byte*>(tensor.data.data())
+                   : plan_.offsets[t] != graph::kNotInArena ? arena + plan_.offsets[t]
+                                                            : nullptr;
+    }
+    // Sums lie where their expression's result goes, if they are of its type. An argument that others overlap must not
+    // be written early.
+    const bool apart = !(sums_.empty() && rows_.empty()) && arguments_overlap(args);
+    for (const Sums& s : sums_) {
+      const bool argument = s.output < args.size();
+      tensors[s.tensor] = s.fits && !(argument && apart) ? tensors[s.output] : arena + sums_at_;
+    }
+    const RunContext context{tensors, arena + steps_at_};
+    // Rows that are done early would be seen through an argument that overlaps theirs.
+    auto next_rows = apart ? rows_.end() : rows_.begin();
+    for (std::size_t i = 0; i < steps_.size();) {
+      if (next_rows != rows_.end() && next_rows->first == i) {
+        HAL_CHECK(next_rows->step->run(context));
+        i += next_rows->count;
+        ++next_rows;
+      } else {
+        HAL_CHECK(steps_[i++]->run(context));
+      }
+    }
+    return {};
+  }
+
   // An output that shares bytes with another argument.
   bool arguments_overlap(std::span<const hal_arg> args) const {
     for (std::size_t t = view_.inputs().size(); t < args.size(); ++t) {
@@ -158,7 +164,9 @@ class BoundGraph {
   }
 
   // Where each tensor lies.
-  std::uint64_t table_bytes() const { return padded(view_.tensors().size() * sizeof(std::byte*)); }
+  std::span<std::byte*> table(std::byte* arena) const {
+    return {reinterpret_cast<std::byte**>(arena + table_at_), tensors_};
+  }
 
   static std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
 
@@ -184,6 +192,15 @@ class BoundGraph {
       sizes_.push_back(static_cast<std::uint8_t>(size_of(view_.tensor(t).dtype)));
     }
     return {};
+  }
+
+  // What a run has in its lane's memory, one behind the other: intermediates, what steps need, sums, the table.
+  void lay_out() {
+    tensors_ = view_.tensors().size();
+    steps_at_ = padded(plan_.arena_bytes);
+    sums_at_ = steps_at_ + padded(step_bytes_);
+    table_at_ = sums_at_ + sum_bytes_;
+    scratch_bytes_ = table_at_ + padded(tensors_ * sizeof(std::byte*));
   }
 
   // Steps that run a few rows at a time, and threads share, in place of those that follow each other.
@@ -220,6 +237,8 @@ class BoundGraph {
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<RowSteps> rows_;
   std::uint64_t step_bytes_ = 0, sum_bytes_ = 0, copy_bytes_ = 0;
+  std::uint64_t steps_at_ = 0, sums_at_ = 0, table_at_ = 0, scratch_bytes_ = 0;
+  std::size_t tensors_ = 0;
   double cost_ns_ = 0;
 };
 
