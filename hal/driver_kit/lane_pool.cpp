@@ -186,6 +186,16 @@ void LanePool::call_for_help() {
   }
 }
 
+// This thread begins with what may take long, or wait for other work: what is ready, and lanes that nap, are for others,
+// also where one look has found more than one lane and rang for none. Needs the mutex.
+void LanePool::leave_to_others() {
+  if (idle_ == 0) {
+    if (first_ready_ != nullptr || !nappers_.empty()) { call_for_help(); }
+  } else if (coming_ + looking_ == 0 && (first_ready_ != nullptr || (!nappers_.empty() && !someone_naps_))) {
+    call(sleeping());
+  }
+}
+
 void LanePool::run(Role role, Worker& self) {
   std::unique_lock lock(mutex_);
   bool late = false;
@@ -235,7 +245,7 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
   ++taken_;
   // This thread may be the one that a job waits for: the next one gets that. Where a helper is at work it is soon back.
   if ((seat.claimed || !lane.is_claimed()) && open_job() != nullptr) { call(sleeping()); }
-  if (idle_ == 0 && (first_ready_ != nullptr || !nappers_.empty())) { call_for_help(); }
+  leave_to_others();
   ++seat.served;
   const bool claimed = seat.claimed;  // a helper may bring the token back while this thread is inside
   lock.unlock();
@@ -374,7 +384,7 @@ LanePool::Job* LanePool::open_job() {
 
 void LanePool::take_part(std::unique_lock<std::mutex>& lock, Job& job) {
   ++job.inside;
-  if (idle_ == 0 && !nappers_.empty()) { call_for_help(); }  // nobody else would look at them
+  leave_to_others();
   lock.unlock();
   const Clock::time_point start = Clock::now();
   job.work();

@@ -115,6 +115,7 @@ class LanePool {
 
   bool start(Role role);
   void call_for_help();
+  void leave_to_others();
   void make_ready(SoftwareLane& lane, bool claimed);
   void put_to_nap(SoftwareLane& lane);
   bool someone_to_look_at() const { return !nappers_.empty() || away_ > 0; }

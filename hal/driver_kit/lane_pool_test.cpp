@@ -368,6 +368,31 @@ TEST_CASE("lane pool: splitting calls every index once, on several threads if so
   CHECK(sum == 4 * 50 * (16 * 17 / 2));
 }
 
+TEST_CASE("lane pool: of two napping lanes that one look finds, one does not wait for the other") {
+  Fixture fixture(2, 2);
+  const Work nothing = [] {};
+  // Both threads are there and asleep, one of them for a nap. The lanes nap for a while only.
+  for (bool ready = false; !ready;) {
+    for (const auto& lane : fixture.lanes) { CHECK(lane->wait(lane->submit({call(nothing)}), false)); }
+    const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+    while (!ready && std::chrono::steady_clock::now() < soon) {
+      std::this_thread::yield();
+      ready = fixture.pool.asleep() == 2 && fixture.pool.napping() == 2;
+    }
+  }
+  std::atomic<bool> open{false};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const Work waits = [&] {
+    while (!open && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
+  };
+  const Work opens = [&] { open = true; };
+  // Neither rings.
+  const std::uint64_t first = fixture.lanes[0]->submit({call(waits)});
+  (void)fixture.lanes[1]->submit({call(opens)});
+  while (fixture.lanes[0]->completed() < first) { std::this_thread::yield(); }
+  CHECK(std::chrono::steady_clock::now() < end);
+}
+
 TEST_CASE("lane pool: the thread that fell asleep last is called first") {
   // On one core: threads that fell asleep on another would come before it.
   cpu_set_t before, one;
