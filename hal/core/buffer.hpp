@@ -22,8 +22,9 @@ struct Buffer : hal_buffer {
   bool is_returned() const { return returned.load(std::memory_order_relaxed); }
   // False if it has been given back already.
   bool give_back() {
-    usable_on.store(nullptr, std::memory_order_relaxed);
-    return !returned.exchange(true, std::memory_order_acq_rel);
+    if (returned.exchange(true, std::memory_order_acq_rel)) { return false; }
+    usable_on.store(nullptr, std::memory_order_relaxed);  // only whoever gave it back writes, until it is taken back
+    return true;
   }
   void take_back() {
     usable_on.store(range == nullptr ? device_impl : nullptr, std::memory_order_relaxed);
