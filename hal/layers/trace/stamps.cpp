@@ -104,10 +104,13 @@ bool StampedLane::hand_over(Stamp& stamp) {
 
 std::uint32_t StampedLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
   if (!clock_.works) { return ops_.submit(driver_, inner_, first, commands, count); }
-  if (!open_) {
+  for (bool again = false; !open_; again = true) {
     Stamp* begin = expect(Stamp::Kind::begin, first + stamps_, first);
-    if (begin == nullptr || !hand_over(*begin)) { return 0; }  // full: whatever is on the lane is the core's too
-    open_ = true;
+    open_ = begin != nullptr && hand_over(*begin);
+    if (open_) { break; }
+    const std::lock_guard lock(mutex_);
+    starved_ = first_ != last_ || again;  // as below: what is on the lane may be no more than a look at the clock
+    if (starved_) { return 0; }
   }
   const std::uint64_t last = first + count - 1;
   Stamp* end = nullptr;

@@ -113,6 +113,26 @@ TEST_CASE("stamps: a lane that takes a stamp and nothing more is asked again whe
   CHECK(value_of(queue) == 1);
 }
 
+TEST_CASE("stamps: a lane that has no room beside a look at its clock is asked again when that is done") {
+  Stamped s;
+  s.control.set_clock(true, false);
+  hal::Queue queue = s.device.queue("looks").value();  // which gives up on the look after a while
+  const Stamped::ByHand hand = s.by_hand("looks");
+  const std::uint64_t before = hand.taken;
+  REQUIRE(before == 1);
+  s.control.set_capacity("looks", 1);
+  const hal::Point point = queue.fill(s.at(0), std::uint32_t{7}).value();
+  CHECK(s.control.taken("looks") == before);
+  (void)s.control.complete("looks", before);
+  for (std::uint64_t next = before + 1; next <= before + 2; ++next) {  // a stamp and the command
+    for (int i = 0; i < 1'000 && s.control.taken("looks") < next; ++i) { std::this_thread::sleep_for(5ms); }
+    REQUIRE(s.control.taken("looks") == next);
+    (void)s.control.complete("looks", next);
+  }
+  CHECK(s.word(0) == 7);
+  REQUIRE(hal::wait(point, 10s));
+}
+
 TEST_CASE("stamps: a failure has the core's number") {
   Stamped s;
   hal::Queue queue = s.device.queue("fails").value();
