@@ -186,8 +186,8 @@ void LanePool::call_for_help() {
   }
 }
 
-// This thread begins with what may take long, or wait for other work: what is ready, and lanes that nap, are for others,
-// also where one look has found more than one lane and rang for none. Needs the mutex.
+// This thread begins with what may take long, or wait for other work: what is ready, and lanes that nap, are for
+// others, also where one look has found more than one lane and rang for none. Needs the mutex.
 void LanePool::leave_to_others() {
   if (idle_ == 0) {
     if (first_ready_ != nullptr || !nappers_.empty()) { call_for_help(); }

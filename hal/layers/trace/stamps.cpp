@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <chrono>
+#include <utility>
 
 #include "core/engine.hpp"
 #include "core/queue.hpp"
@@ -72,6 +73,7 @@ void StampedLane::destroy(void* device) {
   look_at_clocks(clock_.lanes.fetch_sub(1) == 1);
   drain();
   ops_.lane_destroy(driver_, device, inner_);
+  hal_release(failed_look_);
 }
 
 // The next stamp, which the driver does not have yet. NULL if too many are on their way.
@@ -81,6 +83,7 @@ StampedLane::Stamp* StampedLane::expect(Stamp::Kind kind, std::uint64_t at, std:
   Stamp& stamp = ring_[last_ % kMost];
   stamp = {kind, first_ == last_, at, number, ticks(), kUnwritten};
   ++last_;
+  begun_ = begun_ || kind != Stamp::Kind::look;
   return &stamp;
 }
 
@@ -106,6 +109,7 @@ std::uint32_t StampedLane::submit(std::uint64_t first, const hal_command* comman
   if (!clock_.works) { return ops_.submit(driver_, inner_, first, commands, count); }
   for (bool again = false; !open_; again = true) {
     Stamp* begin = expect(Stamp::Kind::begin, first + stamps_, first);
+    if (failed_.load(std::memory_order_acquire)) { tell_failed_look(first); }
     open_ = begin != nullptr && hand_over(*begin);
     if (open_) { break; }
     const std::lock_guard lock(mutex_);
@@ -215,12 +219,25 @@ void StampedLane::failed(std::uint64_t at, hal_error* error) {
   std::uint64_t number = 0;
   {
     const std::lock_guard lock(mutex_);
+    if (clock_.works && !begun_) {
+      failed_look_ = error;
+      return;
+    }
     number = at - through_;
     for (std::uint64_t i = first_; i != last_ && ring_[i % kMost].at <= at; ++i) {
       number = ring_[i % kMost].at == at ? ring_[i % kMost].number : number - 1;
     }
   }
   host->failed(this, number, error);
+}
+
+void StampedLane::tell_failed_look(std::uint64_t first) {
+  hal_error* error = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    error = std::exchange(failed_look_, nullptr);
+  }
+  if (error != nullptr) { host->failed(this, first, error); }
 }
 
 // -------------------------------------------------------------------------------------------------------------- clocks

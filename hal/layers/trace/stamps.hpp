@@ -66,6 +66,7 @@ class StampedLane : public hal_lane {
   void settle();
   void take(const Stamp& stamp, std::uint64_t now);
   void failed(std::uint64_t at, hal_error* error);
+  void tell_failed_look(std::uint64_t first);
   std::uint64_t end_of(std::uint64_t number);
 
   hal_driver* const driver_;
@@ -84,6 +85,8 @@ class StampedLane : public hal_lane {
   std::uint64_t through_ = 0;           // of them done
   std::uint64_t commands_ = 0;          // of the core, handed over
   std::uint64_t told_ = 0;              // published to the core
+  bool begun_ = false;                  // there was a submission
+  hal_error* failed_look_ = nullptr;    // before that: the core, which may not even have the lane yet, is told with it
   bool starved_ = false;                // the lane took a stamp and then nothing: the core has to come again
 };
 

@@ -133,6 +133,28 @@ TEST_CASE("stamps: a lane that has no room beside a look at its clock is asked a
   REQUIRE(hal::wait(point, 10s));
 }
 
+TEST_CASE("stamps: a lane that fails at the first look at its clock fails the queue at its first command") {
+  Stamped s;
+  s.control.set_clock(true, false);
+  std::thread breaks([&] {
+    for (int i = 0; i < 1'000; ++i) {
+      try {
+        if (s.control.taken("broken") == 1) {
+          return s.control.fail("broken", 1, HAL_EXECUTION_FAILED, "a wire broke");
+        }
+      } catch (const std::out_of_range&) {}  // not made yet
+      std::this_thread::sleep_for(1ms);
+    }
+  });
+  hal::Queue queue = s.device.queue("broken").value();
+  breaks.join();
+  const hal::Result<hal::Point> point = queue.fill(s.at(0), std::uint32_t{7});
+  const hal::Result<void> result = point ? hal::wait(*point, 10s) : hal::Result<void>(hal::Error(point.error()));
+  REQUIRE(!result);
+  CHECK(contains(result.error().text(), "a wire broke"));
+  CHECK(value_of(queue) == 0);
+}
+
 TEST_CASE("stamps: a failure has the core's number") {
   Stamped s;
   hal::Queue queue = s.device.queue("fails").value();
