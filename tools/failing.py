@@ -63,7 +63,7 @@ def one(command, every, given):
             break
     # A Catch2 program exits with its count of failed checks, which may be any number; only a signal's is negative.
     ended_badly = code < 0 or "terminate called" in last_words or any(report in last_words for report in REPORTS)
-    if ended_badly and not is_own(code, last_words) or "\nCRASH" in output:
+    if ended_badly and not is_own(code, last_words) or re.search(r"^(CRASH|TIMEOUT)", output, re.MULTILINE):
         return f"ended with {code}:\n{whole}"
     return None
 
@@ -86,6 +86,8 @@ def main():
     given = parser.parse_args()
     if not given.command:
         parser.error("no program was given")
+    if given.preload and not os.path.exists(given.preload):  # the loader would do without
+        parser.error(f"there is no {given.preload}")
     bad = 0
     commands = cases(given.command) if given.each else [given.command]
     if not commands:
