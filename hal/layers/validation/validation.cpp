@@ -165,10 +165,11 @@ void Validation::unmapped(const hal_buffer& range, std::uint64_t offset, std::ui
   });
 }
 
-// Memory that came in by a descriptor is that which went out by one of the same file.
+// Memory that came in by a descriptor is that which went out by one of the same file. What is no file of its own (a
+// device's node, an anonymous inode) looks the same for every piece of memory, and says nothing.
 void Validation::shared(const hal_physical& physical, int fd) {
   struct stat file{};
-  if (fstat(fd, &file) != 0) { return; }
+  if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) { return; }
   judge([&] {
     Object* object = find(&physical.object);
     if (object == nullptr) { return; }
