@@ -19,6 +19,8 @@ extern char** environ;
 namespace hal::cli::bench {
 namespace {
 
+constexpr std::size_t kMostComments = 10'000;  // before one answer
+
 void close_end(int end) {
   if (end >= 0) { ::close(end); }
 }
@@ -128,9 +130,14 @@ Result<Line> PeerProgram::answer(const std::string& row) {
     return Error(HAL_UNAVAILABLE,
                  fmt::format("'{}' does not read its input any more: {}", command_, std::strerror(errno)));
   }
-  for (;;) {
-    HAL_TRY(const std::string text, line());
+  const auto deadline = Clock::now() + std::chrono::seconds(kAnswerSeconds);
+  for (std::size_t comments = 0;;) {
+    HAL_TRY(const std::string text, line(deadline));
     if (text.starts_with("#")) {
+      if (++comments > kMostComments) {
+        return Error(HAL_INVALID_ARGUMENT,
+                     fmt::format("'{}' wrote more than {} comments and no answer", command_, kMostComments));
+      }
       const std::size_t begin = text.find_first_not_of("# ");
       notes.push_back(text.substr(begin != std::string::npos ? begin : 1));
       continue;
@@ -144,16 +151,14 @@ Result<Line> PeerProgram::answer(const std::string& row) {
   }
 }
 
-Result<std::string> PeerProgram::line() {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(kAnswerSeconds);
+Result<std::string> PeerProgram::line(Clock::time_point deadline) {
   for (;;) {
     if (const std::size_t end = read_.find('\n'); end != std::string::npos) {
       std::string text = read_.substr(0, end);
       read_.erase(0, end + 1);
       return text;
     }
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     pollfd watched{from_, POLLIN, 0};
     if (left.count() <= 0 || (::poll(&watched, 1, static_cast<int>(left.count())) == 0)) {
       return Error(HAL_DEADLINE_EXCEEDED, fmt::format("'{}' gave no answer in {} s", command_, kAnswerSeconds));

@@ -40,8 +40,9 @@ class PeerProgram {
   std::vector<std::string> notes;  // its comments so far
 
  private:
+  using Clock = std::chrono::steady_clock;
   Result<Line> answer(const std::string& row);
-  Result<std::string> line();
+  Result<std::string> line(Clock::time_point deadline);
   Error ended() const;
   void go() const;
   void stop() const;

@@ -62,6 +62,15 @@ TEST_CASE("a peer and what it started stand still from one answer to the next qu
   CHECK(comes_true([&] { return is_over(other); }));
 }
 
+TEST_CASE("a peer that writes comments and never an answer is refused") {
+  auto started = PeerProgram::start("yes '# still at it'");
+  REQUIRE(started);
+  const auto answer = (*started)->ask("row");
+  REQUIRE_FALSE(answer);
+  CHECK(answer.error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(std::string(answer.error().what()).find("more than 10000 comments and no answer") != std::string::npos);
+}
+
 TEST_CASE("a tool that is killed leaves no stopped peers behind") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
