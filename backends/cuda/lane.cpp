@@ -202,9 +202,12 @@ Result<void> Lane::host_step(HostStep step) {
     const std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
     while (!host_steps_.empty() && host_steps_.front().number <= done) { host_steps_.pop_front(); }
     kept = &host_steps_.emplace_back(step);
+    kept->lane = this;
   }
   const CUhostFn run = [](void* user) {  // no CUDA call in here
     const auto& s = *static_cast<const HostStep*>(user);
+    const std::lock_guard lock(s.lane->stepping_);
+    if (s.lane->steps_end_) { return; }
     if (s.from != nullptr) {
       std::memmove(s.to, s.from, s.bytes);
       return;
@@ -325,7 +328,11 @@ bool Lane::publish() {
   done = failure_.last_good(done);
   const bool moved = done > published;
   if (moved) { hal_lane_publish(&head_, done); }
-  return failure_.tell(&head_, done) || moved;
+  const auto stop = [&] {
+    const std::lock_guard lock(stepping_);
+    steps_end_ = true;
+  };
+  return failure_.tell(&head_, done, stop) || moved;
 }
 
 bool Lane::settled() const { return failure_.is_told() || hal_lane_completed(&head_) >= submitted_.load(); }

@@ -49,6 +49,7 @@ class Lane {
     const std::byte* from = nullptr;  // null: fill
     std::uint64_t bytes = 0, pattern = 0, pattern_bytes = 1;
     std::uint64_t number = 0;
+    Lane* lane = nullptr;
   };
   struct Words {
     std::uint64_t done = 0;
@@ -90,6 +91,11 @@ class Lane {
   std::atomic<std::uint64_t> hold_{0};  // submit() takes nothing before this command is done
   std::atomic<std::uint32_t> pumping_{0};
   kit::LaneFailure failure_;
+
+  // Held while a host function moves bytes. Once the lane's failure is told they may not be there any more, and what is
+  // still queued moves nothing.
+  std::mutex stepping_;
+  bool steps_end_ = false;
 
   mutable std::mutex mutex_;  // of what follows
   std::deque<HostStep> host_steps_;

@@ -6,8 +6,6 @@
 namespace hal::core {
 namespace {
 
-constexpr std::size_t kLongest = 512;
-
 bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; }
 bool is_part(char c) { return is_word(c) || (c >= 'A' && c <= 'Z') || c == '-' || c == '.'; }
 bool is_param(char c) { return is_part(c) || c == '=' || c == '&' || c == ','; }
@@ -51,9 +49,9 @@ class Reader {
 }  // namespace
 
 Result<Uri> parse_uri(std::string_view text) {
-  if (text.size() > kLongest) {
+  if (text.size() > kLongestUri) {
     return Error(HAL_INVALID_ARGUMENT,
-                 fmt::format("device URI has {} characters; at most {} are taken", text.size(), kLongest));
+                 fmt::format("device URI has {} characters; at most {} are taken", text.size(), kLongestUri));
   }
   Reader in(text);
   Uri uri;

@@ -10,6 +10,8 @@
 
 namespace hal::core {
 
+inline constexpr std::size_t kLongestUri = 512;  // characters
+
 struct Uri {
   std::string driver;
   std::uint32_t index = 0;

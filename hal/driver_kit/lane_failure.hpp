@@ -50,8 +50,10 @@ class LaneFailure {
   }
 
   // Tells the failure if the device has done everything before it, which is `done` commands; publishes what of that is
-  // not published yet. True if it was told now.
-  bool tell(hal_lane* lane, std::uint64_t done) noexcept {
+  // not published yet. True if it was told now. `stop` is called before: from when the core knows, nothing may touch
+  // memory for the lane any more.
+  template <class Stop>
+  bool tell(hal_lane* lane, std::uint64_t done, Stop stop) noexcept {
     hal_error* error = nullptr;
     std::uint64_t number = 0;
     {
@@ -61,9 +63,13 @@ class LaneFailure {
       number = number_;
       told_.store(true, std::memory_order_seq_cst);
     }
+    stop();
     if (hal_lane_completed(lane) < number - 1) { hal_lane_publish(lane, number - 1); }
     hal_lane_fail(lane, number, error);
     return true;
+  }
+  bool tell(hal_lane* lane, std::uint64_t done) noexcept {
+    return tell(lane, done, [] {});
   }
 
  private:
