@@ -27,9 +27,22 @@ using graph::Role;
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // A graph whose sizes are all known: immutable once made, run by several lanes at once.
+// Element after element of the whole domain.
+bool reads_in_order(const graph::Access& access, graph::ShapeView domain) {
+  std::int64_t stride = 1;
+  for (std::size_t d = domain.size(); d-- > 0;) {
+    if (domain[d] != 1 && access.strides[d] != stride) { return false; }
+    stride *= domain[d];
+  }
+  return access.offset == 0;
+}
+
 struct ClosedGraph {
   std::vector<Step> steps;
   graph::Plan plan;  // of the intermediates, in the lane's arena
+  // One expression over elements that are read where the result goes: only then may an output be the very bytes of an
+  // input. Anything else would read what another thread has written already.
+  bool in_place = false;
 
   static Result<std::shared_ptr<const ClosedGraph>> make(const graph::View& view, GraphKernels& kernels) {
     HAL_CHECK(check_tensors(view));
@@ -37,6 +50,10 @@ struct ClosedGraph {
     const auto fused = graph::fuse(view, fuse_options());
     HAL_TRY(made->plan, graph::plan_memory(view, fused, {.alignment = kAlignment, .in_place = true}));
     HAL_TRY(made->steps, make_steps(view, fused));
+    made->in_place = fused.size() == 1 && fused[0].op == graph::Op::map &&
+                     std::ranges::all_of(fused[0].inputs, [&](const graph::Access& access) {
+                       return reads_in_order(access, fused[0].domain);
+                     });
     const auto is_wide = [](const Step& step) { return step.kernel >= kFirstWide; };
     if (std::ranges::any_of(made->steps, is_wide)) { HAL_CHECK(kernels.need_wide()); }
     return std::shared_ptr<const ClosedGraph>(std::move(made));
@@ -109,6 +126,7 @@ class GraphProgram final : public Program {
         addresses[t] = lane.arena() + closed.plan.offsets[t];
       }
     }
+    HAL_CHECK(check_apart(closed, command, addresses));
     for (const Step& step : closed.steps) {
       // Calls on one lane are serialised, but other lanes may run the same program: work on a copy.
       alignas(16) std::byte parameters[4096];
@@ -124,6 +142,28 @@ class GraphProgram final : public Program {
       }
       void* list[] = {parameters};
       HAL_CHECK(lane.launch(kernels_.kernel(step.kernel), step.grid, {GraphKernels::kBlock, 1, 1}, 0, list));
+    }
+    return {};
+  }
+
+  Result<void> check_apart(const ClosedGraph& closed, const hal_command& command,
+                           std::span<const CUdeviceptr> addresses) const {
+    const hal_arg* args = command.as.run.args;
+    for (std::size_t out = view().inputs().size(); out < view().parameter_count(); ++out) {
+      const std::uint64_t bytes = args[out].value.slice.length;
+      for (std::size_t other = 0; other < out; ++other) {
+        const std::uint64_t others = args[other].value.slice.length;
+        if (addresses[other] >= addresses[out] + bytes || addresses[out] >= addresses[other] + others) { continue; }
+        if (closed.in_place && addresses[other] == addresses[out] && bytes == others &&
+            other < view().inputs().size()) {
+          continue;
+        }
+        return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                          fmt::format("argument {} shares bytes with argument {}: on CUDA a graph's output may be the "
+                                      "very bytes of an input only if the graph is one expression over elements; give "
+                                      "it a buffer of its own",
+                                      out, other));
+      }
     }
     return {};
   }
