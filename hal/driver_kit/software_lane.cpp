@@ -235,8 +235,9 @@ void* SoftwareLane::take_released(std::size_t size) {
 
 // ----------------------------------------------------------------------------------------------------------- execute
 
-// One command. False if it failed, or something before it: then the lane has stopped.
-[[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot) {
+// One command. False if it failed, or something before it: then the lane has stopped; or if it would take longer than
+// `most_ns`.
+[[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot, std::uint32_t most_ns) {
   if ((state() & (kFailed | kCancelled)) != 0) [[unlikely]] { return execute_unusual(number, slot); }
   hal_error* error = nullptr;
   if (slot.run != nullptr) {
@@ -244,6 +245,8 @@ void* SoftwareLane::take_released(std::size_t size) {
       slot.run(slot.room);
       return true;
     } catch (...) { error = caught(origin_); }
+  } else if (slot.cost.ns > most_ns) {
+    return false;
   } else if (slot.copy.heap != nullptr || slot.copy.lost) {
     return execute_unusual(number, slot);
   } else if (slot.copy.command.op != HAL_OP_BARRIER) {
@@ -277,8 +280,9 @@ bool SoftwareLane::failed_with(std::uint64_t number, hal_error* error) {
   return false;
 }
 
-// Executes up to `limit` or until nothing is left. Needs the claim. On return everything executed is published.
-void SoftwareLane::drain(std::uint64_t limit) {
+// Executes up to `limit`, or until nothing is left or a command would take longer than `most_ns`. Needs the claim. On
+// return everything executed is published.
+void SoftwareLane::drain(std::uint64_t limit, std::uint32_t most_ns) {
   std::uint64_t done = hal_lane_completed(this);
   std::uint64_t published = done;
   const bool unfair = options_.perturb.on();
@@ -293,7 +297,7 @@ void SoftwareLane::drain(std::uint64_t limit) {
       const bool light = slot.cost.ns < kLightNs && !slot.cost.open_ended;
       if (!light && done > published) { hal_lane_publish(this, published = done); }
       if (unfair) { options_.perturb.delay(done, kBefore); }
-      if (!execute(done + 1, slot)) { return; }
+      if (!execute(done + 1, slot, most_ns)) { return; }
       ++done;
       unpublished_ns += slot.cost.ns;
       if ((unpublished_ns >= kLightNs || done - published >= kGroup) &&
@@ -319,16 +323,17 @@ void SoftwareLane::help(std::uint64_t number) {
   if ((!submitted && !pending()) || !try_claim()) { return; }
   if (submitted && number == hal_lane_completed(this) + 1) {
     // As drain() does, for the one command that the waiter has just submitted.
-    if (execute(number, slots_.get()[number & mask_])) { hal_lane_publish(this, number); }
+    Slot& slot = slots_.get()[number & mask_];
+    if (execute(number, slot, kHelpNs)) { hal_lane_publish(this, number); }
   } else {
-    drain(number);
+    drain(number, kHelpNs);
   }
   unclaim();
 }
 
 void SoftwareLane::help_unfairly(std::uint64_t number) {
   if (!options_.hold_back || !pending() || options_.perturb.pick(number, kHelp, 2) != 0 || !try_claim()) { return; }
-  drain(number);
+  drain(number, kHelpNs);
   unclaim();
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <future>
 #include <halyard_catch.hpp>
+#include <thread>
 #include <vector>
 
 #include "driver_kit/errors.hpp"
@@ -27,6 +28,7 @@ struct Log {
   std::atomic<bool> inside{false}, overlapped{false};
   std::promise<void> gate_reached;
   std::promise<void> gate;
+  std::atomic<std::thread::id> last_thread{};
   std::size_t size() {
     const std::lock_guard lock(mutex);
     return entries.size();
@@ -40,6 +42,7 @@ class Logger final : public CommandExecutor {
  public:
   hal_error* execute(const hal_command& command) override {
     if (g_log->inside.exchange(true)) { g_log->overlapped = true; }
+    g_log->last_thread = std::this_thread::get_id();
     hal_error* error = nullptr;
     if (command.op == HAL_OP_RUN) {
       std::uint64_t sum = 0;
@@ -438,4 +441,15 @@ TEST_CASE("software lane: captured launches that have not begun are skipped by c
   f.log.gate.set_value();
   REQUIRE(f.lane->wait(2));
   CHECK(f.log.entries == std::vector<std::uint64_t>{kGate});
+}
+
+TEST_CASE("software lane: a waiter, which has a deadline, leaves to the worker what would take long") {
+  Fixture f(with(16), SoftwareLane::kHelpNs + 1);
+  const std::thread::id here = std::this_thread::get_id();
+  f.lane->submit({entry(1)});
+  f.lane->submit({entry(2)});
+  SoftwareLane::of(f.lane->get()).help(2);
+  f.lane->finish();
+  CHECK(f.log.entries == std::vector<std::uint64_t>{1, 2});
+  CHECK(f.log.last_thread != here);
 }
