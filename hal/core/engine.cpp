@@ -75,6 +75,7 @@ struct Engine::State {
   TaskList tasks;
   std::thread thread;
   bool stopping = false, busy = false, awaited = false;
+  std::size_t announced = 0;       // tasks that are still to be posted
   std::condition_variable rested;  // for whoever has set `awaited`
   // Descriptors that somebody imported. While there are any, the thread sleeps in epoll and `bell` wakes it.
   std::map<std::uint64_t, Watch> watches;
@@ -140,7 +141,7 @@ struct Engine::State {
   void await_rest(std::chrono::steady_clock::time_point end) {
     std::unique_lock lock(mutex);
     awaited = true;
-    rested.wait_until(lock, end, [this] { return tasks.empty() && !busy; });
+    rested.wait_until(lock, end, [this] { return tasks.empty() && !busy && announced == 0; });
   }
   void wake() {
     if (in_epoll) {
@@ -247,6 +248,19 @@ void Engine::post(Task& task) noexcept {
     }
   }
   task.run(task.of);
+}
+
+void Engine::announce() noexcept {
+  const std::lock_guard lock(state_->mutex);
+  ++state_->announced;
+}
+
+void Engine::post_announced(Task& task) noexcept {
+  const std::shared_ptr<State> state = state_;  // the task may be what ends us
+  post(task);
+  const std::lock_guard lock(state->mutex);
+  --state->announced;
+  state->rested.notify_all();
 }
 
 std::uint64_t Engine::next_ticket() {

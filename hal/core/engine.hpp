@@ -29,6 +29,10 @@ class Engine {
   Result<void> start();
   // Before start() nothing of this instance can be inside a driver's call, and the task runs here and now.
   void post(Task& task) noexcept;
+  // A task that will be posted when a device is done with something: the end of the process waits for that too, as long
+  // as it waits for anything. Each announce() has its post_announced().
+  void announce() noexcept;
+  void post_announced(Task& task) noexcept;
 
   // Waits, on the engine's thread and without polling, until `fd` is readable, hung up or broken, once. `claim` gets
   // the epoll events with the engine's lock held, must be short, and returns what to run then, or NULL; if the ticket

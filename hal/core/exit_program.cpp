@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Releases everything while a command is in flight and returns from main() while the core's thread gives the lane back:
-// the driver, whose lanes are in a static object, is not left by the process before that is over.
+// the driver, whose lanes are in a static object, is not left by the process before that is over. With an argument the
+// command is done only when the process is ending already.
 #include <dlfcn.h>
 
 #include <atomic>
@@ -40,7 +41,7 @@ void see() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char**) {
   std::atexit(see);  // after what is registered later
   {
     const hal::Instance instance = hal::Instance::create(MANUAL_DRIVER).value();
@@ -50,8 +51,15 @@ int main() {
     hal::Queue queue = instance.open("manual:0").value().queue("last").value();
     queue.barrier().value();
   }
-  control->complete("last", 1);
-  while (!inside) { std::this_thread::yield(); }
+  if (argc > 1) {
+    std::thread([] {
+      while (!exiting) { std::this_thread::yield(); }
+      control->complete("last", 1);
+    }).detach();
+  } else {
+    control->complete("last", 1);
+    while (!inside) { std::this_thread::yield(); }
+  }
   std::atexit([] { exiting = true; });  // before what was registered before
   return EXIT_SUCCESS;
 }

@@ -95,9 +95,10 @@ void Timeline::retire() {
                  this};
   idle_.ended = [](void* of, const hal_error*) {
     auto& self = *static_cast<Timeline*>(of);
-    self.instance_.engine().post(self.last_steps_);
+    self.instance_.engine().post_announced(self.last_steps_);
   };
   idle_.of = this;
+  instance_.engine().announce();
   when(idle_, handed.load(), Until::physical);
 }
 
