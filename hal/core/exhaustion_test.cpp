@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "cuda/scale_kernel.hpp"
 #include "failing_allocations.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
@@ -279,26 +280,6 @@ void programs(Life& life, Opened& on) {
   }
 }
 
-constexpr std::string_view kScale = R"(.version 7.0
-.target sm_80
-.address_size 64
-.visible .entry scale(.param .u64 data, .param .u32 count, .param .f32 factor)
-{
-  .reg .pred %p; .reg .b32 %r<6>; .reg .f32 %f<3>; .reg .b64 %rd<4>;
-  ld.param.u64 %rd1, [data]; ld.param.u32 %r1, [count]; ld.param.f32 %f1, [factor];
-  mov.u32 %r2, %tid.x; mov.u32 %r3, %ctaid.x; mov.u32 %r4, %ntid.x;
-  mad.lo.s32 %r5, %r3, %r4, %r2;
-  setp.ge.u32 %p, %r5, %r1;
-  @%p bra DONE;
-  mul.wide.u32 %rd2, %r5, 4;
-  add.s64 %rd3, %rd1, %rd2;
-  ld.global.f32 %f2, [%rd3];
-  mul.f32 %f2, %f2, %f1;
-  st.global.f32 [%rd3], %f2;
-DONE:
-  ret;
-}
-)";
 const char* const kScaleManifest =
     "entry scale kernel group=64\n  buffer data inout f32\n  scalar count u32\n  scalar factor f32\n";
 
@@ -308,7 +289,8 @@ void kernels(Life& life, Opened& on) {
   auto& device = on.device;
   auto queue = on.usable() ? life.get(device->queue("q")) : std::nullopt;
   if (!queue) { return; }
-  auto program = life.get(device->load({"ptx", std::as_bytes(std::span(kScale)), kScaleManifest}));
+  auto program =
+      life.get(device->load({"ptx", std::as_bytes(std::span(std::string_view(hal::cuda::kScale))), kScaleManifest}));
   auto entry = program ? life.get(program->entry("scale")) : std::nullopt;
   auto data = entry ? life.get(device->buffer(1024)) : std::nullopt;
   auto gate = data ? life.get(instance->timeline()) : std::nullopt;

@@ -19,7 +19,7 @@
  *   Threads    Every function may be called from any thread at any time, on shared objects too, unless it says otherwise.
  *              Submissions to one queue from several threads are ordered as the calls return.
  *   Time       Durations are nanoseconds. HAL_FOREVER as a deadline is refused where a deadline is asked for: every wait
- *              ends.
+ *              ends. A host kernel that the waiting thread itself is running ends first (docs/ordering.md, ORD-15).
  *   Text       Strings are UTF-8 and end in NUL. A returned `const char*` lives as long as the object it came from.
  *
  * The C++20 face of the same calls is hal/hal.hpp. What a driver implements is hal/driver.h.
