@@ -422,8 +422,8 @@ TEST_CASE(
 
 TEST_CASE("cuda: many lanes from many threads") {
   Opened o;
-  std::vector<std::thread> threads;
   std::atomic<int> good{0};
+  std::vector<std::jthread> threads;  // joined also where there is no memory for the next one
   for (unsigned t = 0; t < 4; ++t) {
     hal_buffer* a = o.device->allocate(4096);
     threads.emplace_back([&, a, t] {

@@ -287,7 +287,7 @@ HAL_CASE(CMD_026, "threads replay one recording") {
   for (std::uint64_t i = 0; i < kThreads * kRounds; ++i) { t.submit(queue, {fill(slice(source, i, 1), 1 + i % 251)}); }
   auto target = t.filled(queue, kThreads * kRounds, 0);
   auto recording = record(t, {barrier(), copy(hal_slot(0, 0, 1), hal_slot(1, 0, 1))});
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint64_t k = 0; k < kThreads; ++k) {
     threads.emplace_back([&, k] {
       auto own = t.queue("own");
@@ -300,7 +300,7 @@ HAL_CASE(CMD_026, "threads replay one recording") {
       t.wait(last);
     });
   }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
   const Bytes bytes = t.read(queue, target);
   for (std::uint64_t i = 0; i < kThreads * kRounds; ++i) { EXPECT_EQ(bytes[i], 1 + i % 251); }
 }

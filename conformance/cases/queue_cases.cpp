@@ -238,7 +238,7 @@ HAL_CASE(QUE_010, "threads share a queue, each in its own order") {
   std::vector<Owned<hal_buffer>> buffers;
   std::array<Ring, kThreads> rings{};
   for (std::uint64_t i = 0; i < kThreads; ++i) { buffers.push_back(t.filled(queue, Ring::kCells * Ring::kCell, 0)); }
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint64_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       hal_point mine{};
@@ -252,7 +252,7 @@ HAL_CASE(QUE_010, "threads share a queue, each in its own order") {
       t.wait(mine);
     });
   }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
   for (std::uint64_t i = 0; i < kThreads; ++i) { rings[i].verify(t, queue, buffers[i]); }
 }
 
@@ -429,7 +429,7 @@ HAL_CASE(QUE_017, "submissions with host functions and frees stay whole between 
   std::atomic<std::uint32_t> counter{0};
   std::vector<Ticket> tickets(kTotal);
   for (Ticket& ticket : tickets) { ticket.counter = &counter; }
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint64_t thread = 0; thread < kThreads; ++thread) {
     threads.emplace_back([&, thread] {
       for (std::uint64_t i = thread * kRounds; i < (thread + 1) * kRounds; ++i) {
@@ -441,7 +441,7 @@ HAL_CASE(QUE_017, "submissions with host functions and frees stay whole between 
       }
     });
   }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
   t.wait(t.submit(queue, {barrier()}));
   EXPECT_EQ(counter.load(), kTotal);
   const auto found = t.read_as<std::uint64_t>(queue, results);

@@ -191,7 +191,7 @@ HAL_CASE(TLS_009, "a device ends a wait for any") {
   const std::array<hal_point, 2> points = {hal_point{never, 1}, work};
   std::atomic<bool> started{false};
   std::uint32_t which = 99;
-  std::thread waiter([&] {
+  std::jthread waiter([&] {
     started = true;
     EXPECT_OK(hal_wait(points.data(), 2, HAL_WAIT_ANY, t.deadline_ns(), &which));
   });
@@ -206,7 +206,7 @@ HAL_CASE(TLS_012, "every waiter wakes") {
   auto timeline = t.timeline();
   auto turns = t.timeline(0, "turns");
   std::atomic<std::uint64_t> arrived{0};
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint64_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       for (std::uint64_t step = 1; step <= kSteps; ++step) {
@@ -222,7 +222,7 @@ HAL_CASE(TLS_012, "every waiter wakes") {
     EXPECT_OK(hal_timeline_signal(timeline, step * 10));
     t.wait({turns, step});
   }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
 }
 
 HAL_CASE(TLS_014, "work that ends releases whoever waits without help") {
@@ -256,7 +256,7 @@ HAL_CASE(TLS_014, "a sleeping wait is woken by the device") {
     const hal_point point = t.submit(queue, {fill(whole(buffer), i)}, {{{gate, 1}}});
     std::atomic<bool> started{false};
     std::uint64_t took = 0;
-    std::thread waiter([&] {
+    std::jthread waiter([&] {
       started = true;
       const std::uint64_t start = now_ns();
       EXPECT_OK(hal_wait(&point, 1, HAL_WAIT_ALL, t.deadline_ns(), nullptr));
@@ -278,7 +278,7 @@ HAL_CASE(TLS_015, "failing a timeline tells every waiter") {
   Called called;
   EXPECT_OK(hal_timeline_on_reached(timeline, 9, &Called::reached, &called));
   std::atomic<bool> started{false}, right{false};
-  std::thread waiter([&] {
+  std::jthread waiter([&] {
     started = true;
     right = ends_with(t, {timeline, 4}, HAL_PEER_LOST);
   });

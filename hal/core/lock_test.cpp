@@ -25,9 +25,9 @@ TEST_CASE("lock: nobody is let in twice, and nobody sleeps for ever") {
       --inside;
     }
   };
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (int i = 0; i < kThreads; ++i) { threads.emplace_back(work, i); }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
   CHECK(wrong == 0);
   CHECK(count == kThreads * kRounds);
 }

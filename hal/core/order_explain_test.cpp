@@ -76,7 +76,7 @@ TEST_CASE("order: a deadline tells slow work from none at all by what was comple
   // Completes something once the wait sleeps, which flushes the lane.
   const auto late_while = [&](const char* lane, std::uint64_t number) {
     const std::uint64_t before = m.control.flushed("lane");
-    std::thread mover([&] {
+    std::jthread mover([&] {
       if (eventually([&] { return m.control.flushed("lane") > before; })) { m.control.complete(lane, number); }
     });
     std::string told = late(hal::wait(last, 200ms));

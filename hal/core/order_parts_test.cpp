@@ -82,7 +82,7 @@ TEST_CASE("order: work of other threads never falls into a submission with host 
     if (check.fixture->word(0) != check.expected) { ++*check.intruders; }
     return nullptr;
   };
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint32_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (std::uint32_t i = t * kRounds; i < (t + 1) * kRounds; ++i) {
@@ -100,7 +100,7 @@ TEST_CASE("order: work of other threads never falls into a submission with host 
       }
     });
   }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
   REQUIRE(f.queue.finish(kSoon));
   CHECK(intruders == 0);
   for (std::uint32_t i = 0; i < copied.size(); ++i) { REQUIRE(copied[i] == i + 1); }

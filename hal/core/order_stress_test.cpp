@@ -354,7 +354,7 @@ TEST_CASE("order: several threads on every object lose, double and swap nothing"
       workers.push_back(std::make_unique<Worker>(Worker{s, std::mt19937(seed * 16 + t), t, reached}));
     }
     std::atomic<std::uint32_t> running{Shared::kThreads};
-    std::vector<std::thread> threads;
+    std::vector<std::jthread> threads;
     for (auto& worker : workers) {
       threads.emplace_back([&, w = worker.get()] {
         for (std::uint32_t i = 0; i < Shared::kEach; ++i) {
@@ -370,7 +370,7 @@ TEST_CASE("order: several threads on every object lose, double and swap nothing"
       ++s.gate_value;
       std::this_thread::yield();
     }
-    for (std::thread& thread : threads) { thread.join(); }
+    for (std::jthread& thread : threads) { thread.join(); }
     REQUIRE(s.gate.signal(s.gate_value + 1));
     for (hal::Queue& queue : s.queues) { REQUIRE(queue.finish(kSoon)); }
 
@@ -410,7 +410,7 @@ TEST_CASE("order: one recording serves several threads and queues") {
                                              hal::command::copy(hal_slot(1, 0, 4), hal_slot(2, 0, 4))};
   const hal::Commands commands = f.device.record(recorded).value();
   std::atomic<std::uint32_t> wrong{0};
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint32_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       hal::Queue own = f.device.queue("own").value();
@@ -426,7 +426,7 @@ TEST_CASE("order: one recording serves several threads and queues") {
       }
     });
   }
-  for (std::thread& thread : threads) { thread.join(); }
+  for (std::jthread& thread : threads) { thread.join(); }
   CHECK(wrong == 0);
 }
 

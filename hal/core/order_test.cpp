@@ -279,7 +279,7 @@ TEST_CASE("order: 20,000 submissions from two threads on one queue all arrive") 
   const auto pump = [&] {
     for (int i = 0; i < 10'000; ++i) { f.queue.fill(f.at(0), std::uint32_t{1}).value(); }
   };
-  std::thread one(pump), two(pump);
+  std::jthread one(pump), two(pump);
   one.join();
   two.join();
   REQUIRE(f.queue.finish(kSoon));
@@ -397,7 +397,7 @@ TEST_CASE("order: explaining a deadline and a driver that reports a failure do n
   for (int round = 0; round < 300; ++round) {
     hal::Queue queue = device.queue("q").value();
     std::atomic<bool> failed{false};
-    std::thread other([&] {
+    std::jthread other([&] {
       // A launch with so large a group fails; the core hears of it when it asks the lane about the call behind it.
       const std::array<hal::Arg, 1> args{hal::Arg(buffer)};
       while (!failed) {

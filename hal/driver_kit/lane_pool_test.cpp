@@ -95,17 +95,17 @@ struct Fixture {
 };
 
 // Until it is opened, both workers of a pool of two are inside split work. Whoever splits it may get no part of it.
-std::vector<std::thread> occupy_both(LanePool& pool, const std::atomic<bool>& open) {
+std::vector<std::jthread> occupy_both(LanePool& pool, const std::atomic<bool>& open) {
   static thread_local bool is_worker = true;
   static std::atomic<int> workers;
   workers = 0;
-  std::vector<std::thread> callers;
+  std::vector<std::jthread> callers;
   for (int i = 0; i < 2; ++i) {
-    callers.emplace_back([&] {
+    callers.emplace_back([&](const std::stop_token& stop) {
       is_worker = false;
       pool.parallel(2, [&](std::uint64_t) {
         if (is_worker) { ++workers; }
-        while (!open) { std::this_thread::yield(); }
+        while (!open && !stop.stop_requested()) { std::this_thread::yield(); }
       });
     });
     while (workers <= i) { std::this_thread::yield(); }
@@ -278,7 +278,7 @@ TEST_CASE("lane pool: work that a thread more than the workers leaves behind wak
   Harness::Lane& lane = *fixture.lanes[0];
   // Both workers are inside commands that were split, so a substitute comes for the lane.
   std::atomic<bool> open{false};
-  std::vector<std::thread> callers = occupy_both(fixture.pool, open);
+  std::vector<std::jthread> callers = occupy_both(fixture.pool, open);
   // It lets them go, sees both asleep, and has more to do than one turn: what is left has to wake one of them.
   const Work opens = [&] { open = true; }, nothing = [] {};
   const Work waits = [&] {
@@ -291,7 +291,7 @@ TEST_CASE("lane pool: work that a thread more than the workers leaves behind wak
   const bool woken = done.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
   if (!woken) { CHECK(lane.wait(last)); }  // this thread does it, so that the test ends
   CHECK(woken);
-  for (std::thread& caller : callers) { caller.join(); }
+  for (std::jthread& caller : callers) { caller.join(); }
 }
 
 TEST_CASE("lane pool: a lane that naps is looked at while all threads are inside split work") {
@@ -300,7 +300,7 @@ TEST_CASE("lane pool: a lane that naps is looked at while all threads are inside
   std::atomic<bool> open{false};
   const Work nothing = [] {}, opens = [&] { open = true; };
   CHECK(lane.wait(lane.submit({call(nothing)}), false));  // now it naps: what is submitted next does not ring
-  std::vector<std::thread> callers = occupy_both(fixture.pool, open);
+  std::vector<std::jthread> callers = occupy_both(fixture.pool, open);
   // Nobody flushes it or waits for it: what all of them wait for is done all the same.
   const std::uint64_t last = lane.submit({call(opens)});
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -308,7 +308,7 @@ TEST_CASE("lane pool: a lane that naps is looked at while all threads are inside
   const bool done = lane.completed() >= last;
   if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
   CHECK(done);
-  for (std::thread& caller : callers) { caller.join(); }
+  for (std::jthread& caller : callers) { caller.join(); }
 }
 
 TEST_CASE("lane pool: lanes that become ready while a thread looks for split work are served") {
@@ -355,8 +355,8 @@ TEST_CASE("lane pool: splitting calls every index once, on several threads if so
     });
   }
   // From several lanes at once, inside their own work.
-  std::vector<std::thread> callers;
   std::atomic<std::uint64_t> sum{0};
+  std::vector<std::jthread> callers;
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&] {
       for (int time = 0; time < 50; ++time) {
@@ -364,7 +364,7 @@ TEST_CASE("lane pool: splitting calls every index once, on several threads if so
       }
     });
   }
-  for (std::thread& caller : callers) { caller.join(); }
+  for (std::jthread& caller : callers) { caller.join(); }
   CHECK(sum == 4 * 50 * (16 * 17 / 2));
 }
 

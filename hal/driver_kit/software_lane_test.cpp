@@ -251,11 +251,10 @@ TEST_CASE("lane: order holds over ring wraps, batches and every way to be execut
 TEST_CASE("lane: several helpers and the worker never execute at the same time") {
   Fixture f;
   constexpr std::uint64_t kCount = 2000;
-  std::atomic<bool> over{false};
-  std::vector<std::thread> helpers;
+  std::vector<std::jthread> helpers;
   for (int i = 0; i < 3; ++i) {
-    helpers.emplace_back([&] {
-      while (!over) {
+    helpers.emplace_back([&](const std::stop_token& over) {
+      while (!over.stop_requested()) {
         f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + 3);
         std::this_thread::yield();
       }
@@ -263,19 +262,19 @@ TEST_CASE("lane: several helpers and the worker never execute at the same time")
   }
   for (std::uint64_t n = 1; n <= kCount; ++n) { f.lane->submit({entry(n)}); }
   f.lane->finish();
-  over = true;
-  for (auto& helper : helpers) { helper.join(); }
+  helpers.clear();
   CHECK_FALSE(f.log.overlapped);
   expect_in_order(f.log.entries, kCount);
 }
 
 TEST_CASE("lane: a helper that comes before the submission returns executes nothing twice") {
   Fixture f(with(4));
-  std::atomic<bool> over{false};
-  std::vector<std::thread> helpers;
+  std::vector<std::jthread> helpers;
   for (const std::uint64_t ahead : {1U, 2U, 2U}) {
-    helpers.emplace_back([&, ahead] {
-      while (!over) { f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + ahead); }
+    helpers.emplace_back([&, ahead](const std::stop_token& over) {
+      while (!over.stop_requested()) {
+        f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + ahead);
+      }
     });
   }
   hal_arg one{};
@@ -293,8 +292,7 @@ TEST_CASE("lane: a helper that comes before the submission returns executes noth
     f.lane->submit({entry(fills + 1)});
   }
   f.lane->finish();
-  over = true;
-  for (auto& helper : helpers) { helper.join(); }
+  helpers.clear();
   CHECK(f.log.first_scalars == runs);
   expect_in_order(f.log.entries, fills);
 }

@@ -89,14 +89,14 @@ TEST_CASE("instances: what had to go lives until its last user is done") {
 TEST_CASE("instances: who asks for what is being made waits for it, and nobody else does") {
   Fixture f;
   const std::int64_t one[] = {1, 2};
-  std::latch making{1}, go{1};
+  std::latch making{1};
   Ref made, asked;
-  std::thread maker([&] {
+  std::jthread maker([&](const std::stop_token& go) {
     made = f.instances
                .obtain(one,
                        [&](const graph::View&) -> hal::Result<Ref> {
                          making.count_down();
-                         go.wait();
+                         while (!go.stop_requested()) { std::this_thread::yield(); }
                          for (int i = 0; i < 1000; ++i) { std::this_thread::yield(); }  // who does not wait is seen
                          ++f.made;
                          return std::make_shared<const Closed>(1);
@@ -106,8 +106,8 @@ TEST_CASE("instances: who asks for what is being made waits for it, and nobody e
   making.wait();
   CHECK(f.get(2)->n == 2);  // meanwhile
   CHECK(f.find(1) == nullptr);
-  std::thread asks([&] {
-    go.count_down();
+  std::jthread asks([&] {
+    maker.request_stop();
     asked = f.get(1);
   });
   maker.join();

@@ -365,7 +365,7 @@ TEST_CASE("injected faults: status, lost completion, hang, PE exception", "[rngd
 
 TEST_CASE("destroying queues with work in flight, from many threads at once", "[rngd][queue]") {
   Card card(false);
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint32_t pe = 0; pe < 4; ++pe) {
     threads.emplace_back([&card, pe] {
       for (int round = 0; round < 20; ++round) {

@@ -125,10 +125,11 @@ Result<Line> PeerProgram::ask(const std::string& row) {
 Result<Line> PeerProgram::answer(const std::string& row) {
   const std::string question = row + "\n";
   if (::write(to_, question.data(), question.size()) != static_cast<ssize_t>(question.size())) {
-    // Whether its end shows here or at the answer is a race.
-    if (errno == EPIPE) { return ended(); }
-    return Error(HAL_UNAVAILABLE,
-                 fmt::format("'{}' does not read its input any more: {}", command_, std::strerror(errno)));
+    // Whether its end shows here or at the answer is a race, and what it wrote before is there in both cases.
+    if (errno != EPIPE) {
+      return Error(HAL_UNAVAILABLE,
+                   fmt::format("'{}' does not read its input any more: {}", command_, std::strerror(errno)));
+    }
   }
   const auto deadline = Clock::now() + std::chrono::seconds(kAnswerSeconds);
   for (std::size_t comments = 0;;) {
@@ -160,7 +161,9 @@ Result<std::string> PeerProgram::line(Clock::time_point deadline) {
     }
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     pollfd watched{from_, POLLIN, 0};
-    if (left.count() <= 0 || (::poll(&watched, 1, static_cast<int>(left.count())) == 0)) {
+    const int ready = left.count() > 0 ? ::poll(&watched, 1, static_cast<int>(left.count())) : 0;
+    if (ready < 0 && errno == EINTR) { continue; }
+    if (ready == 0) {
       return Error(HAL_DEADLINE_EXCEEDED, fmt::format("'{}' gave no answer in {} s", command_, kAnswerSeconds));
     }
     char some[4096];

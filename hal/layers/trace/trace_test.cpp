@@ -302,7 +302,7 @@ TEST_CASE("trace: several threads, many events, none lost") {
   {
     const hal::Instance instance = traced(path);
     const hal::Device device = instance.open("host:0").value();
-    std::vector<std::thread> threads;
+    std::vector<std::jthread> threads;
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&] {
         hal::Queue queue = device.queue("q").value();
@@ -311,7 +311,7 @@ TEST_CASE("trace: several threads, many events, none lost") {
         (void)hal::wait(last, 30s);
       });
     }
-    for (std::thread& thread : threads) { thread.join(); }
+    for (std::jthread& thread : threads) { thread.join(); }
   }
   const std::vector<Json> slices = of_phase(events_of(path), "X");
   CHECK(slices.size() == static_cast<std::size_t>(kThreads * kEach));

@@ -380,8 +380,8 @@ TEST_CASE("stream-ordered allocation") {
 
 TEST_CASE("many threads use one context") {
   Session s;
-  std::vector<std::thread> threads;
   std::atomic<int> good{0};
+  std::vector<std::jthread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       if (cuda().CtxSetCurrent(s.context) != CUDA_SUCCESS) { return; }
