@@ -15,7 +15,7 @@
 #include "graph/signature.hpp"
 #include "graph/view.hpp"
 
-using hal::kit::Harness;
+using hal::kit::copy, hal::kit::Harness;
 using Clock = std::chrono::steady_clock;
 
 namespace {
@@ -27,13 +27,6 @@ double since(Clock::time_point start, double unit) {
 double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v[v.size() / 2];
-}
-
-hal_command copy(const hal_slice& to, const hal_slice& from) {
-  hal_command c{};
-  c.op = HAL_OP_COPY;
-  c.as.copy = {to, from};
-  return c;
 }
 
 int bench(const std::string& driver, const std::string& samples) {
@@ -66,15 +59,9 @@ int bench(const std::string& driver, const std::string& samples) {
   hal_program* program = device->load({"hal.graph", bytes.data(), bytes.size(), nullptr}, {&signature.describe(), 1});
   std::vector<hal_arg> args;
   for (std::size_t t = 0; t < view.parameter_count(); ++t) {
-    hal_arg& a = args.emplace_back();
-    a.kind = HAL_ARG_BUFFER;
-    a.value.slice = {device->allocate(view.tensor(t).bytes), 0, view.tensor(t).bytes};
+    args.push_back(hal::kit::buffer_arg(hal::kit::whole(device->allocate(view.tensor(t).bytes))));
   }
-  hal_command run{};
-  run.op = HAL_OP_RUN;
-  run.as.run.program = program;
-  run.as.run.args = args.data();
-  run.as.run.arg_count = static_cast<std::uint32_t>(args.size());
+  const hal_command run = hal::kit::run(program, args);
   for (int i = 0; i < 3; ++i) {
     const auto start = Clock::now();
     lane.submit({copy(args[0].value.slice, hal_host(digits.pixels.data(), view.tensor(0).bytes)), run});

@@ -21,7 +21,7 @@
 #include "scale_kernel.hpp"
 
 using hal::cuda::kScale;
-using hal::kit::Harness;
+using hal::kit::buffer_arg, hal::kit::copy, hal::kit::fill, hal::kit::Harness;
 using Bytes = std::vector<std::byte>;
 
 namespace {
@@ -35,24 +35,6 @@ struct Opened {
   }
 };
 
-hal_command copy(const hal_slice& to, const hal_slice& from) {
-  hal_command c{};
-  c.op = HAL_OP_COPY;
-  c.as.copy = {to, from};
-  return c;
-}
-hal_command fill(const hal_slice& to, std::uint64_t pattern, std::uint64_t bytes) {
-  hal_command c{};
-  c.op = HAL_OP_FILL;
-  c.as.fill = {to, pattern, bytes};
-  return c;
-}
-hal_arg buffer_arg(const hal_slice& slice) {
-  hal_arg a{};
-  a.kind = HAL_ARG_BUFFER;
-  a.value.slice = slice;
-  return a;
-}
 template <class T>
 hal_arg scalar_arg(T value) {
   hal_arg a{};
@@ -62,11 +44,7 @@ hal_arg scalar_arg(T value) {
   return a;
 }
 hal_command run(hal_program* program, const std::vector<hal_arg>& args, std::uint32_t groups) {
-  hal_command c{};
-  c.op = HAL_OP_RUN;
-  c.as.run.program = program;
-  c.as.run.args = args.data();
-  c.as.run.arg_count = static_cast<std::uint32_t>(args.size());
+  hal_command c = hal::kit::run(program, args);
   if (groups != 0) {
     c.as.run.has_grid = 1;
     c.as.run.grid.groups[0] = groups;

@@ -71,29 +71,14 @@ Run run_bytes(std::span<const std::byte> bytes, const std::vector<Bytes>& inputs
   const std::uint64_t shift = misaligned ? 1 : 0;
   for (std::size_t t = 0; t < view.parameter_count(); ++t) {
     const std::uint64_t size = view.tensor(t).bytes;
-    hal_arg& arg = args.emplace_back();
-    arg.kind = HAL_ARG_BUFFER;
-    arg.value.slice = {device->allocate(size + shift), shift, size};
+    hal_arg& arg = args.emplace_back(hal::kit::buffer_arg({device->allocate(size + shift), shift, size}));
     if (over_input && t == inputs.size()) { arg.value.slice = args[0].value.slice; }
-    if (t < inputs.size()) {
-      hal_command copy{};
-      copy.op = HAL_OP_COPY;
-      copy.as.copy = {arg.value.slice, hal_host(inputs[t].data(), size)};
-      lane.submit({copy});
-    }
+    if (t < inputs.size()) { lane.submit({hal::kit::copy(arg.value.slice, hal_host(inputs[t].data(), size))}); }
   }
-  hal_command command{};
-  command.op = HAL_OP_RUN;
-  command.as.run.program = program;
-  command.as.run.args = args.data();
-  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
-  lane.submit({command});
+  lane.submit({hal::kit::run(program, args)});
   for (std::size_t t = inputs.size(); t < args.size(); ++t) {
     Bytes& result = out.ours.emplace_back(view.tensor(t).bytes);
-    hal_command copy{};
-    copy.op = HAL_OP_COPY;
-    copy.as.copy = {hal_host(result.data(), result.size()), args[t].value.slice};
-    lane.submit({copy});
+    lane.submit({hal::kit::copy(hal_host(result.data(), result.size()), args[t].value.slice)});
   }
   if (!lane.wait(lane.submitted())) {
     out.code = hal_error_describe(lane.failure()).code;
@@ -216,22 +201,13 @@ TEST_CASE("host graph: an output over an input, where a product and what is adde
     const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
     hal_program* program = device->load(image, {&signature.describe(), 1});
     Harness::Lane lane(*device);
-    std::vector<hal_arg> args(3);
-    for (hal_arg& one : args) { one.kind = HAL_ARG_BUFFER; }
-    args[0].value.slice = {device->allocate(raw.size()), 0, raw.size()};
-    args[1].value.slice = {device->allocate(raw.size()), 0, raw.size()};
-    args[2].value.slice = args[0].value.slice;
-    hal_command to_x{}, to_a{}, command{}, from_y{};
-    to_x.op = to_a.op = from_y.op = HAL_OP_COPY;
-    to_x.as.copy = {args[0].value.slice, hal_host(raw.data(), raw.size())};
-    to_a.as.copy = {args[1].value.slice, hal_host(factors.data(), factors.size())};
-    command.op = HAL_OP_RUN;
-    command.as.run.program = program;
-    command.as.run.args = args.data();
-    command.as.run.arg_count = 3;
+    using hal::kit::buffer_arg, hal::kit::copy;
+    const hal_slice sum = hal::kit::whole(device->allocate(raw.size())),
+                    factor = hal::kit::whole(device->allocate(raw.size()));
+    const hal_arg args[] = {buffer_arg(sum), buffer_arg(factor), buffer_arg(sum)};
     Bytes found(raw.size());
-    from_y.as.copy = {hal_host(found.data(), found.size()), args[2].value.slice};
-    lane.submit({to_x, to_a, command, from_y});
+    lane.submit({copy(sum, hal_host(raw.data(), raw.size())), copy(factor, hal_host(factors.data(), factors.size())),
+                 hal::kit::run(program, args), copy(hal_host(found.data(), found.size()), sum)});
     REQUIRE(lane.wait(lane.submitted()));
     CHECK(found == expected[0]);
   }

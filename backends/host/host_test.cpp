@@ -14,27 +14,11 @@
 #include "failing_allocations.hpp"
 #include "hal/host_kernel.h"
 
-using hal::kit::Harness;
+using hal::kit::buffer_arg, hal::kit::copy, hal::kit::fill, hal::kit::Harness, hal::kit::whole;
 
 namespace {
 
 const char* const kModes[] = {"", "mode=weak&seed=3", "mode=weak&seed=4", "mode=minimal"};
-
-hal_slice whole(hal_buffer* buffer) { return {buffer, 0, buffer->memory.bytes}; }
-
-hal_command fill(hal_slice to, std::uint64_t pattern, std::uint64_t bytes) {
-  hal_command command{};
-  command.op = HAL_OP_FILL;
-  command.as.fill = {to, pattern, bytes};
-  return command;
-}
-
-hal_command copy(hal_slice to, hal_slice from) {
-  hal_command command{};
-  command.op = HAL_OP_COPY;
-  command.as.copy = {to, from};
-  return command;
-}
 
 // y = a x + y; and, to see the groups, each counts its visits and writes its shared memory.
 void axpy(const hal_host_group* group, void* const* args) {
@@ -65,13 +49,6 @@ hal_signature signature(const char* name, std::uint64_t shared = 0) {
   return out;
 }
 
-hal_arg buffer_arg(hal_buffer* buffer) {
-  hal_arg arg{};
-  arg.kind = HAL_ARG_BUFFER;
-  arg.value.slice = whole(buffer);
-  return arg;
-}
-
 template <class T>
 hal_arg scalar_arg(T value) {
   hal_arg arg{};
@@ -82,12 +59,8 @@ hal_arg scalar_arg(T value) {
 }
 
 hal_command run(hal_program* program, std::uint32_t entry, const std::vector<hal_arg>& args, hal_grid grid) {
-  hal_command command{};
-  command.op = HAL_OP_RUN;
-  command.as.run.program = program;
+  hal_command command = hal::kit::run(program, args);
   command.as.run.entry = entry;
-  command.as.run.args = args.data();
-  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
   command.as.run.grid = grid;
   command.as.run.has_grid = 1;
   return command;
@@ -214,8 +187,8 @@ TEST_CASE("host: kernels run every group once with captured arguments, in every 
 
     Harness::Lane lane(*device);
     {
-      const std::vector<hal_arg> for_visit{buffer_arg(visits)};
-      std::vector<hal_arg> for_axpy{scalar_arg(1000U), scalar_arg(2.0F), buffer_arg(x), buffer_arg(y)};
+      const std::vector<hal_arg> for_visit{buffer_arg(whole(visits))};
+      std::vector<hal_arg> for_axpy{scalar_arg(1000U), scalar_arg(2.0F), buffer_arg(whole(x)), buffer_arg(whole(y))};
       lane.submit({fill(whole(visits), 0, 4), run(program, 0, for_visit, {{2, 3, 5}, {1, 1, 1}, 24}),
                    copy(whole(x), hal_host(in.data(), 4000)), copy(whole(y), hal_host(in.data(), 4000)),
                    run(program, 1, for_axpy, {{8, 1, 1}, {128, 1, 1}, 0})});
@@ -255,7 +228,7 @@ TEST_CASE("host: a launch of one group gets all its arguments, however many its 
       hal_program* program = device->load(image_of(&functions, sizeof(functions)), signatures);
       Harness::Lane lane(*device);
       for (std::uint64_t round = 0; round < 40; ++round) {
-        std::vector<hal_arg> args{buffer_arg(out)};
+        std::vector<hal_arg> args{buffer_arg(whole(out))};
         for (std::uint64_t i = 1; i <= 5; ++i) { args.push_back(scalar_arg(round + (i << 32U))); }
         hal_arg wide{HAL_ARG_SCALAR, 16, {}};
         wide.value.scalar[0] = 7;
@@ -278,7 +251,7 @@ TEST_CASE("host: a launch with shared memory needs no host memory after the firs
   const hal_signature signatures[] = {signature("visit", 8)};
   hal_program* program = device->load(image_of(&kFunctions, sizeof(kFunctions)), signatures);
   hal_buffer* visits = device->allocate(4);
-  const std::vector<hal_arg> args{buffer_arg(visits)};
+  const std::vector<hal_arg> args{buffer_arg(whole(visits))};
   std::uint32_t counted = 0;
   Harness::Lane lane(*device);
   lane.submit({fill(whole(visits), 0, 4), run(program, 0, args, {{1, 1, 1}, {1, 1, 1}, 24})});
@@ -437,7 +410,7 @@ TEST_CASE("host: a long launch spreads over the threads: each group once, its sh
   for (int time = 0; time < 10; ++time) {
     Meeting meeting;
     Meeting* address = &meeting;
-    const std::vector<hal_arg> args{scalar_arg(address), buffer_arg(visits)};
+    const std::vector<hal_arg> args{scalar_arg(address), buffer_arg(whole(visits))};
     Harness::Lane lane(*device);
     lane.submit({fill(whole(visits), 0, 4), run(program, 0, args, {{5, 13, 1}, {1, 1, 1}, 0})});
     lane.finish();

@@ -14,7 +14,7 @@
 #include "hal/hal.hpp"
 #include "hal/host_kernel.h"
 
-using hal::kit::Harness;
+using hal::kit::copy, hal::kit::fill, hal::kit::Harness;
 
 namespace {
 
@@ -22,20 +22,6 @@ constexpr std::chrono::seconds kPatience{60};
 constexpr std::uint64_t kBytes = 257;
 
 std::string weak(std::uint64_t seed) { return "mode=weak&seed=" + std::to_string(seed); }
-
-hal_command fill(hal_slice to, std::uint64_t pattern) {
-  hal_command command{};
-  command.op = HAL_OP_FILL;
-  command.as.fill = {to, pattern, 1};
-  return command;
-}
-
-hal_command copy(hal_slice to, hal_slice from) {
-  hal_command command{};
-  command.op = HAL_OP_COPY;
-  command.as.copy = {to, from};
-  return command;
-}
 
 std::string report(const Harness& host, const Harness::Device& device) {
   char* text = nullptr;
@@ -148,9 +134,7 @@ TEST_CASE("weak: work that fails finds everything before it done and nothing aft
     Harness::Lane lane(*device);
     lane.submit({fill({buffer, 0, 64}, 0)});
     lane.finish();
-    hal_command run{};
-    run.op = HAL_OP_RUN;
-    run.as.run.program = program;
+    hal_command run = hal::kit::run(program, {});
     run.as.run.grid = {{1, 1, 1}, {1, 1, 1}, 1};
     run.as.run.has_grid = 1;
     lane.submit({fill({buffer, 0, 16}, 1), fill({buffer, 16, 16}, 2), run, fill({buffer, 32, 16}, 3),

@@ -18,38 +18,13 @@
 #include "graph/view.hpp"
 #include "hal/graph.hpp"
 
-using hal::kit::Harness;
+using namespace hal::kit;
 namespace graph = hal::graph;
 using Bytes = std::vector<std::byte>;
 
 namespace {
 
-hal_slice whole(hal_buffer* buffer) { return {buffer, 0, buffer->memory.bytes}; }
-
 hal_command barrier() { return {}; }
-
-hal_command fill(hal_slice to, std::uint64_t pattern, std::uint64_t bytes) {
-  hal_command command{};
-  command.op = HAL_OP_FILL;
-  command.as.fill = {to, pattern, bytes};
-  return command;
-}
-
-hal_command copy(hal_slice to, hal_slice from) {
-  hal_command command{};
-  command.op = HAL_OP_COPY;
-  command.as.copy = {to, from};
-  return command;
-}
-
-hal_command run(hal_program* program, const std::vector<hal_arg>& args) {
-  hal_command command{};
-  command.op = HAL_OP_RUN;
-  command.as.run.program = program;
-  command.as.run.args = args.data();
-  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
-  return command;
-}
 
 void refused(const Harness& host, const std::string& part, const std::string& params, hal_code code,
              const std::string& words) {
@@ -75,9 +50,7 @@ Outcome evaluate(Harness::Device& device, std::span<const std::byte> bytes, cons
   Harness::Lane lane(device);
   std::vector<hal_arg> args;
   for (std::size_t i = 0; i < view.parameter_count(); ++i) {
-    hal_arg& arg = args.emplace_back();
-    arg.kind = HAL_ARG_BUFFER;
-    arg.value.slice = whole(device.allocate(view.tensor(i).bytes));
+    const hal_arg& arg = args.emplace_back(buffer_arg(whole(device.allocate(view.tensor(i).bytes))));
     if (i < inputs.size()) { lane.submit({copy(arg.value.slice, hal_host(inputs[i].data(), inputs[i].size()))}); }
   }
   lane.submit({run(program, args)});

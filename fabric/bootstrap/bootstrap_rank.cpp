@@ -6,24 +6,17 @@
 
 #include <condition_variable>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <string>
 #include <string_view>
 
+#include "fabric/bootstrap/need.hpp"
+
 using namespace hal::fabric;
 using namespace std::chrono_literals;
 
 namespace {
-
-#define NEED(condition)                                                     \
-  do {                                                                      \
-    if (!(condition)) {                                                     \
-      std::fprintf(stderr, "line %d: %s is false\n", __LINE__, #condition); \
-      std::_Exit(99);                                                       \
-    }                                                                       \
-  } while (false)
 
 int exchange(Session& session) {
   const auto value_of = [](unsigned rank) { return "value of rank " + std::to_string(rank); };

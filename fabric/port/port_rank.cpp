@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "fabric/bootstrap/need.hpp"
 #include "fabric/bootstrap/session.hpp"
 #include "hal/hal.hpp"
 
@@ -18,14 +19,6 @@ using namespace std::chrono_literals;
 using hal::fabric::Session;
 
 namespace {
-
-#define NEED(condition)                                                     \
-  do {                                                                      \
-    if (!(condition)) {                                                     \
-      std::fprintf(stderr, "line %d: %s is false\n", __LINE__, #condition); \
-      std::_Exit(99);                                                       \
-    }                                                                       \
-  } while (false)
 
 constexpr auto kSoon = 30s;
 constexpr std::uint64_t kBytes = 65'536;

@@ -16,19 +16,13 @@
 #include <string_view>
 #include <vector>
 
+#include "fabric/bootstrap/need.hpp"
+
 using namespace hal::fabric;
 using namespace std::chrono_literals;
 using Kind = EndpointRequest::Kind;
 
 namespace {
-
-#define NEED(condition)                                                     \
-  do {                                                                      \
-    if (!(condition)) {                                                     \
-      std::fprintf(stderr, "line %d: %s is false\n", __LINE__, #condition); \
-      std::_Exit(99);                                                       \
-    }                                                                       \
-  } while (false)
 
 struct Rank {
   std::unique_ptr<Session> session;

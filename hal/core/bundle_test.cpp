@@ -4,21 +4,13 @@
 #include <cstring>
 #include <halyard_catch.hpp>
 
-#include "hal/graph.hpp"
+#include "graph/add_graph.hpp"
 #include "hal/hal.hpp"
 #include "hal/host_kernel.h"
 
 using namespace std::chrono_literals;
 
 namespace {
-
-std::vector<std::byte> add_graph(std::int64_t n) {
-  hal::GraphBuilder b("add");
-  const auto x = b.input("x", hal::DType::f32, {n});
-  const auto y = b.input("y", hal::DType::f32, {n});
-  b.output("sum", b.map({x, y}, hal::graph::arg(0) + hal::graph::arg(1)));
-  return b.finish().value();
-}
 
 void echo(const hal_host_group* group, void* const* args) {
   auto* out = static_cast<unsigned char*>(args[0]);
@@ -75,7 +67,7 @@ Echoed run_echo(const hal::Device& device, const hal::Program& program) {
 TEST_CASE("bundle: the first image that the device takes is loaded, and each refusal has its reason") {
   hal::Instance instance = hal::Instance::create("host").value();
   hal::Device device = instance.open("host:0").value();
-  const auto four = add_graph(4), eight = add_graph(8);
+  const auto four = hal::add_graph(4), eight = hal::add_graph(8);
   const std::array images{hal::Image{"ptx", std::as_bytes(std::span(kPtx, 5)), "entry add kernel"},
                           hal::Image{"hal.graph", std::span(four).first(30)}, hal::Image{"hal.graph", eight},
                           hal::Image{"hal.graph", four}};
@@ -105,7 +97,7 @@ TEST_CASE("bundle: the first image that the device takes is loaded, and each ref
 TEST_CASE("bundle: damaged files are refused with field and offset") {
   hal::Instance instance = hal::Instance::create("host").value();
   hal::Device device = instance.open("host:0").value();
-  const auto graph = add_graph(4);
+  const auto graph = hal::add_graph(4);
   const std::array images{hal::Image{"hal.graph", graph}, hal::Image{"ptx", graph, "entry a kernel"}};
   const std::vector<std::byte> good = hal::bundle(images).value();
   for (std::size_t size = 1; size < good.size(); size += 7) {
@@ -162,7 +154,7 @@ TEST_CASE("constants: defaults, values, and independent loads on host and emulat
     CHECK(refused(std::array{values[0], values[0]}).find("twice") != std::string::npos);
   }
   hal::Device host = instance.open("host:0").value();
-  const auto graph = add_graph(4);
+  const auto graph = hal::add_graph(4);
   const std::array<hal_constant, 1> some{hal::constant("rows", 3U)};
   CHECK(host.load({"hal.graph", graph, nullptr, some}).error().what().find("it has: none") != std::string_view::npos);
   // A constant without a variable in the PTX.

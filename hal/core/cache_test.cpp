@@ -15,21 +15,13 @@
 #include "cache/folder.hpp"
 #include "core/file_digest.hpp"
 #include "core/sha256.hpp"
-#include "hal/graph.hpp"
+#include "graph/add_graph.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::vector<std::byte> add_graph(std::int64_t n) {
-  hal::GraphBuilder b("add");
-  const auto x = b.input("x", hal::DType::f32, {n});
-  const auto y = b.input("y", hal::DType::f32, {n});
-  b.output("sum", b.map({x, y}, hal::graph::arg(0) + hal::graph::arg(1)));
-  return b.finish().value();
-}
 
 struct Folder {
   fs::path path;
@@ -119,7 +111,7 @@ TEST_CASE("file digest: of what the file is now, and nothing of what cannot be r
 
 TEST_CASE("serialize: a program comes back from its bytes, on the same kind of device") {
   hal::Instance instance = hal::Instance::create("rngd:host").value();
-  const auto graph = add_graph(4);
+  const auto graph = hal::add_graph(4);
   std::vector<std::byte> of_rngd;
   for (const char* uri : {"rngd:0/pe0", "host:0"}) {
     hal::Device device = instance.open(uri).value();
@@ -152,7 +144,7 @@ TEST_CASE("serialize: a program comes back from its bytes, on the same kind of d
 TEST_CASE("serialize: a scalar that is larger than an argument is damage, also behind the right digest") {
   hal::Instance instance = hal::Instance::create("host").value();
   hal::Device device = instance.open("host:0").value();
-  std::vector<std::byte> bytes = device.load({"hal.graph", add_graph(8)}).value().serialize().value();
+  std::vector<std::byte> bytes = device.load({"hal.graph", hal::add_graph(8)}).value().serialize().value();
   // The first parameter: its name with its length, then its kind.
   constexpr std::array<unsigned char, 9> kTensor{1, 0, 0, 0, 'x', HAL_PARAM_TENSOR, 0, 0, 0};
   const auto found =
@@ -170,7 +162,7 @@ TEST_CASE("serialize: a scalar that is larger than an argument is damage, also b
 
 TEST_CASE("cache: the second load reads what the first compiled; other images and devices have files of their own") {
   const Folder folder;
-  const auto four = add_graph(4), eight = add_graph(8);
+  const auto four = hal::add_graph(4), eight = hal::add_graph(8);
   {
     hal::Instance instance = with_cache(folder);
     hal::Device device = instance.open("rngd:0/pe0").value();
@@ -200,7 +192,7 @@ TEST_CASE("cache: the second load reads what the first compiled; other images an
 
 TEST_CASE("cache: a damaged, short or foreign file is a warning and written anew, never another answer") {
   const Folder folder;
-  const auto four = add_graph(4), eight = add_graph(8);
+  const auto four = hal::add_graph(4), eight = hal::add_graph(8);
   std::string warnings;
   hal::Instance instance = with_cache(folder, &warnings);
   hal::Device device = instance.open("rngd:0/pe0").value();
@@ -258,7 +250,7 @@ TEST_CASE("cache: the folder keeps its bound, what was used last stays, and thre
   {
     hal::Instance instance = with_cache(folder);
     hal::Device device = instance.open("rngd:0/pe0").value();
-    device.load({"hal.graph", add_graph(4)}).value();
+    device.load({"hal.graph", hal::add_graph(4)}).value();
     one = fs::file_size(folder.files()[0]);
   }
   const fs::path oldest = folder.files()[0];
@@ -267,9 +259,9 @@ TEST_CASE("cache: the folder keeps its bound, what was used last stays, and thre
   {
     hal::Instance instance = with_cache(folder, nullptr, one * 5 / 2);
     hal::Device device = instance.open("rngd:0/pe0").value();
-    device.load({"hal.graph", add_graph(5)}).value();
+    device.load({"hal.graph", hal::add_graph(5)}).value();
     CHECK(fs::exists(oldest));
-    device.load({"hal.graph", add_graph(6)}).value();
+    device.load({"hal.graph", hal::add_graph(6)}).value();
     CHECK_FALSE(fs::exists(oldest));
     CHECK(fs::exists(folder.path / "notes.txt"));
   }
@@ -280,7 +272,7 @@ TEST_CASE("cache: the folder keeps its bound, what was used last stays, and thre
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (std::int64_t n = 16; n < 32; ++n) {
-        const auto program = (t % 2 == 0 ? a : b).load({"hal.graph", add_graph(n)});
+        const auto program = (t % 2 == 0 ? a : b).load({"hal.graph", hal::add_graph(n)});
         if (!program || program->entry(0).signature().params[0].dims[0] != n) { ++wrong; }
       }
     });
@@ -296,7 +288,7 @@ TEST_CASE("cache: whoever looks at a folder sees our files only, and what is wro
   {
     hal::Instance instance = with_cache(folder);
     hal::Device device = instance.open("rngd:0/pe0").value();
-    device.load({"hal.graph", add_graph(4)}).value();
+    device.load({"hal.graph", hal::add_graph(4)}).value();
   }
   const fs::path good = folder.files()[0];
   const auto named = [&](char digit) { return folder.path / (std::string(64, digit) + ".halprog"); };

@@ -3,26 +3,18 @@
 #include <array>
 #include <halyard_catch.hpp>
 
-#include "hal/graph.hpp"
+#include "graph/add_graph.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-std::vector<std::byte> add_graph() {
-  hal::GraphBuilder b("add");
-  const auto x = b.input("x", hal::DType::f32, {4});
-  const auto y = b.input("y", hal::DType::f32, {4});
-  b.output("sum", b.map({x, y}, hal::graph::arg(0) + hal::graph::arg(1)));
-  return b.finish().value();
-}
-
 struct Fixture {
   hal::Instance instance = hal::Instance::create("host").value();
   hal::Device device = instance.open("host:0").value();
   hal::Queue queue = device.queue("q").value();
-  std::vector<std::byte> bytes = add_graph();
+  std::vector<std::byte> bytes = hal::add_graph(4);
   hal::Program program = device.load({"hal.graph", bytes}).value();
   hal::Entry add = program.entry("add").value();
   hal::Buffer x = device.buffer(16).value(), y = device.buffer(16).value(), sum = device.buffer(16).value();

@@ -38,6 +38,40 @@ constexpr std::chrono::seconds kPatience{60};
 
 }  // namespace
 
+// ---------------------------------------------------------------------------------------------------------- commands
+
+hal_slice whole(hal_buffer* buffer) { return {buffer, 0, buffer->memory.bytes}; }
+
+hal_arg buffer_arg(hal_slice slice) {
+  hal_arg arg{};
+  arg.kind = HAL_ARG_BUFFER;
+  arg.value.slice = slice;
+  return arg;
+}
+
+hal_command fill(hal_slice to, std::uint64_t pattern, std::uint64_t pattern_bytes) {
+  hal_command command{};
+  command.op = HAL_OP_FILL;
+  command.as.fill = {to, pattern, pattern_bytes};
+  return command;
+}
+
+hal_command copy(hal_slice to, hal_slice from) {
+  hal_command command{};
+  command.op = HAL_OP_COPY;
+  command.as.copy = {to, from};
+  return command;
+}
+
+hal_command run(hal_program* program, std::span<const hal_arg> args) {
+  hal_command command{};
+  command.op = HAL_OP_RUN;
+  command.as.run.program = program;
+  command.as.run.args = args.data();
+  command.as.run.arg_count = static_cast<std::uint32_t>(args.size());
+  return command;
+}
+
 // ------------------------------------------------------------------------------------------------------------ driver
 
 Harness::Harness(hal_driver_entry_function entry)

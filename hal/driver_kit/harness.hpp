@@ -23,6 +23,12 @@
 
 namespace hal::kit {
 
+hal_slice whole(hal_buffer* buffer);
+hal_arg buffer_arg(hal_slice slice);
+hal_command fill(hal_slice to, std::uint64_t pattern, std::uint64_t pattern_bytes = 1);
+hal_command copy(hal_slice to, hal_slice from);
+hal_command run(hal_program* program, std::span<const hal_arg> args);  // its first entry, with no grid
+
 class Harness {
  public:
   class Device;

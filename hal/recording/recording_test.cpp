@@ -10,6 +10,7 @@
 #include <numeric>
 #include <thread>
 
+#include "graph/add_graph.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
 #include "recording/replay.hpp"
@@ -40,14 +41,6 @@ std::vector<std::byte> file_of(const std::string& path) {
   return {};
 }
 
-std::vector<std::byte> add_graph() {
-  hal::GraphBuilder b("add");
-  const auto x = b.input("x", hal::DType::f32, {64});
-  const auto y = b.input("y", hal::DType::f32, {64});
-  b.output("sum", b.map({x, y}, hal::graph::arg(0) + hal::graph::arg(1)));
-  return b.finish().value();
-}
-
 // Two queues, a graph, a recorded list with slots, a timeline, a host call that changes host memory, a refused
 // submission, and host memory that is used twice.
 std::vector<std::byte> record_program() {
@@ -60,7 +53,7 @@ std::vector<std::byte> record_program() {
     const hal::Instance instance = hal::Instance::create(desc).value();
     const hal::Device device = instance.open("host:0").value();
     hal::Queue up = device.queue("up").value(), work = device.queue("work").value();
-    const std::vector<std::byte> bytes = add_graph();
+    const std::vector<std::byte> bytes = hal::add_graph(64);
     hal::Program program = device.load({"hal.graph", bytes}).value();
     const hal::Entry add = program.entry("add").value();
     hal::Buffer x = device.buffer(256).value(), y = device.buffer(256).value(), sum = device.buffer(256).value();
