@@ -20,11 +20,11 @@ constexpr auto kHelpFor = std::chrono::microseconds(30);
 
 }  // namespace
 
-Lane::Lane(Device& device, void* core) : device_(device) {
+Lane::Lane(Device& device, void* core_lane) : hal_lane{}, device_(device) {
   device_.expect(this);
-  head_.host = device.host;
-  head_.core = core;
-  head_.wake_at = UINT64_MAX;
+  host = device.host;
+  core = core_lane;
+  wake_at = UINT64_MAX;
 }
 
 Result<std::unique_ptr<Lane>> Lane::create(Device& device, void* core) {
@@ -66,13 +66,13 @@ Lane::~Lane() {
 // ---- submission ----
 
 std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> commands) {
-  if (failure_.is_set()) { return static_cast<std::uint32_t>(commands.size()); }  // nothing executes after a failure
-  std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
+  if (progress_.failed()) { return static_cast<std::uint32_t>(commands.size()); }  // nothing executes after a failure
+  std::uint64_t done = done_count();
   std::uint32_t taken = 0;
   for (const hal_command& command : commands) {
     const std::uint64_t number = first + taken;
     if (done < hold_ || number - 1 - std::min(done, number - 1) >= kMostInFlight) {
-      done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
+      done = done_count();
       if (done < hold_ || number - 1 - done >= kMostInFlight) {
         device_.watch(this);  // the core comes again when we publish
         break;
@@ -95,11 +95,11 @@ std::uint32_t Lane::submit(std::uint64_t first, std::span<const hal_command> com
     });
     if (held) { return taken + 1; }
     // Before the number is shown as submitted: wait_for() of another lane looks at the number first.
-    if (error != nullptr) { failure_.set(number, error); }
+    if (error != nullptr) { progress_.fail(number, error); }
     submitted_.store(number);
     if (command.op == HAL_OP_RUN && static_cast<Program*>(command.as.run.program->impl)->may_fail()) { hold_ = number; }
     ++taken;
-    if (failure_.is_set()) {
+    if (progress_.failed()) {
       device_.watch(this);
       return static_cast<std::uint32_t>(commands.size());
     }
@@ -128,20 +128,20 @@ void Lane::run_held() {
   auto& program = *static_cast<Program*>(command.as.run.program->impl);
   hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
     // Once more if others have used so much meanwhile that what was obtained went again.
-    for (bool done = false; !done && !failure_.is_set();) {
+    for (bool done = false; !done && !progress_.failed();) {
       HAL_CHECK(program.obtain(*this, command));
       if (command.op == HAL_OP_PREPARE) { break; }
       HAL_TRY(done, program.enqueue(*this, held_.number, command));
     }
     return number_behind(held_.number);
   });
-  if (error != nullptr) { failure_.set(held_.number, error); }
+  if (error != nullptr) { progress_.fail(held_.number, error); }
   device_.watch(this);
 }
 
 Result<void> Lane::grow_arena(std::uint64_t bytes) {
   if (has_arena(bytes)) { return {}; }
-  const std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
+  const std::uint64_t done = done_count();
   std::erase_if(old_arenas_,
                 [&](const auto& old) { return old.first <= done && api().MemFree(old.second) == CUDA_SUCCESS; });
   old_arenas_.reserve(old_arenas_.size() + 1);
@@ -180,9 +180,9 @@ Result<bool> Lane::enqueue(std::uint64_t number, const hal_command& command) {
   return true;
 }
 
-bool Lane::pinned(const std::byte* host) const {
+bool Lane::pinned(const std::byte* memory) const {
   unsigned type = 0;
-  return api().PointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, reinterpret_cast<CUdeviceptr>(host)) ==
+  return api().PointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, reinterpret_cast<CUdeviceptr>(memory)) ==
              CUDA_SUCCESS &&
          type == CU_MEMORYTYPE_HOST;
 }
@@ -199,7 +199,7 @@ Result<void> Lane::host_step(HostStep step) {
   HostStep* kept = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    const std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
+    const std::uint64_t done = done_count();
     while (!host_steps_.empty() && host_steps_.front().number <= done) { host_steps_.pop_front(); }
     kept = &host_steps_.emplace_back(step);
     kept->lane = this;
@@ -228,21 +228,21 @@ Result<void> Lane::copy(std::uint64_t number, const hal_slice& to, const hal_sli
   if (to.buffer == nullptr && from.buffer == nullptr) {
     return host_step({kit::host_address(to), kit::host_address(from), bytes, 0, 1, number});
   }
-  std::byte* host = kit::host_address(to.buffer == nullptr ? to : from);
+  std::byte* memory = kit::host_address(to.buffer == nullptr ? to : from);
   const CUdeviceptr device = kit::device_address(to.buffer == nullptr ? from : to);
-  if (pinned(host)) {
+  if (pinned(memory)) {
     return to.buffer == nullptr
-               ? check(api(), api().MemcpyDtoHAsync(host, device, bytes, stream_), "cuMemcpyDtoHAsync failed")
-               : check(api(), api().MemcpyHtoDAsync(device, host, bytes, stream_), "cuMemcpyHtoDAsync failed");
+               ? check(api(), api().MemcpyDtoHAsync(memory, device, bytes, stream_), "cuMemcpyDtoHAsync failed")
+               : check(api(), api().MemcpyHtoDAsync(device, memory, bytes, stream_), "cuMemcpyHtoDAsync failed");
   }
   HAL_CHECK(need_staging());
   for (std::uint64_t at = 0; at < bytes; at += kStagingBytes) {
     const std::uint64_t part = std::min(kStagingBytes, bytes - at);
     if (to.buffer == nullptr) {
       HAL_CHECK(check(api(), api().MemcpyDtoHAsync(staging_, device + at, part, stream_), "cuMemcpyDtoHAsync failed"));
-      HAL_CHECK(host_step({host + at, staging_, part, 0, 1, number}));
+      HAL_CHECK(host_step({memory + at, staging_, part, 0, 1, number}));
     } else {
-      HAL_CHECK(host_step({staging_, host + at, part, 0, 1, number}));
+      HAL_CHECK(host_step({staging_, memory + at, part, 0, 1, number}));
       HAL_CHECK(check(api(), api().MemcpyHtoDAsync(device + at, staging_, part, stream_), "cuMemcpyHtoDAsync failed"));
     }
   }
@@ -296,53 +296,42 @@ Result<void> Lane::launch(CUkernel kernel, const std::uint32_t (&grid)[3], const
 
 // ---- completion ----
 
-bool Lane::pump() {
-  if (pumping_.fetch_add(1) != 0) { return false; }  // whoever is inside looks once more
-  bool moved = false;
-  for (std::uint32_t seen = 1;;) {
-    moved = publish() || moved;
-    if (pumping_.compare_exchange_strong(seen, 0)) { return moved; }
-  }
-}
-
-void Lane::look_for_loss() {
-  const CUresult state = api().StreamQuery(stream_);
-  if (state == CUDA_SUCCESS || state == CUDA_ERROR_NOT_READY) { return; }
-  const std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
-  failure_.set(done + 1,
-               fail(api(), state, "the device reported an error while it ran commands of this queue").release());
-}
-
-bool Lane::publish() {
-  if (failure_.is_told()) { return false; }
-  std::uint64_t done = __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE);
-  const std::uint64_t published = hal_lane_completed(&head_);
-  if (done == published && done < failure_.last_good(submitted_.load())) { look_for_loss(); }
+std::uint64_t Lane::done() noexcept {
+  const std::uint64_t done = done_count();
   // The device writes this word before it writes the number of the command as done.
   const std::uint64_t fault = __atomic_load_n(&words_->fault, __ATOMIC_ACQUIRE);
   if (fault != 0 && fault <= done) {
-    failure_.set(fault, kit::make_error(kOrigin, HAL_OUT_OF_RANGE,
-                                        "an index of a gather or scatter node lies outside its axis; the run ended "
-                                        "there"));
+    if (!progress_.failed()) {
+      progress_.fail(fault, kit::make_error(kOrigin, HAL_OUT_OF_RANGE,
+                                            "an index of a gather or scatter node lies outside its axis; the run ended "
+                                            "there"));
+    }
+  } else if (done == hal_lane_completed(this) && done < submitted_.load()) {
+    const CUresult state = api().StreamQuery(stream_);
+    if (state != CUDA_SUCCESS && state != CUDA_ERROR_NOT_READY) {
+      progress_.lose(fail(api(), state, "the device reported an error while it ran commands of this queue").release());
+    }
   }
-  done = failure_.last_good(done);
-  const bool moved = done > published;
-  if (moved) { hal_lane_publish(&head_, done); }
-  const auto stop = [&] {
-    const std::lock_guard lock(stepping_);
-    steps_end_ = true;
-  };
-  return failure_.tell(&head_, done, stop) || moved;
+  return done;
 }
 
-bool Lane::settled() const { return failure_.is_told() || hal_lane_completed(&head_) >= submitted_.load(); }
+// A command that could not be enqueued whole may have left something on the stream. Where the context is lost nothing
+// of it executes any more, but for host functions.
+bool Lane::stop() noexcept {
+  if (api().StreamQuery(stream_) == CUDA_ERROR_NOT_READY) { return false; }  // the reaper looks again
+  const std::lock_guard lock(stepping_);
+  steps_end_ = true;
+  return true;
+}
+
+bool Lane::settled() const { return progress_.is_told() || hal_lane_completed(this) >= submitted_.load(); }
 
 bool Lane::wait_for(Lane& other, std::uint64_t number) {
   if (other.submitted_.load() < number) { return false; }
   // A run that can fail by itself moves the device's counter all the same; only the host learns that it failed, so only
   // the host may say that its point is reached.
-  if (other.failure_.is_set() || other.hold_.load() != 0) { return false; }
-  if (__atomic_load_n(&other.words_->done, __ATOMIC_ACQUIRE) >= number) { return true; }
+  if (other.progress_.failed() || other.hold_.load() != 0) { return false; }
+  if (other.done_count() >= number) { return true; }
   CUevent event = nullptr;
   if (api().EventCreate(&event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) { return false; }
   // All that `other` was given so far; it cannot contain anything that waits for us in turn, because a wait for work
@@ -358,7 +347,7 @@ bool Lane::wait_for(Lane& other, std::uint64_t number) {
 hal_error* lane_create(hal_driver*, void* device, const char*, void* core, hal_lane** out) {
   return kit::guarded(kOrigin, [&]() -> Result<void> {
     HAL_TRY(auto lane, Lane::create(*static_cast<Device*>(device), core));
-    *out = lane.release()->head();
+    *out = lane.release();
     return {};
   });
 }

@@ -4,13 +4,13 @@
 #include <span>
 
 #include "cuda.hpp"
-#include "driver_kit/lane_failure.hpp"
+#include "driver_kit/lane_progress.hpp"
 
 namespace hal::cuda {
 
 // An in-order lane on a stream. After each command the stream writes the command's number into a pinned word; pump()
 // carries that word over to the core. Kernels that find a bad index write the command's number into a second word.
-class Lane {
+class Lane final : public hal_lane, kit::DeviceLane {
  public:
   // CUDA blocks its caller when about a thousand launches are pending; submit() must not block, so it takes fewer.
   static constexpr std::uint64_t kMostInFlight = 256;
@@ -22,13 +22,12 @@ class Lane {
 
   std::uint32_t submit(std::uint64_t first, std::span<const hal_command> commands);
   // Publishes what is done, and the failure if there is one. Any thread. True if something was published.
-  bool pump();
+  bool pump() { return progress_.look(); }
   // Nothing is left to publish.
   bool settled() const;
   bool wait_for(Lane& other, std::uint64_t number);
 
-  hal_lane* head() { return &head_; }
-  static Lane* of(hal_lane* head) { return reinterpret_cast<Lane*>(head); }
+  static Lane* of(hal_lane* lane) { return static_cast<Lane*>(lane); }
   Device& device() const { return device_; }
   CUstream stream() const { return stream_; }
   const Api& api() const { return device_.api(); }
@@ -56,7 +55,7 @@ class Lane {
     std::uint64_t fault = 0;
   };
 
-  Lane(Device& device, void* core);
+  Lane(Device& device, void* core_lane);
   Result<void> open();
   // False if something has to be obtained before: see hold().
   Result<bool> enqueue(std::uint64_t number, const hal_command& command);
@@ -69,11 +68,11 @@ class Lane {
   Result<void> timestamp(std::uint64_t number, const hal_slice& to);
   Result<void> host_step(HostStep step);
   Result<void> need_staging();
-  bool pinned(const std::byte* host) const;
-  bool publish();
-  void look_for_loss();
+  bool pinned(const std::byte* memory) const;
+  std::uint64_t done_count() const { return __atomic_load_n(&words_->done, __ATOMIC_ACQUIRE); }
+  std::uint64_t done() noexcept override;
+  bool stop() noexcept override;
 
-  hal_lane head_{};  // first: the core and we share its address
   Device& device_;
   CUstream stream_ = nullptr;
   Words* words_ = nullptr;  // pinned; written by the device
@@ -89,11 +88,9 @@ class Lane {
   kit::Background::Job obtain_{[](void* of) { static_cast<Lane*>(of)->run_held(); }, this};
   std::atomic<std::uint64_t> submitted_{0};
   std::atomic<std::uint64_t> hold_{0};  // submit() takes nothing before this command is done
-  std::atomic<std::uint32_t> pumping_{0};
-  kit::LaneFailure failure_;
+  kit::LaneProgress progress_{*this, *this};
 
-  // Held while a host function moves bytes. Once the lane's failure is told they may not be there any more, and what is
-  // still queued moves nothing.
+  // Held while a host function moves bytes: where the context is lost those still queued may be called all the same.
   std::mutex stepping_;
   bool steps_end_ = false;
 

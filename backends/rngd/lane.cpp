@@ -3,7 +3,7 @@
 // callback publishes. Host memory that a command names is mapped for the device while the command is in flight.
 //
 // The kit's SoftwareLane would be a second ring and a thread in front of the card's own, so what is shared with other
-// drivers is the kit's LaneFailure: what becomes of a command that cannot be handed over.
+// drivers is the kit's LaneProgress: what is told to the core, and when, above all of a failure.
 #include <fmt/format.h>
 
 #include <array>
@@ -13,14 +13,14 @@
 
 #include "backend.hpp"
 #include "driver_kit/errors.hpp"
-#include "driver_kit/lane_failure.hpp"
+#include "driver_kit/lane_progress.hpp"
 #include "driver_kit/slices.hpp"
 
 namespace hal::rngd_backend {
 
 namespace {
 
-struct Lane final : hal_lane {
+struct Lane final : hal_lane, kit::DeviceLane {
   struct Pin {
     rngd_address address{};
     std::uint64_t bytes = 0;
@@ -37,9 +37,12 @@ struct Lane final : hal_lane {
   // By command number. Twice the ring's depth, because a command's slot in the ring is free a moment before its pins
   // are given back.
   std::array<InFlight, 2 * std::size_t{kQueueDepth}> in_flight{};
-  std::uint64_t released = 0;  // what is up to this command is given back; the drainer's
+  std::uint64_t released = 0;  // what is up to this command is given back
   std::vector<rngd_binding> bindings;
-  kit::LaneFailure failure;
+  kit::LaneProgress progress{*this, *this};
+  std::atomic<bool> lost{false};  // the card was reset, or does not answer
+  std::mutex mapping;             // held from when host memory is mapped until the command is in the ring
+  bool maps_no_more = false;
   // A run whose program is being made. Until its number is done nothing is taken, so that the background thread has the
   // queue to itself.
   kit::HeldCommand held;
@@ -47,15 +50,42 @@ struct Lane final : hal_lane {
   std::uint64_t held_number = 0;  // who submits; 0: none
 
   ~Lane() {
-    for (InFlight& each : in_flight) { let_go(each); }
+    for (InFlight& each : in_flight) { unmap(each); }
   }
   InFlight& of(std::uint64_t number) { return in_flight[number % in_flight.size()]; }
-  void let_go(InFlight& done) {
-    for (Pin& pin : done.pins) {
+  void unmap(InFlight& command) {
+    for (Pin& pin : command.pins) {
       if (pin.bytes != 0) { rngd_host_unregister(device->device, pin.address, pin.bytes); }
       pin = {};
     }
-    done.program.reset();
+  }
+  void let_go(InFlight& command) {
+    unmap(command);
+    command.program.reset();
+  }
+  // Nothing is in the ring any more; completed may already be what is still there.
+  bool is_idle() const { return rngd_queue_space(queue) == kQueueDepth - 1; }
+
+  std::uint64_t done() noexcept override {
+    const std::uint64_t done = rngd_queue_completed(queue);
+    for (; released < done; ++released) {
+      InFlight& past = of(released + 1);
+      if (past.pins[0].bytes != 0 || past.program != nullptr) { let_go(past); }
+    }
+    return done;
+  }
+
+  // The card aborts what is behind a command that failed on it. Where it knows of no failure it is told to skip the
+  // rest; on_progress() comes when that has left the ring.
+  bool stop() noexcept override {
+    if (!lost && !is_idle()) {
+      rngd_queue_cancel(queue);
+      if (!is_idle()) { return false; }
+    }
+    const std::lock_guard lock(mapping);
+    maps_no_more = true;
+    for (std::uint64_t number = released + 1; number <= rngd_queue_submitted(queue); ++number) { unmap(of(number)); }
+    return true;
   }
 };
 
@@ -66,16 +96,7 @@ const Program& program_of(const hal_command& command) {
 
 Lane& lane_of(hal_lane* lane) { return *static_cast<Lane*>(lane); }
 
-// librngd has moved its count in the one order of all threads, as LaneFailure wants it.
-void on_progress(void* user, std::uint64_t completed) {
-  Lane& lane = *static_cast<Lane*>(user);
-  for (; lane.released < completed; ++lane.released) {
-    Lane::InFlight& done = lane.of(lane.released + 1);
-    if (done.pins[0].bytes != 0 || done.program != nullptr) { lane.let_go(done); }
-  }
-  hal_lane_publish(&lane, completed);
-  if (lane.failure.is_set()) [[unlikely]] { lane.failure.tell(&lane, completed); }
-}
+void on_progress(void* user, std::uint64_t) { static_cast<Lane*>(user)->progress.look(); }
 
 // "in node 3 (gather "rows")" where the device names an operation of a program that came from a graph.
 std::string place_of(Device& device, const rngd_error& error) {
@@ -96,24 +117,27 @@ hal_error* describe(Device& device, const rngd_error& error) noexcept {
 
 void on_failure(void* user, const rngd_error* error) {
   Lane& lane = *static_cast<Lane*>(user);
-  lane.failure.set(error->command, describe(*lane.device, *error));
-  lane.failure.tell(&lane, error->command - 1);
+  lane.progress.fail(error->command, describe(*lane.device, *error));
+  lane.progress.look();
 }
 
-// The device's view of a slice; maps host memory, remembering it in `pin`.
-rngd_status address_of(Lane& lane, const hal_slice& slice, Lane::Pin& pin, rngd_address& out, rngd_error& error) {
+// The device's view of a slice; maps host memory, remembering it in `pin`, with the lane's `mapping` locked from then.
+rngd_status address_of(Lane& lane, const hal_slice& slice, Lane::Pin& pin, std::unique_lock<std::mutex>& mapping,
+                       rngd_address& out, rngd_error& error) {
   if (slice.buffer != nullptr) {
     out = {kit::device_address(slice), RNGD_SPACE_HBM, 0};
     return RNGD_OK;
   }
+  if (!mapping.owns_lock()) { mapping.lock(); }
+  if (lane.maps_no_more) { return RNGD_QUEUE_FAILED; }
   const rngd_status status =
       rngd_host_register(lane.device->device, kit::host_address(slice), slice.length, &out, &error);
   if (status == RNGD_OK) { pin = {out, slice.length}; }
   return status;
 }
 
-rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& slot, rngd_command& out,
-                      rngd_error& error) {
+rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& slot,
+                      std::unique_lock<std::mutex>& mapping, rngd_command& out, rngd_error& error) {
   Lane::Pins& pins = slot.pins;
   out = {};
   switch (command.op) {
@@ -123,20 +147,21 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
       out.u.fill.bytes = fill.to.length;
       out.u.fill.pattern = fill.pattern;
       out.u.fill.pattern_bytes = static_cast<std::uint32_t>(fill.pattern_bytes);
-      return address_of(lane, fill.to, pins[0], out.u.fill.to, error);
+      return address_of(lane, fill.to, pins[0], mapping, out.u.fill.to, error);
     }
     case HAL_OP_COPY: {
       const auto& copy = command.as.copy;
       out.kind = RNGD_COMMAND_COPY;
       out.u.copy.bytes = copy.from.length;
-      const rngd_status status = address_of(lane, copy.from, pins[0], out.u.copy.from, error);
+      const rngd_status status = address_of(lane, copy.from, pins[0], mapping, out.u.copy.from, error);
       // The first pin marks a slot in use, so a destination alone goes there too.
-      return status != RNGD_OK ? status
-                               : address_of(lane, copy.to, pins[pins[0].bytes != 0 ? 1 : 0], out.u.copy.to, error);
+      return status != RNGD_OK
+                 ? status
+                 : address_of(lane, copy.to, pins[pins[0].bytes != 0 ? 1 : 0], mapping, out.u.copy.to, error);
     }
     case HAL_OP_TIMESTAMP:
       out.kind = RNGD_COMMAND_TIMESTAMP;
-      return address_of(lane, command.as.timestamp.to, pins[0], out.u.timestamp.to, error);
+      return address_of(lane, command.as.timestamp.to, pins[0], mapping, out.u.timestamp.to, error);
     case HAL_OP_RUN: {
       const auto& run = command.as.run;
       const Program& whole = program_of(command);
@@ -172,8 +197,8 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
 
 // The command takes its number and fails when its turn comes; nothing behind it is handed over.
 void fail_at(Lane& lane, std::uint64_t number, hal_error* error) {
-  lane.failure.set(number, error);
-  lane.failure.tell(&lane, rngd_queue_completed(lane.queue));
+  lane.progress.fail(number, error);
+  lane.progress.look();
 }
 
 // Puts the command into the ring, or fails the lane at it. False: there is no room for it now.
@@ -181,16 +206,20 @@ bool hand_over(Lane& lane, std::uint64_t number, const hal_command& command) {
   Lane::InFlight& slot = lane.of(number);
   rngd_command translated;
   rngd_error error{};
-  rngd_status status = translate(lane, command, slot, translated, error);
-  if (status == RNGD_OK) { status = rngd_queue_submit(lane.queue, &translated, 1, nullptr, &error); }
+  rngd_status status = RNGD_OK;
+  {
+    std::unique_lock mapping(lane.mapping, std::defer_lock);
+    status = translate(lane, command, slot, mapping, translated, error);
+    if (status == RNGD_OK) { status = rngd_queue_submit(lane.queue, &translated, 1, nullptr, &error); }
+  }
   if (status == RNGD_OK) { return true; }
   lane.let_go(slot);
   if (status == RNGD_WOULD_BLOCK) { return false; }
   if (status == RNGD_QUEUE_FAILED) { return true; }  // on_failure() has the reason, or is about to
   if (status == RNGD_DEVICE_LOST) {                  // and with it whatever is under way
-    const std::uint64_t done = hal_lane_completed(&lane);
-    lane.failure.set(done + 1, make_error(error, "the card was reset or does not answer; open it again"));
-    lane.failure.tell(&lane, done);
+    lane.lost = true;
+    lane.progress.lose(make_error(error, "the card was reset or does not answer; open it again"));
+    lane.progress.look();
     return true;
   }
   error.command = 0;  // it concerns the call
@@ -232,9 +261,6 @@ bool needs_sizes(const hal_command& command) {
   return names && program_of(command).open != nullptr;
 }
 
-// Nothing is in the ring any more; completed may already be what is still there.
-bool is_idle(const Lane& lane) { return rngd_queue_space(lane.queue) == kQueueDepth - 1; }
-
 }  // namespace
 
 hal_error* lane_create(hal_driver* self, void* device, const char*, void* core, hal_lane** out) {
@@ -268,20 +294,20 @@ void lane_destroy(hal_driver*, void*, hal_lane* lane) {
 std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
                      std::uint32_t count) {
   Lane& self = lane_of(lane);
-  if (self.held_number != 0 && !self.failure.is_set()) {
+  if (self.held_number != 0 && !self.progress.failed()) {
     if (rngd_queue_completed(self.queue) < self.held_number) { return 0; }
     self.held_number = 0;
   }
   for (std::uint32_t i = 0; i < count; ++i) {
     // A lane that has failed takes what still comes: nothing of it executes or is published.
-    if (self.failure.is_set()) { return count; }
+    if (self.progress.failed()) { return count; }
     if (rngd_queue_space(self.queue) == 0) { return i; }
     const hal_command& command = commands[i];
     if (needs_sizes(command)) {
       std::shared_ptr<const Loaded>& program = self.of(first + i).program;
       program = program_of(command).find(command);
       if (program == nullptr) {
-        if (!is_idle(self)) { return i; }
+        if (!self.is_idle()) { return i; }
         hold(self, first + i, command);
         return i + 1;
       }

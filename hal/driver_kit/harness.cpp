@@ -150,6 +150,7 @@ void Harness::Lane::on_reached(hal_lane* lane) {
 
 void Harness::Lane::on_failed(hal_lane* lane, std::uint64_t number, hal_error* error) {
   auto& self = *static_cast<Lane*>(lane->core);
+  if (self.at_failure) { self.at_failure(); }
   {
     const std::lock_guard lock(self.mutex_);
     if (self.failure_ == nullptr) {

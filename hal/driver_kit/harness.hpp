@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
@@ -104,6 +105,8 @@ class Harness::Lane {
   // The failure, or nullptr; the lane keeps it.
   const hal_error* failure() const;
   std::uint64_t failed_number() const { return failed_number_.load(std::memory_order_acquire); }
+  // Called while the driver tells the failure, before anybody is woken. Set before anything is submitted.
+  std::function<void()> at_failure;
   std::uint64_t reached_calls() const { return reached_calls_.load(std::memory_order_relaxed); }
 
  private:

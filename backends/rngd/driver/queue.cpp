@@ -95,7 +95,9 @@ void rngd_queue::drain_once() {
   bus.post32(bus.context, rqi::kBarRegisters, cq_doorbell, cq_head);
   if (done != before) { std::atomic_ref<std::uint64_t>(completed).store(done, std::memory_order_seq_cst); }
   retired.store(freed, std::memory_order_seq_cst);
-  if (done != before && options.on_progress != nullptr) { options.on_progress(options.user, done); }
+  if ((done != before || (failing && !failed_now)) && options.on_progress != nullptr) {
+    options.on_progress(options.user, done);
+  }
   if (failed_now) { set_failed(why); }
   take_notification(done);
   wake();

@@ -231,8 +231,9 @@ typedef struct rngd_command {
 typedef struct rngd_queue_options {
   uint32_t depth;      /* power of two, 2 to 4096; 0: 1024. depth - 1 commands can be in flight */
   uint32_t timeout_us; /* for commands that name none; 0: the device's default */
-  /* Called after commands have completed, from whichever thread made the device work, never from submit and never with
-     a lock of the driver held; one call at a time per queue, `completed` growing. May be NULL. */
+  /* Called after commands have completed, or have left the ring behind a failure, from whichever thread made the device
+     work, never from submit and never with a lock of the driver held; one call at a time per queue, `completed` never
+     less than before. May be NULL. */
   void (*on_progress)(void* user, uint64_t completed);
   /* Called once when the queue fails, after the on_progress for everything before. May be NULL. */
   void (*on_failure)(void* user, const rngd_error* error);

@@ -90,10 +90,14 @@ CUresult cuStreamSynchronize(CUstream handle) {
   return static_cast<CUresult>(context->shared->fault.load());
 }
 
+// The same: of a lost context's stream it says that it has ended once it has.
 CUresult cuStreamQuery(CUstream handle) {
   ContextPointer context;
-  Stream* stream = nullptr;
-  if (const CUresult error = enter_stream(handle, context, stream); error != CUDA_SUCCESS) { return error; }
+  const CUresult entered = enter(context);
+  if (!context) { return entered; }
+  CUresult error = CUDA_SUCCESS;
+  const Stream* stream = stream_of(*context, handle, error);
+  if (stream == nullptr) { return error; }
   return stream->idle() ? static_cast<CUresult>(context->shared->fault.load()) : CUDA_ERROR_NOT_READY;
 }
 
