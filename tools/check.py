@@ -57,7 +57,7 @@ def problems(path):
 def ordering():
     """Each sentence of docs/ordering.md names tests that exist, and each mutation of the core a sentence that does."""
     cases = set()
-    for path in (ROOT / "hal/core").glob("*_test.cpp"):
+    for path in (*(ROOT / "hal/core").glob("*_test.cpp"), *(ROOT / "hal/driver_kit").glob("*_test.cpp")):
         # A long name may stand on several lines, as literals that join.
         for literals in re.findall(r'TEST_CASE\(\s*((?:"[^"\n]*"\s*)+)', path.read_text(encoding="utf-8")):
             cases.add("".join(re.findall(r'"([^"\n]*)"', literals)))

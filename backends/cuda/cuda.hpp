@@ -157,7 +157,7 @@ void lane_destroy(hal_driver* self, void* device, hal_lane* lane);
 std::uint32_t submit(hal_driver* self, hal_lane* lane, std::uint64_t first, const hal_command* commands,
                      std::uint32_t count);
 void notify(hal_driver* self, hal_lane* lane);
-void help(hal_driver* self, hal_lane* lane, std::uint64_t number);
+void help(hal_driver* self, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns);
 std::uint32_t lane_wait(hal_driver* self, hal_lane* lane, hal_lane* other, std::uint64_t number);
 
 // program.cpp

@@ -368,10 +368,11 @@ void notify(hal_driver*, hal_lane* head) {
 }
 
 // The device works by itself; a waiting thread saves the reaper's wake-up by looking for a short while.
-void help(hal_driver*, hal_lane* head, std::uint64_t number) {
+void help(hal_driver*, hal_lane* head, std::uint64_t number, std::uint64_t within_ns) {
   Lane* lane = Lane::of(head);
   lane->device().enter();
-  const auto until = std::chrono::steady_clock::now() + kHelpFor;
+  const auto until = std::chrono::steady_clock::now() +
+                     std::min<std::chrono::nanoseconds>(kHelpFor, std::chrono::nanoseconds(within_ns));
   do {
     lane->pump();
     if (hal_lane_completed(head) >= number || lane->settled()) { return; }

@@ -95,7 +95,7 @@ std::uint32_t submit(hal_driver* self, hal_lane* lane, std::uint64_t first, cons
                      std::uint32_t count);
 void flush(hal_driver* self, hal_lane* lane);
 void notify(hal_driver* self, hal_lane* lane);
-void help(hal_driver* self, hal_lane* lane, std::uint64_t number);
+void help(hal_driver* self, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns);
 void lane_cancel(hal_driver* self, hal_lane* lane);
 
 // program.cpp

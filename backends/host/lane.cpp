@@ -129,9 +129,9 @@ void notify(hal_driver*, hal_lane* lane) {
   kit::SoftwareLane::of(lane).notify();
 }
 
-void help(hal_driver*, hal_lane* lane, std::uint64_t number) {
-  if (WeakLane* of = weak(lane)) { return of->help(number); }
-  kit::SoftwareLane::of(lane).help(number);
+void help(hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
+  if (WeakLane* of = weak(lane)) { return of->help(number, within_ns); }
+  kit::SoftwareLane::of(lane).help(number, within_ns);
 }
 
 void lane_cancel(hal_driver*, hal_lane* lane) {

@@ -192,9 +192,10 @@ void WeakLane::give_up() {
 }
 
 // Runs every closed window. Needs `running_`.
-void WeakLane::run_windows() {
+void WeakLane::run_windows(std::uint64_t within_ns) {
+  const std::uint64_t start = kit::clock_ns();
   try {
-    while (run_next()) {}
+    while (run_next() && kit::clock_ns() - start < within_ns) {}
   } catch (const std::bad_alloc&) { give_up(); }
 }
 
@@ -405,10 +406,10 @@ void WeakLane::cancel() {
 }
 
 // Half of the time a waiter's thread executes; that half is picked by the number waited for.
-void WeakLane::help(std::uint64_t number) {
+void WeakLane::help(std::uint64_t number, std::uint64_t within_ns) {
   want(number);
   if (perturb_.pick(number, kHelp, 2) != 0 || !running_.try_lock()) { return; }
-  run_windows();
+  run_windows(within_ns);
   running_.unlock();
 }
 

@@ -40,7 +40,7 @@ class WeakLane final : public kit::TaggedLane {
   std::uint32_t submit(std::uint64_t first, const hal_command* commands, std::uint32_t count);
   void flush();
   void notify();
-  void help(std::uint64_t number);
+  void help(std::uint64_t number, std::uint64_t within_ns);
   void cancel();
 
  private:
@@ -66,7 +66,7 @@ class WeakLane final : public kit::TaggedLane {
   void close(std::uint64_t end);
   void want(std::uint64_t number);
   void work();
-  void run_windows();
+  void run_windows(std::uint64_t within_ns = UINT64_MAX);
   bool run_next();
   void give_up();
   bool run_window(std::deque<Entry>& window);

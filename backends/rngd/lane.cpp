@@ -319,7 +319,9 @@ std::uint32_t submit(hal_driver*, hal_lane* lane, std::uint64_t first, const hal
 
 void flush(hal_driver*, hal_lane* lane) { rngd_queue_flush(lane_of(lane).queue); }
 
-void help(hal_driver*, hal_lane* lane, std::uint64_t number) { rngd_queue_help(lane_of(lane).queue, number); }
+void help(hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
+  rngd_queue_help(lane_of(lane).queue, number, within_ns);
+}
 
 void lane_cancel(hal_driver*, hal_lane* lane) { rngd_queue_cancel(lane_of(lane).queue); }
 

@@ -121,9 +121,11 @@ void notify(hal_driver*, hal_lane* outer) {
   if (lane.shim->is("CTL-002")) { mirror(lane); }
 }
 
-void help(hal_driver*, hal_lane* outer, std::uint64_t number) {
+void help(hal_driver*, hal_lane* outer, std::uint64_t number, std::uint64_t within_ns) {
   Lane& lane = lane_of(outer);
-  lane.shim->ops.help(lane.shim->inner, lane.inner, number);
+  do {
+    if (lane.shim->ops.help != nullptr) { lane.shim->ops.help(lane.shim->inner, lane.inner, number, within_ns); }
+  } while (lane.shim->is("SF-255") && hal_lane_completed(lane.inner) < number);
 }
 
 void lane_cancel(hal_driver*, hal_lane* outer) {
@@ -157,7 +159,7 @@ void fill_lane_table(const Shim& shim, hal_driver_ops& table) {
   table.flush = shim.ops.flush != nullptr ? flush : nullptr;
   // A late publisher must hear that somebody waits, also if the driver itself never needs to.
   table.notify = shim.ops.notify != nullptr || shim.is("CTL-002") ? notify : nullptr;
-  table.help = shim.ops.help != nullptr ? help : nullptr;
+  table.help = shim.ops.help != nullptr || shim.is("SF-255") ? help : nullptr;
   table.lane_cancel = shim.ops.lane_cancel != nullptr ? lane_cancel : nullptr;
   // lane_wait stays empty: the core then orders lanes itself, which is the slower way and the same meaning.
 }

@@ -65,8 +65,8 @@ class Timeline : public hal_timeline {
   void attach(hal_lane* lane);  // from now on the instance's list owns it too
   void retire();                // lanes: nothing more is submitted; leaves the list once the device is done with it
   hal_lane* lane() const { return lane_; }
-  // Lanes: lends this thread to the lane, for what has been handed over up to `number`.
-  void help(std::uint64_t number) const { help_(driver_, lane_, number); }
+  // Lanes: lends this thread to the lane for a time, for what has been handed over up to `number`.
+  void help(std::uint64_t number, std::uint64_t within_ns) const { help_(driver_, lane_, number, within_ns); }
   bool is_lane() const { return is_lane_; }
   Device* device() const { return device_.get(); }
   const std::string& label() const { return label_; }
@@ -200,7 +200,8 @@ class Timeline : public hal_timeline {
   const std::string label_;
   const bool is_lane_, is_unwatched_lane_;
   hal_lane* lane_ = nullptr;
-  void (*help_)(hal_driver*, hal_lane*, std::uint64_t) = [](hal_driver*, hal_lane*, std::uint64_t) {};
+  void (*help_)(hal_driver*, hal_lane*, std::uint64_t, std::uint64_t) = [](hal_driver*, hal_lane*, std::uint64_t,
+                                                                           std::uint64_t) {};
   hal_driver* driver_ = nullptr;
   bool tells_ = false;  // an observer hears of completions
   std::atomic<std::uint64_t> value_{0};

@@ -64,10 +64,14 @@ View look(std::span<const hal_point> points) {
 }
 
 // Lends this thread to the lane that is to bring the point: on few cores the waiter is the cheapest worker there is.
-void help(Timeline& timeline, std::uint64_t value) {
+void help(Timeline& timeline, std::uint64_t value, Clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - Clock::now());
+  if (left.count() <= 0) { return; }
   std::uint64_t number = 0;
   const Ref<Timeline> producer = timeline.producer(value, number);
-  if (producer && producer->handed.load(std::memory_order_acquire) >= number) { producer->help(number); }
+  if (producer && producer->handed.load(std::memory_order_acquire) >= number) {
+    producer->help(number, static_cast<std::uint64_t>(left.count()));
+  }
 }
 
 // `places`: a waiter for each point.
@@ -136,7 +140,7 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
     }
     for (const hal_point& point : points) { HAL_CHECK(refuse_captured(point)); }
     if (!helped && timeout_ns != 0) {
-      help(*view.missing, view.missing_value);
+      help(*view.missing, view.missing_value, deadline);
       helped = true;
       continue;
     }
@@ -305,18 +309,24 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   });
 }
 
-// For one point of a lane that nobody watches: lends this thread to the lane.
-[[gnu::noinline]] static hal_error* wait_for_lane(const hal_point* point, hal_wait_mode mode, std::uint64_t timeout_ns,
-                                                  std::uint32_t* which) {
+// For one point of a lane that nobody watches: lends this thread to the lane. What hal_wait() was given stays where it
+// is: GCC would else move all of it, as `count` is known.
+#if __has_cpp_attribute(gnu::noipa)
+[[gnu::noipa]]
+#else
+[[gnu::noinline]]
+#endif
+static hal_error* wait_for_lane(const hal_point* point, std::uint32_t count, hal_wait_mode mode,
+                                std::uint64_t timeout_ns, std::uint32_t* which) {
   Timeline& timeline = *cast(point->timeline);
   if (timeout_ns != 0 && timeline.handed.load(std::memory_order_acquire) >= point->value) {
-    timeline.help(point->value);
+    timeline.help(point->value, timeout_ns);
     if (timeline.lane_reached(point->value)) {
       if (which != nullptr) { *which = 0; }
       return nullptr;
     }
   }
-  return wait_in_general(point, 1, mode, timeout_ns, which);
+  return wait_in_general(point, count, mode, timeout_ns, which);
 }
 
 extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal_wait_mode mode,
@@ -324,7 +334,9 @@ extern "C" hal_error* hal_wait(const hal_point* points, std::uint32_t count, hal
   const bool usual = count == 1 && points != nullptr && points->timeline != nullptr && timeout_ns != HAL_FOREVER &&
                      (mode == HAL_WAIT_ALL || mode == HAL_WAIT_ANY);
   if (usual && cast(points->timeline)->is_unwatched_lane()) {
-    if (!cast(points->timeline)->lane_reached(points->value)) { return wait_for_lane(points, mode, timeout_ns, which); }
+    if (!cast(points->timeline)->lane_reached(points->value)) {
+      return wait_for_lane(points, count, mode, timeout_ns, which);
+    }
     if (which != nullptr) { *which = 0; }
     return nullptr;
   }

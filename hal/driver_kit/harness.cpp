@@ -189,7 +189,9 @@ void Harness::Lane::cancel() {
 bool Harness::Lane::wait(std::uint64_t number, bool help) {
   hal_driver* driver = device_.host().driver();
   if (completed() >= number) { return true; }
-  if (help && ops().help != nullptr) { ops().help(driver, lane_, number); }
+  if (help && ops().help != nullptr) {
+    ops().help(driver, lane_, number, static_cast<std::uint64_t>(std::chrono::nanoseconds(kPatience).count()));
+  }
   if (completed() >= number) { return true; }
   // The core's side of hal_lane_publish(): store wake_at, fence all threads, then look again.
   __atomic_store_n(&lane_->wake_at, number, __ATOMIC_SEQ_CST);

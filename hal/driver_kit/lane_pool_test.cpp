@@ -61,7 +61,9 @@ const hal_driver_ops& caller_ops() {
                     std::uint32_t count) { return SoftwareLane::of(lane).submit(first, commands, count); };
     ops.flush = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).flush(); };
     ops.notify = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).notify(); };
-    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number) { SoftwareLane::of(lane).help(number); };
+    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
+      SoftwareLane::of(lane).help(number, within_ns);
+    };
     ops.lane_cancel = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).cancel(); };
     return ops;
   }();

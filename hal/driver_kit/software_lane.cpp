@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 
+#include "driver_kit/clock.hpp"
 #include "driver_kit/errors.hpp"
 
 namespace hal::kit {
@@ -235,9 +236,17 @@ void* SoftwareLane::take_released(std::size_t size) {
 
 // ----------------------------------------------------------------------------------------------------------- execute
 
-// One command. False if it failed, or something before it: then the lane has stopped; or if it would take longer than
-// `most_ns`.
-[[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot, std::uint32_t most_ns) {
+// A waiting thread's time.
+struct SoftwareLane::Loan {
+  std::uint64_t end;
+  explicit Loan(std::uint64_t within_ns) : end(kit::clock_ns()) { end += std::min(within_ns, UINT64_MAX - end); }
+  bool covers(std::uint32_t ns) const { return ns <= kHelpNs && kit::clock_ns() + ns < end; }
+};
+
+// One command. False if it failed, or something before it: then the lane has stopped; or if `may_begin` is asked, as
+// for all but captured launches, and says no.
+template <class MayBegin>
+[[gnu::always_inline]] inline bool SoftwareLane::execute(std::uint64_t number, Slot& slot, MayBegin may_begin) {
   if ((state() & (kFailed | kCancelled)) != 0) [[unlikely]] { return execute_unusual(number, slot); }
   hal_error* error = nullptr;
   if (slot.run != nullptr) {
@@ -245,7 +254,7 @@ void* SoftwareLane::take_released(std::size_t size) {
       slot.run(slot.room);
       return true;
     } catch (...) { error = caught(origin_); }
-  } else if (slot.cost.ns > most_ns) {
+  } else if (!may_begin()) {
     return false;
   } else if (slot.copy.heap != nullptr || slot.copy.lost) {
     return execute_unusual(number, slot);
@@ -280,9 +289,9 @@ bool SoftwareLane::failed_with(std::uint64_t number, hal_error* error) {
   return false;
 }
 
-// Executes up to `limit`, or until nothing is left or a command would take longer than `most_ns`. Needs the claim. On
-// return everything executed is published.
-void SoftwareLane::drain(std::uint64_t limit, std::uint32_t most_ns) {
+// Executes up to `limit`, or until nothing is left or a loan is used up. Needs the claim. On return everything executed
+// is published.
+void SoftwareLane::drain(std::uint64_t limit, const Loan* loan) {
   std::uint64_t done = hal_lane_completed(this);
   std::uint64_t published = done;
   const bool unfair = options_.perturb.on();
@@ -293,17 +302,20 @@ void SoftwareLane::drain(std::uint64_t limit, std::uint32_t most_ns) {
     if (done >= end) { return; }
     std::uint64_t unpublished_ns = 0;
     while (done < end) {
-      Slot& slot = slots_[(done + 1) & mask_];
-      const bool light = slot.cost.ns < kLightNs && !slot.cost.open_ended;
-      if (!light && done > published) { hal_lane_publish(this, published = done); }
+      Slot& slot = slots_.get()[(done + 1) & mask_];
+      // A look at the clock costs as much as a light command: about those the loan is asked in groups, below.
+      const bool light = slot.cost.ns < kLightNs;
+      if ((!light || slot.cost.open_ended) && done > published) { hal_lane_publish(this, published = done); }
+      if (!light && loan != nullptr && !loan->covers(slot.cost.ns)) { return; }
       if (unfair) { options_.perturb.delay(done, kBefore); }
-      if (!execute(done + 1, slot, most_ns)) { return; }
+      if (!execute(done + 1, slot, [] { return true; })) { return; }
       ++done;
       unpublished_ns += slot.cost.ns;
       if ((unpublished_ns >= kLightNs || done - published >= kGroup) &&
           (!unfair || options_.perturb.pick(done, kGrouping, 3) == 0)) {
         hal_lane_publish(this, published = done);
         unpublished_ns = 0;
+        if (loan != nullptr && !loan->covers(0)) { return; }
       }
     }
     if (unfair) { options_.perturb.delay(done, kAfter); }
@@ -311,29 +323,36 @@ void SoftwareLane::drain(std::uint64_t limit, std::uint32_t most_ns) {
   }
 }
 
+// Apart: the usual way needs no frame for it.
+void SoftwareLane::drain_within(std::uint64_t limit, std::uint64_t ns) {
+  const Loan loan(ns);
+  drain(limit, &loan);
+}
+
 void SoftwareLane::cancel() {
   turn(kCancelled);
   flush();
 }
 
-void SoftwareLane::help(std::uint64_t number) {
-  if ((state() & (kUnfair | kFailed)) != 0) [[unlikely]] { return help_unfairly(number); }
+void SoftwareLane::help(std::uint64_t number, std::uint64_t within_ns) {
+  if ((state() & (kUnfair | kFailed)) != 0) [[unlikely]] { return help_unfairly(number, within_ns); }
   // The tail before the counter, as in drain(): submit() may do this very command itself, and moves the counter first.
   const bool submitted = number <= tail_.load(std::memory_order_acquire);
   if ((!submitted && !pending()) || !try_claim()) { return; }
   if (submitted && number == hal_lane_completed(this) + 1) {
     // As drain() does, for the one command that the waiter has just submitted.
     Slot& slot = slots_.get()[number & mask_];
-    if (execute(number, slot, kHelpNs)) { hal_lane_publish(this, number); }
+    const auto covered = [&] { return slot.cost.ns <= kHelpNs && slot.cost.ns < within_ns; };
+    if (execute(number, slot, covered)) { hal_lane_publish(this, number); }
   } else {
-    drain(number, kHelpNs);
+    drain_within(number, within_ns);
   }
   unclaim();
 }
 
-void SoftwareLane::help_unfairly(std::uint64_t number) {
+void SoftwareLane::help_unfairly(std::uint64_t number, std::uint64_t within_ns) {
   if (!options_.hold_back || !pending() || options_.perturb.pick(number, kHelp, 2) != 0 || !try_claim()) { return; }
-  drain(number, kHelpNs);
+  drain_within(number, within_ns);
   unclaim();
 }
 

@@ -91,10 +91,11 @@ class SoftwareLane final : public TaggedLane {
  public:
   // Held-back work that is worth a wake; a wake takes about 30 us of the caller.
   static constexpr std::uint32_t kWakeNs = 200'000;
-  static constexpr std::uint32_t kLightNs = 1'000;       // dearer commands are announced by a publish before they begin
-  static constexpr std::uint32_t kGroup = 64;            // most commands in one publish
-  static constexpr std::uint32_t kHelpNs = 100'000'000;  // dearer ones a waiter leaves to the worker: it has a deadline
-  static constexpr std::uint32_t kInlineNs = 2'200;      // what is cheaper is done inside submit() if the lane is idle
+  static constexpr std::uint32_t kLightNs = 1'000;  // dearer commands are announced by a publish before they begin
+  static constexpr std::uint32_t kGroup = 64;       // most commands in one publish
+  static constexpr std::uint32_t kHelpNs =
+      100'000'000;  // dearer ones a waiter leaves to the worker: a guess may be far out
+  static constexpr std::uint32_t kInlineNs = 2'200;  // what is cheaper is done inside submit() if the lane is idle
 
   // `origin` is the driver's name and must outlive the lane. Throws if a thread or memory is
   // missing: call it inside guarded().
@@ -110,7 +111,7 @@ class SoftwareLane final : public TaggedLane {
   std::uint32_t submit(std::uint64_t first, const hal_command* commands, std::uint32_t count);
   void flush();
   void notify() { flush(); }
-  void help(std::uint64_t number);
+  void help(std::uint64_t number, std::uint64_t within_ns);
   void cancel();
 
  private:
@@ -180,9 +181,12 @@ class SoftwareLane final : public TaggedLane {
   std::uint32_t announce(std::uint64_t number, const Slot& slot);
   void* take_released(std::size_t size);
   void ring();
-  void drain(std::uint64_t limit, std::uint32_t most_ns = UINT32_MAX);
-  void help_unfairly(std::uint64_t number);
-  bool execute(std::uint64_t number, Slot& slot, std::uint32_t most_ns);
+  struct Loan;
+  void drain(std::uint64_t limit, const Loan* loan = nullptr);
+  [[gnu::noinline]] void drain_within(std::uint64_t limit, std::uint64_t ns);
+  void help_unfairly(std::uint64_t number, std::uint64_t within_ns);
+  template <class MayBegin>
+  bool execute(std::uint64_t number, Slot& slot, MayBegin may_begin);
   bool execute_unusual(std::uint64_t number, Slot& slot);
   bool failed_with(std::uint64_t number, hal_error* error);
   bool try_claim() {

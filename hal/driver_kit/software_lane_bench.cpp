@@ -16,6 +16,8 @@
 
 namespace {
 
+constexpr std::uint64_t kPatienceNs = 60'000'000'000;
+
 class Nothing final : public hal::kit::CommandExecutor {
  public:
   hal_error* execute(const hal_command&) override { return nullptr; }
@@ -61,11 +63,11 @@ int main(int argc, char** argv) {
       number += taken;
       commands += taken;
       count -= taken;
-      if (count > 0) { lane.help(number); }
+      if (count > 0) { lane.help(number, kPatienceNs); }
     }
   };
   auto wait = [&] {
-    if (hal_lane_completed(&lane) < number) { lane.help(number); }
+    if (hal_lane_completed(&lane) < number) { lane.help(number, kPatienceNs); }
     while (hal_lane_completed(&lane) < number) {
       const std::uint32_t seen = g_reached.load(std::memory_order_seq_cst);
       __atomic_store_n(&lane.wake_at, number, __ATOMIC_SEQ_CST);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/software_lane.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <future>
@@ -8,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "driver_kit/clock.hpp"
 #include "driver_kit/errors.hpp"
 #include "driver_kit/harness.hpp"
 
@@ -19,7 +21,8 @@ using hal::kit::SoftwareLane;
 namespace {
 
 // Appends the number of each command (carried in a fill's pattern) to a log. Special patterns misbehave.
-constexpr std::uint64_t kFail = 1'000'001, kThrow = 1'000'002, kGate = 1'000'003;
+constexpr std::uint64_t kFail = 1'000'001, kThrow = 1'000'002, kGate = 1'000'003, kSlow = 1'000'004;
+constexpr std::uint64_t kMinuteNs = 60'000'000'000;
 
 struct Log {
   std::mutex mutex;
@@ -28,7 +31,7 @@ struct Log {
   std::atomic<bool> inside{false}, overlapped{false};
   std::promise<void> gate_reached;
   std::promise<void> gate;
-  std::atomic<std::thread::id> last_thread{};
+  std::vector<std::thread::id> threads;  // of each command
   std::size_t size() {
     const std::lock_guard lock(mutex);
     return entries.size();
@@ -42,7 +45,10 @@ class Logger final : public CommandExecutor {
  public:
   hal_error* execute(const hal_command& command) override {
     if (g_log->inside.exchange(true)) { g_log->overlapped = true; }
-    g_log->last_thread = std::this_thread::get_id();
+    {
+      const std::lock_guard lock(g_log->mutex);
+      g_log->threads.push_back(std::this_thread::get_id());
+    }
     hal_error* error = nullptr;
     if (command.op == HAL_OP_RUN) {
       std::uint64_t sum = 0;
@@ -61,6 +67,10 @@ class Logger final : public CommandExecutor {
       if (pattern == kGate) {
         g_log->gate_reached.set_value();
         g_log->gate.get_future().wait();
+      }
+      if (pattern == kSlow) {  // a millisecond at least, whatever was guessed
+        const std::uint64_t end = hal::kit::clock_ns() + 1'000'000;
+        while (hal::kit::clock_ns() < end) {}
       }
       if (pattern == kFail) { error = hal::kit::make_error("logger", HAL_EXECUTION_FAILED, "asked to fail"); }
       const std::lock_guard lock(g_log->mutex);
@@ -98,7 +108,9 @@ const hal_driver_ops& logger_ops() {
                     std::uint32_t count) { return SoftwareLane::of(lane).submit(first, commands, count); };
     ops.flush = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).flush(); };
     ops.notify = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).notify(); };
-    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number) { SoftwareLane::of(lane).help(number); };
+    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
+      SoftwareLane::of(lane).help(number, within_ns);
+    };
     ops.lane_cancel = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).cancel(); };
     return ops;
   }();
@@ -198,6 +210,33 @@ LaneOptions with(std::uint32_t capacity, bool hold_back = true, std::uint64_t se
   return options;
 }
 
+struct Opens {
+  std::promise<void>& gate;
+  ~Opens() { gate.set_value(); }
+};
+
+// A waiter is inside a command when `count` more come, each guessed to take `guess_ns`: which of all these it executes,
+// and which it leaves to the worker.
+std::vector<bool> executed_by_waiter(std::uint64_t count, std::uint64_t within_ns, std::uint32_t guess_ns) {
+  for (;;) {
+    Fixture f(with(128));
+    f.lane->submit({entry(kGate)});
+    std::jthread waiter([&] { SoftwareLane::of(f.lane->get()).help(1 + count, within_ns); });
+    const std::thread::id id = waiter.get_id();
+    {
+      const Opens opens{f.log.gate};
+      f.log.gate_reached.get_future().wait();
+      g_cost = guess_ns;
+      for (std::uint64_t i = 0; i < count; ++i) { f.lane->submit({entry(kSlow)}); }
+    }
+    waiter.join();
+    f.lane->finish();
+    std::vector<bool> own;
+    for (const std::thread::id& thread : f.log.threads) { own.push_back(thread == id); }
+    if (own.at(0)) { return own; }  // else the worker was quicker
+  }
+}
+
 }  // namespace
 
 TEST_CASE("lane: a barrier on an idle lane is published inside submit") {
@@ -211,7 +250,7 @@ TEST_CASE("lane: a barrier on an idle lane is published inside submit") {
 TEST_CASE("lane: the waiter executes what it waits for, on its own thread, and not more") {
   Fixture f;
   f.lane->submit({entry(1), entry(2), entry(3)});
-  f.lane->ops().help(f.host.driver(), f.lane->get(), 2);
+  f.lane->ops().help(f.host.driver(), f.lane->get(), 2, kMinuteNs);
   CHECK(f.lane->completed() >= 2);
   CHECK(f.lane->wait(3));
   expect_in_order(f.log.entries, 3);
@@ -255,7 +294,7 @@ TEST_CASE("lane: several helpers and the worker never execute at the same time")
   for (int i = 0; i < 3; ++i) {
     helpers.emplace_back([&](const std::stop_token& over) {
       while (!over.stop_requested()) {
-        f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + 3);
+        f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + 3, kMinuteNs);
         std::this_thread::yield();
       }
     });
@@ -273,7 +312,7 @@ TEST_CASE("lane: a helper that comes before the submission returns executes noth
   for (const std::uint64_t ahead : {1U, 2U, 2U}) {
     helpers.emplace_back([&, ahead](const std::stop_token& over) {
       while (!over.stop_requested()) {
-        f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + ahead);
+        f.lane->ops().help(f.host.driver(), f.lane->get(), f.lane->completed() + ahead, kMinuteNs);
       }
     });
   }
@@ -441,13 +480,21 @@ TEST_CASE("software lane: captured launches that have not begun are skipped by c
   CHECK(f.log.entries == std::vector<std::uint64_t>{kGate});
 }
 
-TEST_CASE("software lane: a waiter, which has a deadline, leaves to the worker what would take long") {
-  Fixture f(with(16), SoftwareLane::kHelpNs + 1);
-  const std::thread::id here = std::this_thread::get_id();
-  f.lane->submit({entry(1)});
-  f.lane->submit({entry(2)});
-  SoftwareLane::of(f.lane->get()).help(2);
-  f.lane->finish();
-  CHECK(f.log.entries == std::vector<std::uint64_t>{1, 2});
-  CHECK(f.log.last_thread != here);
+TEST_CASE("software lane: a waiter begins nothing that is likely to end after it has to go, or to take very long") {
+  struct Case {
+    std::uint32_t guess_ns;
+    std::uint64_t within_ns;
+    bool own;
+  };
+  for (const Case& c : {Case{50'000'000, kMinuteNs, true}, Case{50'000'000, 49'999'999, false},
+                        Case{SoftwareLane::kHelpNs + 1, kMinuteNs, false}}) {
+    const std::vector<bool> own = executed_by_waiter(1, c.within_ns, c.guess_ns);
+    CAPTURE(c.guess_ns, c.within_ns);
+    CHECK(own == std::vector<bool>{true, c.own});
+  }
+}
+
+TEST_CASE("software lane: a waiter whose time is over goes, however short the work was guessed to be") {
+  const std::vector<bool> own = executed_by_waiter(100, 1'000'000, 10);
+  CHECK(std::count(own.begin(), own.end(), true) <= SoftwareLane::kGroup + 1);
 }

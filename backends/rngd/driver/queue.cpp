@@ -270,18 +270,19 @@ void rngd_queue_flush(rngd_queue* queue) {
   bus.kick(bus.context);
 }
 
-void rngd_queue_help(rngd_queue* queue, uint64_t value) {
+void rngd_queue_help(rngd_queue* queue, uint64_t value, uint64_t within_ns) {
   const rngd_bus& bus = queue->partition->device->bus;
   if (bus.pump == nullptr) { return bus.kick(bus.context); }
+  const std::uint64_t start = now_ns();
   while (queue->load_completed() < value && !queue->failed.load(std::memory_order_relaxed) &&
-         bus.pump(bus.context, 0) != 0) {}
+         bus.pump(bus.context, 0) != 0 && now_ns() - start < within_ns) {}
 }
 
 rngd_status rngd_queue_wait(rngd_queue* queue, uint64_t value, uint64_t timeout_ns) {
   const std::uint64_t start = now_ns();
   rngd_device* device = queue->partition->device;
   for (;;) {
-    rngd_queue_help(queue, value);
+    rngd_queue_help(queue, value, timeout_ns);
     if (queue->load_completed() >= value) { return RNGD_OK; }
     if (queue->failed.load(std::memory_order_seq_cst)) { return RNGD_QUEUE_FAILED; }
     if (device->lost.load()) { return RNGD_DEVICE_LOST; }

@@ -258,8 +258,9 @@ uint32_t rngd_queue_space(rngd_queue* queue);
 uint64_t rngd_queue_completed(const rngd_queue* queue);
 const uint64_t* rngd_queue_completed_word(const rngd_queue* queue);
 uint64_t rngd_queue_submitted(const rngd_queue* queue);
-/* The calling thread does the device's work, as far as there is some, until `value` is completed. Never blocks. */
-void rngd_queue_help(rngd_queue* queue, uint64_t value);
+/* The calling thread does the device's work, as far as there is some, until `value` is completed or the time has
+   passed; it ends the piece of work that it is in. Never blocks. */
+void rngd_queue_help(rngd_queue* queue, uint64_t value, uint64_t within_ns);
 /* Flushes, helps, then sleeps. TIMEOUT, QUEUE_FAILED if the value will never come, DEVICE_LOST. */
 rngd_status rngd_queue_wait(rngd_queue* queue, uint64_t value, uint64_t timeout_ns);
 /* One callback when `value` is completed or the queue fails. A second notify replaces the first. REACHED. */

@@ -218,8 +218,9 @@ struct hal_driver_ops {
   void (*flush)(hal_driver* self, hal_lane* lane);
   /** The core has set wake_at and will sleep: make sure that a publish comes without further calls. Implies flush. */
   void (*notify)(hal_driver* self, hal_lane* lane);
-  /** A waiting thread lends itself: execute what can be executed now, up to `number`, and return. May do nothing. */
-  void (*help)(hal_driver* self, hal_lane* lane, uint64_t number);
+  /** A thread that waits for `within_ns` (ns, never 0) lends itself: execute what can be executed now, up to `number`, and
+      return, begin nothing that is likely to end after that time, and come back once it has passed. May do nothing. */
+  void (*help)(hal_driver* self, hal_lane* lane, uint64_t number, uint64_t within_ns);
   /** Makes what is submitted to `lane` from now on wait on the device for `number` of `other`, a lane of the same device
       whose command `number` is usually submitted already. Returns 0 if it cannot, and the core then defers. Only order is
       handed over: the core says that a command behind the wait is reached once `lane` has published it and `other`'s

@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint64_t kLookAgain = 1U << 25U;  // ticks: 10 to 20 ms on most processors
 constexpr int kLooks = 5;                        // at once; the tightest counts
 constexpr std::chrono::milliseconds kLookLimit{20};
+constexpr std::uint64_t kHelpNs = 20'000'000;
 
 hal_command timestamp(std::uint64_t* to) {
   hal_command made{};
@@ -244,7 +245,7 @@ void StampedLane::tell_failed_look(std::uint64_t first) {
 
 void StampedLane::push_on() {
   if (ops_.notify != nullptr) { ops_.notify(driver_, inner_); }
-  if (ops_.help != nullptr) { ops_.help(driver_, inner_, commands_ + stamps_); }
+  if (ops_.help != nullptr) { ops_.help(driver_, inner_, commands_ + stamps_, kHelpNs); }
   sched_yield();
 }
 
@@ -319,7 +320,9 @@ void Stamps::change(hal_driver_ops& table) {
     table.notify = [](hal_driver*, hal_lane* lane) { StampedLane::of(lane).notify(); };
   }
   if (table.help != nullptr) {
-    table.help = [](hal_driver*, hal_lane* lane, std::uint64_t number) { StampedLane::of(lane).help(number); };
+    table.help = [](hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
+      StampedLane::of(lane).help(number, within_ns);
+    };
   }
   if (table.lane_wait != nullptr) {
     table.lane_wait = [](hal_driver*, hal_lane* lane, hal_lane* other, std::uint64_t number) {

@@ -34,7 +34,7 @@ class StampedLane : public hal_lane {
   std::uint32_t submit(std::uint64_t first, const hal_command* commands, std::uint32_t count);
   void flush() { ops_.flush(driver_, inner_); }
   void notify() { ops_.notify(driver_, inner_); }
-  void help(std::uint64_t number) { ops_.help(driver_, inner_, end_of(number)); }
+  void help(std::uint64_t number, std::uint64_t within_ns) { ops_.help(driver_, inner_, end_of(number), within_ns); }
   void cancel();
   std::uint32_t wait_for(StampedLane& other, std::uint64_t number);
 
