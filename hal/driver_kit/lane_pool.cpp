@@ -104,18 +104,24 @@ LanePool::Worker* LanePool::someone_to_come() {
 }
 
 // Takes one of the threads that sleep; it is to be called. Needs the mutex.
-LanePool::Worker* LanePool::sleeping() {
-  // Linux wakes a thread where it ran last, without a look for an idle core if the cores are busy on average: there it
-  // would wait until this one has used up its slice.
+LanePool::Worker* LanePool::sleeping(Caller caller) {
+  // Linux wakes a thread where it ran last or beside the one that calls it, without a look for an idle core if the
+  // cores are busy on average: there it would wait until this one has used up its slice.
   const int here = ::sched_getcpu();
+  // Whoever is called away from its nap has to call another to nap on, which takes a core from those at work.
   Worker** at = &asleep_;
-  while (*at != nullptr && (*at)->core == here) { at = &(*at)->below; }
-  if (*at == nullptr) {
+  while (*at != nullptr && ((*at)->core == here || (*at)->naps)) { at = &(*at)->below; }
+  const bool all_here = *at == nullptr;
+  if (all_here) {
     at = &asleep_;
-    if (*at != nullptr) { (*at)->keep_off(here); }
+    while (*at != nullptr && (*at)->naps && (*at)->below != nullptr) { at = &(*at)->below; }
   }
+  // Nobody knows which core is free; that of a caller who goes on working is not.
   Worker* const worker = *at;
-  if (worker != nullptr) { wake_from(at); }
+  if (worker == nullptr) { return nullptr; }
+  if (all_here || caller == Caller::splits) { worker->keep_off(here); }
+  worker->takes_part = caller == Caller::splits;
+  wake_from(at);
   return worker;
 }
 
@@ -293,10 +299,8 @@ void LanePool::put_to_nap(SoftwareLane& lane) {
 
 // Sleeps until there is work. One of the idle threads looks at the lanes that nap; if a token waits for a helper, which
 // will most likely put its lane to nap, so that need not wake anybody.
-// True if it was called, and work was split before it could come: without a look for more it would be late each time.
+// True if it was called to take part: without a look for more it would be late each time.
 bool LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
-  const std::uint64_t split = split_.load(std::memory_order_relaxed);
-  bool called = true;
   ++idle_;
   self.below = std::exchange(asleep_, &self);
   self.sleeps = true;
@@ -305,21 +309,20 @@ bool LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
   if (!someone_to_look_at() || someone_naps_) {
     self.called.wait(lock, awake);
   } else {
-    someone_naps_ = true;
-    called = self.called.wait_until(lock, looked_ + nap_length(), awake);
-    if (!called) {
+    someone_naps_ = self.naps = true;
+    if (!self.called.wait_until(lock, looked_ + nap_length(), awake)) {
       Worker** at = &asleep_;
       while (*at != &self) { at = &(*at)->below; }
       wake_from(at);
     }
-    someone_naps_ = false;
+    someone_naps_ = self.naps = false;
     // Somebody else naps on, if this thread finds something to do.
     if (someone_to_look_at() && (first_ready_ != nullptr || open_job() != nullptr)) { call(sleeping()); }
   }
   self.allow_all();
   --idle_;
   --coming_;
-  return called && split_.load(std::memory_order_relaxed) != split;
+  return std::exchange(self.takes_part, false);
 }
 
 // Looks at the lanes that nap, if that is due.
@@ -444,7 +447,7 @@ void LanePool::share(Job& job) {
   }
   for (; wakes > 0; --wakes) {
     std::unique_lock lock(mutex_);
-    Worker* const comes = sleeping();
+    Worker* const comes = sleeping(Caller::splits);
     lock.unlock();  // calling takes longer than all else here
     call(comes);
   }

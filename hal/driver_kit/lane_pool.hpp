@@ -12,8 +12,9 @@
 // Idle       Threads are started when there is work for them. A lane without work is looked at in naps of kNapNs, kNaps
 //            times; then it sleeps until it is rung, and idle threads cost nothing. Where helpers do all the work a
 //            look would only take a core from them: then a nap is kHelpedNapNs.
-// Calling    Of the threads that did not fall asleep on the caller's core the last to do so is called first: the same
-//            few threads work, each on a core of its own, and the others sleep on.
+// Calling    Of the threads that did not fall asleep on the caller's core and do not nap the last to do so is called
+//            first: the same few threads work, each on a core of its own, and the others sleep on. Whoever is called to
+//            take part in what its caller works at begins on another core.
 // Splitting  parallel() lets idle threads take part in one command of a lane. One that did looks for more for a part
 //            of the time that it was at it, but at least kLookNs: waking it may take longer than what there is to do.
 #pragma once
@@ -95,7 +96,7 @@ class LanePool {
     std::condition_variable called;
     Worker* below = nullptr;  // of the sleeping ones
     int core = -1;            // where it fell asleep
-    bool sleeps = false, kept_off = false;
+    bool sleeps = false, naps = false, kept_off = false, takes_part = false;
     cpu_set_t allowed{};  // while it is kept off a core
     void keep_off(int core_number);
     void allow_all();
@@ -112,6 +113,7 @@ class LanePool {
     }
   };
   enum class Role { worker, substitute };
+  enum class Caller { goes, splits };  // its core is soon free; or it works on there, with whoever comes
 
   bool start(Role role);
   void call_for_help();
@@ -128,7 +130,7 @@ class LanePool {
   void look_for_more(std::unique_lock<std::mutex>& lock, Clock::duration at_most);
   static Clock::duration a_quarter_of(Clock::duration work, std::uint64_t least);
   Worker* someone_to_come();
-  Worker* sleeping();
+  Worker* sleeping(Caller caller = Caller::goes);
   void wake_from(Worker** at);
   void call(Worker* worker) const;
   void call_all();

@@ -343,6 +343,23 @@ TEST_CASE("lane pool: threads are started when there is work, and no more than a
   }
 }
 
+TEST_CASE("lane pool: whoever is called to take part may run on every core of its process") {
+  Fixture fixture(2, 1);
+  cpu_set_t allowed;
+  REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  for (int time = 0; time < 20; ++time) {
+    std::atomic<int> begun{0};
+    std::vector<cpu_set_t> found(2);
+    fixture.pool.parallel(2, [&](std::uint64_t i) {
+      ++begun;
+      while (begun < 2) { std::this_thread::yield(); }
+      (void)sched_getaffinity(0, sizeof found[i], &found[i]);
+    });
+    for (const cpu_set_t& one : found) { REQUIRE(CPU_EQUAL(&one, &allowed)); }
+    while (fixture.pool.asleep() < fixture.pool.started()) { std::this_thread::yield(); }  // it is called anew
+  }
+}
+
 TEST_CASE("lane pool: splitting calls every index once, on several threads if some are idle") {
   Fixture fixture(3, 1);
   std::vector<std::atomic<int>> calls(1000);
