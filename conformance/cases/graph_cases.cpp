@@ -481,4 +481,29 @@ HAL_CASE(EXE_025, "what was prepared loads nothing when it runs") {
   compare("prepared", bytes, inputs, found, exact());
 }
 
+HAL_CASE(EXE_027, "a tensor graph takes no grid") {
+  const GraphBytes bytes = identity_graph(16);
+  auto program = load_graph(t, bytes);
+  auto queue = t.queue();
+  auto in = t.filled(queue, 64, 0x11);
+  auto out = t.filled(queue, 64, 0x2A);
+  const std::array args{arg(whole(in)), arg(whole(out))};
+  const hal_command run = run_graph(program, 0, args);
+  hal_command with_grid = run;
+  with_grid.as.run.has_grid = 1;
+  with_grid.as.run.grid = {{1, 1, 1}, {1, 1, 1}, 0};
+  hal_command prepare = with_grid;
+  prepare.op = HAL_OP_PREPARE;
+  prepare.as.run.args = nullptr;
+  prepare.as.run.arg_count = 0;
+  for (const hal_command& refused : {with_grid, prepare}) {
+    EXPECT_CODE(t.try_submit(queue, {refused}), HAL_INVALID_ARGUMENT);
+    Owned<hal_commands> none;
+    EXPECT_CODE(hal_commands_create(t.device(), &refused, 1, none.out()), HAL_INVALID_ARGUMENT);
+  }
+  t.expect_all(t.read(queue, out), 0, 64, 0x2A, "after the refusals");
+  t.wait(t.submit(queue, {run}));
+  t.expect_all(t.read(queue, out), 0, 64, 0x11, "without a grid");
+}
+
 }  // namespace hal::conformance

@@ -281,7 +281,10 @@ HAL_CASE(EXE_019, "a kernel needs a grid") {
   auto out = t.filled(queue, 64, 0x2A);
   const std::vector<hal_arg> args = {scalar<u32>(16), scalar<u32>(1), arg(whole(out))};
   EXPECT_CODE(t.try_submit(queue, {run_graph(program, entry_of(program, "pack_fill"), args)}), HAL_INVALID_ARGUMENT);
-  t.expect_all(t.read(queue, out), 0, 64, 0x2A, "after the refusal");
+  hal_command prepare = run_kernel(program, entry_of(program, "pack_fill"), {}, 1);
+  prepare.op = HAL_OP_PREPARE;
+  EXPECT_CODE(t.try_submit(queue, {prepare}), HAL_INVALID_ARGUMENT, HAL_UNSUPPORTED);
+  t.expect_all(t.read(queue, out), 0, 64, 0x2A, "after the refusals");
 }
 
 HAL_CASE(EXE_020, "check and load agree on images that are none") {

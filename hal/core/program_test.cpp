@@ -42,6 +42,12 @@ TEST_CASE("program: wrong arguments are refused before anything runs") {
   CHECK(f.queue.run(f.add, {f.x, f.y, f.sum.slice(0, 12)}).error().code() == HAL_INVALID_ARGUMENT);
   CHECK(f.queue.run(f.add, {f.x, f.y, f.sum}, hal::Grid(1)).error().what().find("takes no grid") !=
         std::string_view::npos);
+  hal::Command prepare = hal::command::prepare(f.add);
+  prepare.as.run.has_grid = 1;
+  prepare.as.run.grid = {{1, 1, 1}, {1, 1, 1}, 0};
+  CHECK(f.queue.submit(std::span(&prepare, 1)).error().what().find("preparing entry 'add' takes no grid") !=
+        std::string_view::npos);
+  CHECK(f.device.record(std::span(&prepare, 1)).error().code() == HAL_INVALID_ARGUMENT);
   CHECK(f.program.entry("subtract").error().what().find("add") != std::string_view::npos);
   CHECK(f.device.load({"no.such.format", f.bytes}).error().code() == HAL_INVALID_IMAGE);
   CHECK(f.device.load({"hal.graph", std::span(f.bytes).first(20)}).error().code() == HAL_INVALID_IMAGE);

@@ -165,7 +165,11 @@ Result<void> check_scalar_slot(const Context& at, const char* name, const hal_ar
 }
 
 // What runs of the entry will have as extents: all of them, or none.
-Result<void> check_prepared(const Context& at, const hal_arg* args, std::uint32_t count, const hal_signature& entry) {
+Result<void> check_prepared(const Context& at, const decltype(hal_command::as.run)& run, const hal_signature& entry) {
+  if (run.has_grid != 0) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("preparing entry '{}' takes no grid", entry.name));
+  }
+  const std::uint32_t count = run.arg_count;
   if (count == 0) { return {}; }
   if (count != entry.symbol_count) {
     return at.bad(
@@ -173,9 +177,9 @@ Result<void> check_prepared(const Context& at, const hal_arg* args, std::uint32_
         fmt::format("preparing entry '{}' takes no arguments{}, got {}", entry.name,
                     entry.symbol_count != 0 ? fmt::format(", or {} extents", entry.symbol_count) : "", count));
   }
-  if (args == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'args' is NULL"); }
+  if (run.args == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'args' is NULL"); }
   std::array<std::int64_t, kMostSymbols> extents;
-  if (Result<void> fits = read_extents(entry, {args, count}, 0, std::span(extents).first(count)); !fits) {
+  if (Result<void> fits = read_extents(entry, {run.args, count}, 0, std::span(extents).first(count)); !fits) {
     return at.bad(fits.error().code(), std::string(fits.error().what()));
   }
   return {};
@@ -194,7 +198,7 @@ Result<void> check_run(const Context& at, hal_command& command) {
     return at.bad(HAL_OUT_OF_RANGE, fmt::format("'entry' is {}; the program has {}", run.entry, entries.size()));
   }
   const hal_signature& entry = entries[run.entry];
-  if (command.op == HAL_OP_PREPARE) { return check_prepared(at, run.args, run.arg_count, entry); }
+  if (command.op == HAL_OP_PREPARE) { return check_prepared(at, run, entry); }
   HAL_CHECK(check_grid(at, command, entry));
   if (run.arg_count != entry.param_count && run.arg_count != entry.param_count + entry.symbol_count) {
     return at.bad(HAL_INVALID_ARGUMENT,

@@ -261,7 +261,7 @@ typedef struct hal_command {
     struct { hal_slice to; uint64_t pattern; uint64_t pattern_bytes; } fill;
     struct { hal_slice to; hal_slice from; } copy;
     /* One argument for each parameter. An entry with symbols takes their extents behind them, as i64 scalars in the order
-       of the symbols; they may be left out where the lengths of the slices say them. Prepare: all of them, or nothing. */
+       of the symbols; they may be left out where the lengths of the slices say them. Prepare: all of them or none, and no grid. */
     struct { hal_program* program; const hal_arg* args; uint32_t entry; uint32_t arg_count; hal_grid grid;
              uint32_t has_grid; } run;
     struct { hal_commands* commands; const hal_slice* slots; uint64_t slot_count; } execute;
