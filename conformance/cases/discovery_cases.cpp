@@ -5,7 +5,7 @@
 
 #include "conformance/cases/case.hpp"
 #include "conformance/cases/probes.hpp"
-#include "conformance/runner/stream.hpp"
+#include "text/utf8.hpp"
 
 namespace hal::conformance {
 namespace {
@@ -109,9 +109,9 @@ HAL_CASE(DISC_006, "a second handle is the same device and outlives the first") 
 HAL_CASE(DISC_008, "identity strings are there, valid and constant") {
   const hal_device_info info = hal_device_describe(t.device());
   const std::string before = line_of(info);
-  for (const char* text : {info.uri, info.name, info.driver, info.vendor}) {
-    EXPECT(text != nullptr && *text != '\0');
-    EXPECT(valid_utf8(text));
+  for (const char* name : {info.uri, info.name, info.driver, info.vendor}) {
+    EXPECT(name != nullptr && *name != '\0');
+    EXPECT(text::valid_utf8(name));
   }
   EXPECT_EQ(std::string(info.reason), "");
   const bool says_so = std::string(info.name).find("emulated") != std::string::npos;

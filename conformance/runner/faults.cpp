@@ -74,11 +74,13 @@ class FaultRun {
     out_ << "Seeded faults in " << facts_.uri << "  " << facts_.name << (facts_.emulated ? "  (emulated)" : "")
          << "\n\n";
     const auto chosen = [&](const Fault& fault) {
-      return options_.fault.empty() || glob_match(options_.fault.c_str(), fault.id);
+      return options_.fault.empty() || matches_one(options_.fault, fault.id);
     };
-    if (std::none_of(std::begin(kFaults), std::end(kFaults), chosen)) {
-      err_ << "no fault matches '" << options_.fault << "'\n";  // judging none must not read as a pass
-      return 2;
+    for (const std::string& glob : options_.fault) {  // judging none must not read as a pass
+      if (std::ranges::none_of(kFaults, [&](const Fault& fault) { return glob_match(glob.c_str(), fault.id); })) {
+        err_ << "no fault matches '" << glob << "'\n";
+        return 2;
+      }
     }
     worker_.drivers = shim_;
     worker_.fault_inner = inner_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "conformance/runner/runner.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <ostream>
 
@@ -34,16 +35,24 @@ bool write_file(const std::string& path, const Outcome& outcome, void (*writer)(
 // race.
 bool judge(const Options& options, const std::vector<Verdict>& verdicts, std::ostream& out) {
   if (options.waive.empty()) { return !must_failed(verdicts); }
-  bool good = true, used = false;
+  bool good = true;
+  Globs waived;
   for (const Verdict& verdict : verdicts) {
     for (const Record* record : verdict.records) {
-      const bool waived = glob_match(options.waive.c_str(), record->name.c_str());
-      used = used || (waived && record->bad());
-      good = good && (waived || !record->bad() || verdict.requirement->level != Level::must);
-      if (waived && record->bad()) { out << "waived: " << record->name << "\n"; }
+      if (!record->bad()) { continue; }
+      if (matches_one(options.waive, record->name.c_str())) {
+        out << "waived: " << record->name << "\n";
+        waived.push_back(record->name);
+      } else {
+        good = good && verdict.requirement->level != Level::must;
+      }
     }
   }
-  if (!used) { out << "stale waiver: nothing that matches '" << options.waive << "' failed\n"; }
+  for (const std::string& glob : options.waive) {
+    if (std::ranges::none_of(waived, [&](const std::string& name) { return glob_match(glob.c_str(), name.c_str()); })) {
+      out << "stale waiver: nothing that matches '" << glob << "' failed\n";
+    }
+  }
   out << (good ? "PASS but for what is waived\n" : "FAIL\n");
   return good;
 }
@@ -76,17 +85,23 @@ bool glob_match(const char* pattern, const char* text) {
   return *pattern == '\0';
 }
 
+bool matches_one(const Globs& globs, const char* text) {
+  return std::ranges::any_of(globs, [text](const std::string& glob) { return glob_match(glob.c_str(), text); });
+}
+
 int run(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto means = [](const Globs& globs, const CaseInfo& info) {
+    return matches_one(globs, info.name().c_str()) || matches_one(globs, info.requirement->id);
+  };
   std::vector<std::string> names;
   for (const CaseInfo& info : all_cases()) {
-    const std::string name = info.name();
-    if (glob_match(options.cases.c_str(), name.c_str()) || glob_match(options.cases.c_str(), info.requirement->id)) {
-      names.push_back(name);
-    }
+    if (options.cases.empty() || means(options.cases, info)) { names.push_back(info.name()); }
   }
-  if (names.empty()) {
-    err << "no case matches '" << options.cases << "'; --list shows all\n";
-    return 2;
+  for (const std::string& glob : options.cases) {
+    if (std::ranges::none_of(all_cases(), [&](const CaseInfo& info) { return means({glob}, info); })) {
+      err << "no case matches '" << glob << "'; --list shows all\n";
+      return 2;
+    }
   }
   if (options.list) { return list(names, out); }
   if (options.faults) { return run_faults(options, names, out, err); }

@@ -9,16 +9,18 @@
 
 namespace hal::conformance {
 
+using Globs = std::vector<std::string>;  // what one of them matches is meant
+
 struct Options {
   std::string device;       // URI; empty: host:0, or with a driver its first usable device
   std::string driver;       // path or name of the driver to load; empty: all that are found
-  std::string cases = "*";  // glob over case names, "MEM-*"
+  Globs cases;              // of case or requirement names, "MEM-*"; empty: all
   std::string json;         // file for JSON lines; empty: none
   std::string junit;        // file for JUnit XML; empty: none
-  std::string waive;        // glob over case names that may fail: printed, not counted; says so if none does
+  Globs waive;              // of case names that may fail: printed, not counted; says so of each that none needs
   bool list = false;        // only list the cases
   bool faults = false;      // test the suite itself: seeded faults, controls, the null driver
-  std::string fault;        // with faults: only those whose ID matches this glob; empty: all
+  Globs fault;              // with faults: only those whose ID matches; empty: all
   std::string shim;         // path of the fault shim; empty: halyard-fault.so beside the drivers
   double time_scale = 1;    // of all deadlines and limits; sanitizers and loaded machines need more
   std::uint64_t seed = 1;
@@ -36,5 +38,6 @@ int command(int argc, const char* const* argv, const std::vector<std::string>& s
 
 // '*' any run of characters, '?' any one.
 bool glob_match(const char* pattern, const char* text);
+bool matches_one(const Globs& globs, const char* text);
 
 }  // namespace hal::conformance

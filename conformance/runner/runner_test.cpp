@@ -17,6 +17,7 @@
 #include "conformance/runner/process.hpp"
 #include "conformance/runner/report.hpp"
 #include "conformance/runner/stream.hpp"
+#include "text/utf8.hpp"
 
 using namespace hal::conformance;
 
@@ -165,20 +166,24 @@ TEST_CASE("runner: options and globs") {
   std::ostringstream out, err;
   Options options;
   options.self = {"/proc/self/exe"};
-  options.cases = "NO-SUCH-*";
+  options.cases = {"MEM-018", "NO-SUCH-*"};
   CHECK(run(options, out, err) == 2);
-  CHECK(err.str().find("--list") != std::string::npos);
-  options.cases = "MEM-018";
+  CHECK(err.str() == "no case matches 'NO-SUCH-*'; --list shows all\n");
+  options.cases = {"MEM-018", "TLS-001*"};
   options.list = true;
   CHECK(run(options, out, err) == 0);
   CHECK(out.str().find("MEM-018/fill-writes-exactly-its-range") != std::string::npos);
+  CHECK(out.str().find("TLS-001/") != std::string::npos);
+  CHECK(out.str().find("TLS-002/") == std::string::npos);
 }
 
 TEST_CASE("stream: text that is no UTF-8 stays readable JSON") {
-  CHECK(valid_utf8("caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"));
+  CHECK(hal::text::valid_utf8("caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"));
   for (const char* bad : {"\xC3", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xE0\x80\x80"}) {
-    CHECK_FALSE(valid_utf8(bad));
+    CHECK_FALSE(hal::text::valid_utf8(bad));
   }
   CHECK(quoted("a\"b\\c\n\xC3\xA9") == "\"a\\\"b\\\\c\\n\xC3\xA9\"");
   CHECK(quoted("bad \xFF") == "\"bad ?\"");
+  CHECK(hal::text::plain("a\tb\x1B[2J\xC3\xA9\xC2\x9B\x7F") == "a?b?[2J\xC3\xA9??");
+  CHECK(hal::text::plain("caf\xC3\xA9 \xFF") == "caf?? ?");
 }

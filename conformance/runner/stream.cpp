@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <mutex>
 
+#include "text/utf8.hpp"
+
 namespace hal::conformance {
 namespace {
 
@@ -34,32 +36,8 @@ void write_line(int descriptor, std::string line) {
 
 }  // namespace
 
-bool valid_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t more = lead < 0x80                   ? 0
-                             : lead >= 0xC2 && lead < 0xE0 ? 1
-                             : (lead & 0xF0U) == 0xE0      ? 2
-                             : lead >= 0xF0 && lead < 0xF5 ? 3
-                                                           : 9;
-    if (more == 9 || i + more >= text.size()) { return false; }
-    for (std::size_t k = 1; k <= more; ++k) {
-      if ((static_cast<unsigned char>(text[i + k]) & 0xC0U) != 0x80U) { return false; }
-    }
-    if (more >= 2) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second >= 0xA0) || (lead == 0xF0 && second < 0x90) ||
-          (lead == 0xF4 && second >= 0x90)) {
-        return false;
-      }
-    }
-    i += more + 1;
-  }
-  return true;
-}
-
 std::string quoted(std::string_view text) {
-  const bool ascii_only = !valid_utf8(text);  // bytes that no reader of JSON would take become '?'
+  const bool ascii_only = !text::valid_utf8(text);  // bytes that no reader of JSON would take become '?'
   std::string out = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);

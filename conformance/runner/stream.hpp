@@ -20,9 +20,6 @@ void stream_end_case(std::string_view status, std::string_view what, std::string
 // Leaves the process without unwinding or destroying anything.
 [[noreturn]] void stream_exit();
 
-// Structure only: lead and continuation bytes, no overlong forms, nothing above U+10FFFF.
-bool valid_utf8(std::string_view text);
-
 // "text" with quotes, escaped for JSON.
 std::string quoted(std::string_view text);
 

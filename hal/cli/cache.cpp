@@ -13,8 +13,10 @@
 
 #include "cache/folder.hpp"
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
+#include "text/utf8.hpp"
 
 namespace hal::cli {
 namespace {
@@ -55,13 +57,6 @@ Result<std::string> folder_of(const Options& options) {
   return Error(HAL_INVALID_ARGUMENT, "which folder? Give --folder, or set HALYARD_CACHE as programs do");
 }
 
-// What stands in a file may be a stranger's, and its name too.
-std::string printable(std::string_view text) {
-  std::string out(text);
-  std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return out;
-}
-
 Result<std::vector<Found>> look(const std::string& folder) {
   HAL_TRY(const auto files, cache::files(folder));
   const std::uint64_t most = bound();
@@ -74,12 +69,13 @@ Result<std::vector<Found>> look(const std::string& folder) {
       found.problem = "it was never finished";
     } else if (auto contents = cache::verify(file, most)) {
       found.contents = *std::move(contents);
-      found.contents.identity = printable(found.contents.identity);
-      for (std::string& entry : found.contents.entries) { entry = printable(entry); }
+      // What stands in a file may be a stranger's, and its name too.
+      found.contents.identity = text::plain(found.contents.identity);
+      for (std::string& entry : found.contents.entries) { entry = text::plain(entry); }
     } else if (contents.error().code() == HAL_NOT_FOUND) {
       continue;  // another process took it away
     } else {
-      found.problem = printable(contents.error().what());
+      found.problem = text::plain(contents.error().what());
     }
     all.push_back(std::move(found));
   }
@@ -113,7 +109,7 @@ std::string as_json(const std::string& folder, const std::vector<Found>& all) {
   out["folder"] = folder;
   out["bound_bytes"] = bound();
   out["files"] = std::move(files);
-  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(out);
 }
 
 std::string totals(const std::string& folder, const std::vector<Found>& all) {
@@ -151,7 +147,7 @@ Result<int> verify(const Options& options) {
   for (const Found& found : all) {
     if (found.problem.empty()) { continue; }
     ++damaged;
-    fmt::print("{}: {}\n", printable(found.file.path.string()), found.problem);
+    fmt::print("{}: {}\n", text::plain(found.file.path.string()), found.problem);
   }
   fmt::print("{}: {}\n", totals(folder, all),
              damaged == 0 ? "all whole"
@@ -173,7 +169,7 @@ Result<int> clear(const Options& options) {
       ++removed;
       bytes += found.file.bytes;
     } else if (errno != ENOENT) {
-      failed += fmt::format("{}{}: {}", failed.empty() ? "" : "; ", printable(path), std::strerror(errno));
+      failed += fmt::format("{}{}: {}", failed.empty() ? "" : "; ", text::plain(path), std::strerror(errno));
     }
   }
   fmt::print("{} file{} removed, {}\n", removed, removed == 1 ? "" : "s", bytes_text(bytes));

@@ -61,6 +61,8 @@ hal_cli_test(graph_input_unused EXIT 1 MATCH "--in says what devices are compare
   ${work}/digits.graph --compare ${work}/digits.graph --in pixels=${work}/pixels.npy)
 hal_cli_test(graph_bad_seed EXIT 1 MATCH "--seed -1: expected a whole number from 0 to" ARGS graph ${work}/digits.graph
   --compare reference,host:0 --seed -1)
+hal_cli_test(graph_size_twice EXIT 1 MATCH "--size n=5: 'n' is given twice" ARGS graph
+  ${PROJECT_SOURCE_DIR}/hal/graph/fuzz_corpus/dynamic.layer.graph --size n=4 --size n=5)
 hal_cli_test(graph_bad_size EXIT 1 MATCH "--size n=4: expected NAME=SIZE with a symbol" ARGS graph ${work}/digits.graph
   --size n=4)
 hal_cli_test(run EXIT 0 MATCH "label i32\\[9\\] -> " ARGS run --device host:0 ${digits} ${pixels}
@@ -193,12 +195,21 @@ hal_cli_test(bench_list EXIT 0 MATCH "^null barrier\thost:0" ARGS bench --device
 hal_cli_test(bench_no_such_row EXIT 1 MATCH "no row's name has 'nosuch'" ARGS bench --device host:0 --only nosuch)
 hal_cli_test(bench_with_liar EXIT 1 MATCH "no two tabs in 'what'" ARGS bench --device host:0 --only "null barrier"
   --no-peers --with "echo what")
-hal_cli_test(bench_with_nobody EXIT 1 MATCH "ended without an answer" ARGS bench --device host:0 --only "null barrier"
+hal_cli_test(bench_with_shell EXIT 1 MATCH "the '.' at 7 is the shell's.*NAME=VALUE in front.*sh -c" ARGS bench --device host:0
+  --only "null barrier" --no-peers --with "echo a | cat")
+hal_cli_test(bench_device_twice EXIT 1 MATCH "--device host:0 is given twice" ARGS bench --device host:0 --device host:0 --list)
+hal_cli_test(bench_with_nobody EXIT 1 MATCH "no-such-program.: No such file" ARGS bench --device host:0 --only "null barrier"
   --no-peers --with "no-such-program")
 hal_cli_test(bench_unknown_device EXIT 1 MATCH "no driver 'nosuch'" ARGS bench --device nosuch:0)
 
 # -- conformance (the suite over each device is the conformance folder's own)
 hal_cli_test(conformance EXIT 0 MATCH "MEM-0" ARGS conformance --device host:0 --case "MEM-*")
+hal_cli_test(conformance_two_cases EXIT 0 MATCH "^TLS-001/" ARGS conformance --list --case TLS-001 --case MEM-001)
+hal_cli_test(conformance_no_case EXIT 2 MATCH "no case matches 'NOSUCH'" ARGS conformance --case MEM-001 --case NOSUCH)
+hal_cli_test(conformance_device_twice EXIT 2 MATCH "--device is given twice" ARGS conformance --device host:0
+  --device cuda:0)
+hal_cli_test(conformance_no_batch EXIT 2 MATCH "--batch needs a whole number above 0, not '0.5'" ARGS conformance --batch 0.5)
+hal_cli_test(conformance_fault_alone EXIT 2 MATCH "--fault is for --faults" ARGS conformance --fault SF-001)
 hal_cli_test(conformance_no_fault EXIT 2 MATCH "no fault matches" ARGS conformance --faults --fault "NOSUCH*")
 hal_cli_test(conformance_list EXIT 0 MATCH "^ *MEM-0" ARGS conformance --list)
 hal_cli_test(conformance_bad_option EXIT 2 MATCH "unknown option '--frobnicate'" ARGS conformance --frobnicate)

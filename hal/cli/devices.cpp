@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
 
@@ -30,7 +31,7 @@ std::string as_json(const Instance& instance) {
   ordered_json out;
   out["schema"] = "halyard-devices/1";
   out["devices"] = std::move(devices);
-  return out.dump(2) + "\n";
+  return json_text(out);
 }
 
 std::string as_text(const Instance& instance) {

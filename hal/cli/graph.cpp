@@ -45,7 +45,11 @@ Result<graph::View> sized(const graph::View& view, const std::vector<std::string
       return Error(HAL_INVALID_ARGUMENT, fmt::format("--size {}: expected NAME=SIZE with a symbol of the graph ({})",
                                                      text, fmt::join(symbols, ", ")));
     }
-    extents[static_cast<std::size_t>(symbol - symbols.begin())] = size;
+    std::int64_t& extent = extents[static_cast<std::size_t>(symbol - symbols.begin())];
+    if (extent != 0) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("--size {}: '{}' is given twice", text, *symbol));
+    }
+    extent = size;
   }
   return view.bind(extents);
 }

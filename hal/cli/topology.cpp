@@ -9,6 +9,7 @@
 
 #include "cli/command.hpp"
 #include "cli/files.hpp"
+#include "cli/json_text.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
 
@@ -82,7 +83,7 @@ std::string as_json(const Topology& topology, const std::vector<Place>& places) 
                               {"cpus", place.locality.cpus},
                               {"how", place.locality.how}});
   }
-  return out.dump(2) + "\n";
+  return json_text(out);
 }
 
 Result<int> run(const Options& options) {
