@@ -9,6 +9,7 @@
 
 #include "cli/bench/outside.hpp"
 #include "cli/bench/report.hpp"
+#include "cli/bench/words.hpp"
 #include "cli/command.hpp"
 
 namespace hal::cli {
@@ -28,6 +29,11 @@ void append(std::vector<Row>& to, std::vector<Row> more) { std::ranges::move(mor
 // The devices asked for, or every usable one that no other of the list overlaps.
 Result<std::vector<Row>> collect(const Instance& instance, const Options& options) {
   std::vector<std::string> uris = options.devices;
+  for (auto at = uris.begin(); at != uris.end(); ++at) {
+    if (std::find(uris.begin(), at, *at) != at) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("--device {} is given twice", *at));
+    }
+  }
   if (uris.empty()) {
     for (const DeviceInfo& info : instance.devices()) {
       if (info.usable != 0) { uris.push_back(info.uri); }
@@ -73,8 +79,8 @@ std::vector<std::string> own_peers() {
   const std::string self(path, static_cast<std::size_t>(length));
   const std::string program = self.substr(0, self.rfind('/') + 1) + "halyard-peers";
   if (::access(program.c_str(), X_OK) != 0) { return {}; }
-  const std::string quoted = "'" + program + "'";
-  return {quoted + " onednn", quoted + " openblas", "env OPENBLAS_CORETYPE=SkylakeX " + quoted + " openblas",
+  const std::string quoted = bench::quoted_word(program);
+  return {quoted + " onednn", quoted + " openblas", "OPENBLAS_CORETYPE=SkylakeX " + quoted + " openblas",
           quoted + " opencl", quoted + " tbb"};
 }
 
@@ -104,7 +110,8 @@ void add_bench(CLI::App& app, Body& body) {
   command->add_option("--only", options->only, "Only rows whose name contains this");
   command->add_option(
       "--with", options->with,
-      "More peers: a file of results, or a command that answers (docs/performance.md); may be given again");
+      "More peers: a file of results, or a program that answers and its arguments, in the shell's quotes and with "
+      "NAME=VALUE in front if need be (docs/performance.md); may be given again");
   command->add_flag("--no-peers", options->no_peers, "Leave out the peers that this build knows");
   command->add_flag("--list", options->list, "Print the rows and measure nothing");
   command->add_option("--repetitions", options->repetitions, "Of each row")

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/utf8.hpp"
+
 namespace hal::cli::bench {
 
 Result<Line> parse_line(std::string_view text, const std::string& where) {
@@ -16,10 +18,15 @@ Result<Line> parse_line(std::string_view text, const std::string& where) {
   if (text.ends_with('\r')) { text.remove_suffix(1); }
   const std::size_t first = text.find('\t');
   const std::size_t second = first != std::string_view::npos ? text.find('\t', first + 1) : std::string_view::npos;
-  if (second == std::string_view::npos) { return bad(fmt::format("no two tabs in '{}'", text.substr(0, 100))); }
+  if (second == std::string_view::npos) {
+    return bad(fmt::format("no two tabs in '{}'", text::plain(text.substr(0, 100))));
+  }
   Line line{std::string(text.substr(0, first)), std::string(text.substr(first + 1, second - first - 1)), 0, {}, false};
   const std::string_view value = text.substr(second + 1);
   if (line.row.empty() || line.subject.empty()) { return bad("an empty name"); }
+  if (!text::is_plain(line.row) || !text::is_plain(line.subject) || !text::is_plain(value)) {
+    return bad(fmt::format("'{}' is no UTF-8, or has control characters", text::plain(text.substr(0, 100))));
+  }
   constexpr std::string_view kMissing = "missing: ";
   if (value == "-") {
     line.nothing = true;

@@ -13,6 +13,7 @@
 
 #include "cli/bench/line.hpp"
 #include "cli/bench/peer_program.hpp"
+#include "text/utf8.hpp"
 
 namespace hal::cli::bench {
 namespace {
@@ -57,7 +58,7 @@ Result<void> add_file(const std::string& path, std::vector<Row>& rows, std::vect
     const std::string where = fmt::format("{}:{}", path, number);
     if (text.empty()) { continue; }
     if (text.starts_with("#")) {
-      notes.push_back(fmt::format("{} (from {})", text.substr(1), path));
+      notes.push_back(text::plain(fmt::format("{} (from {})", text.substr(1), path)));
       continue;
     }
     HAL_TRY(const Line line, parse_line(text, where));

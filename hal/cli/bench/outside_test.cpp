@@ -47,7 +47,8 @@ TEST_CASE("a line of results has three parts between tabs") {
 
 TEST_CASE("a line that is none says where and what") {
   for (const char* text : {"", "a", "a\tb", "a\tb\t", "a\tb\tx", "a\tb\t1 ", "a\tb\t0", "a\tb\t-1", "a\tb\tnan",
-                           "a\tb\tinf", "a\tb\t1e999", "\tb\t1", "a\t\t1", "a\tb\tmissing: "}) {
+                           "a\tb\tinf", "a\tb\t1e999", "a\xFF\tb\t1", "a\tb\xC3\t1", "a\tb\x1B[2J\t1",
+                           "a\tb\tmissing: \xFF", "\tb\t1", "a\t\t1", "a\tb\tmissing: "}) {
     const hal::Result<Line> line = parse_line(text, "here:7");
     INFO(text);
     REQUIRE_FALSE(line);

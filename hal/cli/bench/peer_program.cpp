@@ -6,13 +6,19 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <sstream>
 #include <utility>
+
+#include "cli/bench/words.hpp"
+#include "text/utf8.hpp"
 
 extern char** environ;
 
@@ -20,6 +26,7 @@ namespace hal::cli::bench {
 namespace {
 
 constexpr std::size_t kMostComments = 10'000;  // before one answer
+constexpr std::size_t kLongestLine = 1U << 20U;
 
 void close_end(int end) {
   if (end >= 0) { ::close(end); }
@@ -39,8 +46,28 @@ struct Pipe {
   }
 };
 
-// The shell with a command, as a process group of its own: one signal reaches all that it starts. Returns an errno.
-int spawn(const std::string& command, int in, int out, pid_t& pid) {
+// Ours, with what is set in front of a command in place of what has the same name.
+std::vector<std::string> environment_with(const std::vector<std::string>& set) {
+  std::vector<std::string> all = set;
+  for (char** at = environ; *at != nullptr; ++at) {
+    const std::string_view one = *at;
+    const std::string_view name = one.substr(0, one.find('=') + 1);
+    if (std::ranges::none_of(set, [name](const std::string& other) { return other.starts_with(name); })) {
+      all.emplace_back(one);
+    }
+  }
+  return all;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  for (std::string& text : texts) { all.push_back(text.data()); }
+  all.push_back(nullptr);
+  return all;
+}
+
+// A program as a process group of its own: one signal reaches all that it starts. Returns an errno.
+int spawn(Words command, int in, int out, pid_t& pid) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in, 0);
@@ -49,8 +76,9 @@ int spawn(const std::string& command, int in, int out, pid_t& pid) {
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   posix_spawnattr_setpgroup(&attributes, 0);
-  const char* argv[] = {"sh", "-c", command.c_str(), nullptr};
-  const int failed = posix_spawn(&pid, "/bin/sh", &actions, &attributes, const_cast<char**>(argv), environ);
+  std::vector<std::string> environment = environment_with(command.environment);
+  const int failed = posix_spawnp(&pid, command.words[0].c_str(), &actions, &attributes, pointers(command.words).data(),
+                                  pointers(environment).data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   return failed;
@@ -59,21 +87,25 @@ int spawn(const std::string& command, int in, int out, pid_t& pid) {
 }  // namespace
 
 Result<std::shared_ptr<PeerProgram>> PeerProgram::start(const std::string& command) {
+  HAL_TRY(Words words, split_words(command));
   ::signal(SIGPIPE, SIG_IGN);  // a program that has ended is an answer, not our end
   Pipe in, out, life;
   int failed = in.write_end < 0 || out.write_end < 0 || life.write_end < 0 ? errno : 0;
   auto made = std::make_shared<PeerProgram>(command);
-  if (failed == 0) { failed = spawn("exec " + command, in.read_end, out.write_end, made->pid_); }
+  if (failed == 0) { failed = spawn(words, in.read_end, out.write_end, made->pid_); }
   // A stopped program does not see that its input has ended. Its guard does, whatever has become of us.
   if (failed == 0) {
     const std::string guard = fmt::format("read -r nothing; kill -s KILL -- -{} 2>/dev/null", made->pid_);
-    failed = spawn(guard, life.read_end, STDERR_FILENO, made->guard_);
+    failed = spawn({{"/bin/sh", "-c", guard}, {}}, life.read_end, STDERR_FILENO, made->guard_);
   }
   made->to_ = std::exchange(in.write_end, -1);
   made->from_ = std::exchange(out.read_end, -1);
   made->life_ = std::exchange(life.write_end, -1);
   if (failed != 0) {
-    return Error(HAL_UNAVAILABLE, fmt::format("'{}' cannot be run: {}", command, std::strerror(failed)));
+    // Whoever meant a file, or a word that only a shell knows, comes here too.
+    const char* const try_this = failed != ENOENT ? "" : "; give a file of results, a program, or sh -c '...'";
+    return Error(HAL_UNAVAILABLE, fmt::format("'{}' cannot be run: '{}': {}{}", text::plain(command),
+                                              text::plain(words.words[0]), std::strerror(failed), try_this));
   }
   return made;
 }
@@ -116,6 +148,7 @@ std::chrono::nanoseconds PeerProgram::processor_time() const {
 Error PeerProgram::ended() const { return {HAL_UNAVAILABLE, fmt::format("'{}' ended without an answer", command_)}; }
 
 Result<Line> PeerProgram::ask(const std::string& row) {
+  if (std::exchange(asked_, true)) { HAL_CHECK(expect_silence()); }
   go();
   Result<Line> one = answer(row);
   stop();
@@ -140,16 +173,45 @@ Result<Line> PeerProgram::answer(const std::string& row) {
                      fmt::format("'{}' wrote more than {} comments and no answer", command_, kMostComments));
       }
       const std::size_t begin = text.find_first_not_of("# ");
-      notes.push_back(text.substr(begin != std::string::npos ? begin : 1));
+      notes.push_back(text::plain(std::string_view(text).substr(begin != std::string::npos ? begin : 1)));
       continue;
     }
     HAL_TRY(Line one, parse_line(text, fmt::format("'{}'", command_)));
+    int unread = 0;
+    if (::ioctl(to_, FIONREAD, &unread) == 0 && unread != 0) {
+      return Error(HAL_INVALID_ARGUMENT,
+                   fmt::format("'{}' answered '{}' before it had read the question", command_, row));
+    }
     if (one.row != row) {
       return Error(HAL_INVALID_ARGUMENT,
                    fmt::format("'{}' was asked for '{}' and answered for '{}'", command_, row, one.row));
     }
+    HAL_CHECK(expect_silence());
     return one;
   }
+}
+
+// Nobody has asked anything, so there is no line but comments, as far as can be seen now.
+Result<void> PeerProgram::expect_silence() {
+  for (pollfd watched{from_, POLLIN, 0}; ::poll(&watched, 1, 0) > 0 && read_.size() <= kLongestLine;) {
+    if (!read_some()) { break; }
+  }
+  std::istringstream lines(read_);
+  for (std::string text; std::getline(lines, text);) {
+    if (!text.empty() && !text.starts_with("#")) {
+      return Error(HAL_INVALID_ARGUMENT, fmt::format("'{}' wrote a line that nobody asked for: '{}'", command_,
+                                                     text::plain(std::string_view(text).substr(0, 100))));
+    }
+  }
+  return {};
+}
+
+// False at the end of what it writes.
+bool PeerProgram::read_some() {
+  char some[4096];
+  const ssize_t got = ::read(from_, some, sizeof some);
+  if (got > 0) { read_.append(some, static_cast<std::size_t>(got)); }
+  return got != 0;
 }
 
 Result<std::string> PeerProgram::line(Clock::time_point deadline) {
@@ -166,11 +228,8 @@ Result<std::string> PeerProgram::line(Clock::time_point deadline) {
     if (ready == 0) {
       return Error(HAL_DEADLINE_EXCEEDED, fmt::format("'{}' gave no answer in {} s", command_, kAnswerSeconds));
     }
-    char some[4096];
-    const ssize_t got = ::read(from_, some, sizeof some);
-    if (got == 0) { return ended(); }
-    if (got > 0) { read_.append(some, static_cast<std::size_t>(got)); }
-    if (read_.size() > 1U << 20U) {
+    if (!read_some()) { return ended(); }
+    if (read_.size() > kLongestLine) {
       return Error(HAL_INVALID_ARGUMENT, fmt::format("'{}' wrote a line of more than 1 MiB", command_));
     }
   }

@@ -23,14 +23,16 @@ inline constexpr int kAnswerSeconds = 60;
 
 class PeerProgram {
  public:
-  /// `command` is the shell's. Errors: UNAVAILABLE  there is no pipe or no process to be had.
+  /// `command` is one program and its arguments, as cli/bench/words.hpp reads them. Errors: INVALID_ARGUMENT  it is
+  /// more than that; UNAVAILABLE  there is no such program, or no pipe or process to be had.
   static Result<std::shared_ptr<PeerProgram>> start(const std::string& command);
   explicit PeerProgram(std::string command) : command_(std::move(command)) {}  // for start()
   PeerProgram(const PeerProgram&) = delete;
   PeerProgram& operator=(const PeerProgram&) = delete;
   ~PeerProgram();
 
-  /// One repetition of a row. Errors: UNAVAILABLE  it has ended; DEADLINE_EXCEEDED; INVALID_ARGUMENT  no such line.
+  /// One repetition of a row. Errors: UNAVAILABLE  it has ended; DEADLINE_EXCEEDED; INVALID_ARGUMENT  no such line, or
+  /// one that it was not asked for.
   Result<Line> ask(const std::string& row);
 
   /// What the threads of the program have used so far. It does not change while nobody asks.
@@ -43,6 +45,8 @@ class PeerProgram {
   using Clock = std::chrono::steady_clock;
   Result<Line> answer(const std::string& row);
   Result<std::string> line(Clock::time_point deadline);
+  Result<void> expect_silence();
+  bool read_some();
   Error ended() const;
   void go() const;
   void stop() const;
@@ -51,6 +55,7 @@ class PeerProgram {
   pid_t pid_ = -1;    // and the number of its process group
   pid_t guard_ = -1;  // ends that group when life_ ends
   int to_ = -1, from_ = -1, life_ = -1;
+  bool asked_ = false;
   std::string read_;
 };
 

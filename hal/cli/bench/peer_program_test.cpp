@@ -71,6 +71,56 @@ TEST_CASE("a peer that writes comments and never an answer is refused") {
   CHECK(std::string(answer.error().what()).find("more than 10000 comments and no answer") != std::string::npos);
 }
 
+TEST_CASE("a line that nobody asked for is refused and not taken for the next answer") {
+  // Both at once; and before the question is read, as who answers twice does at his second one.
+  for (const auto& [command, expected] :
+       {std::pair("sh -c 'read -r r; printf \"$r\\tp\\t5\\n$r\\tp\\t6\\n\"; read -r r'",
+                  "wrote a line that nobody asked for: 'row?p?6'"),
+        std::pair("sh -c 'printf \"row\\tp\\t5\\n\"; exec sleep 60'",
+                  "answered 'row' before it had read the question")}) {
+    auto started = PeerProgram::start(command);
+    REQUIRE(started);
+    const auto answer = (*started)->ask("row");
+    REQUIRE_FALSE(answer);
+    INFO(answer.error().what());
+    CHECK(answer.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK(std::string(answer.error().what()).find(expected) != std::string::npos);
+    ::kill(-(*started)->pid(), SIGKILL);
+  }
+}
+
+TEST_CASE("a second answer that comes between two questions is refused at the next") {
+  auto started =
+      PeerProgram::start("sh -c 'read -r r; printf \"%s\\tp\\t5\\n\" \"$r\"; printf \"%s\\tp\\t6\\n\" \"$r\"'");
+  REQUIRE(started);
+  PeerProgram& program = **started;
+  auto answer = program.ask("row");
+  if (answer) {
+    // It stands still, perhaps before the second line. Once it has ended, that is written.
+    ::kill(-program.pid(), SIGCONT);
+    CHECK(comes_true([&] { return is_over(program.pid()); }));
+    answer = program.ask("row");
+  }
+  REQUIRE_FALSE(answer);
+  CHECK(std::string(answer.error().what()).find("wrote a line that nobody asked for: 'row?p?6'") != std::string::npos);
+}
+
+TEST_CASE("a program that is none is named, with what may be given") {
+  const auto none = PeerProgram::start("exec no-such-program");
+  REQUIRE_FALSE(none);
+  CHECK(none.error().code() == HAL_UNAVAILABLE);
+  CHECK(std::string(none.error().what()).find("'exec': No such file or directory; give a file of results") !=
+        std::string::npos);
+  CHECK(PeerProgram::start("echo one | cat").error().code() == HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("a comment does nothing to a terminal and ends no JSON") {
+  auto started = PeerProgram::start("sh -c 'printf \"# \\033[2J\\377\\n\"; read -r r; printf \"$r\\tp\\t5\\n\"'");
+  REQUIRE(started);
+  REQUIRE((*started)->ask("row"));
+  CHECK((*started)->notes == std::vector<std::string>{"?[2J?"});
+}
+
 TEST_CASE("a tool that is killed leaves no stopped peers behind") {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);

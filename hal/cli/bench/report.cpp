@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/json_text.hpp"
 #include "cli/table.hpp"
 
 namespace hal::cli::bench {
@@ -148,7 +149,7 @@ void print_json(const std::vector<Measured>& all, const std::vector<double>& pro
   out["core_to_core_round_trip"] = probes.empty() ? Json(nullptr) : as_json(spread(probes));
   out["notes"] = notes;
   out["results"] = std::move(rows);
-  fmt::print("{}\n", out.dump(2));
+  fmt::print("{}", json_text(out));
 }
 
 }  // namespace
