@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver_kit/apart.hpp"
 #include "driver_kit/errors.hpp"
 #include "driver_kit/slices.hpp"
 #include "graph/fuse.hpp"
@@ -27,16 +28,6 @@ using graph::Role;
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // A graph whose sizes are all known: immutable once made, run by several lanes at once.
-// Element after element of the whole domain.
-bool reads_in_order(const graph::Access& access, graph::ShapeView domain) {
-  std::int64_t stride = 1;
-  for (std::size_t d = domain.size(); d-- > 0;) {
-    if (domain[d] != 1 && access.strides[d] != stride) { return false; }
-    stride *= domain[d];
-  }
-  return access.offset == 0;
-}
-
 struct ClosedGraph {
   std::vector<Step> steps;
   graph::Plan plan;  // of the intermediates, in the lane's arena
@@ -52,7 +43,7 @@ struct ClosedGraph {
     HAL_TRY(made->steps, make_steps(view, fused));
     made->in_place = fused.size() == 1 && fused[0].op == graph::Op::map &&
                      std::ranges::all_of(fused[0].inputs, [&](const graph::Access& access) {
-                       return reads_in_order(access, fused[0].domain);
+                       return graph::is_dense(access, fused[0].domain);
                      });
     const auto is_wide = [](const Step& step) { return step.kernel >= kFirstWide; };
     if (std::ranges::any_of(made->steps, is_wide)) { HAL_CHECK(kernels.need_wide()); }
@@ -126,7 +117,10 @@ class GraphProgram final : public Program {
         addresses[t] = lane.arena() + closed.plan.offsets[t];
       }
     }
-    HAL_CHECK(check_apart(closed, command, addresses));
+    const std::span args(command.as.run.args, view().parameter_count());
+    if (const auto shared = kit::find_shared_bytes(args, view().inputs().size(), closed.in_place)) {
+      return kit::error(kOrigin, HAL_INVALID_ARGUMENT, shared->text().data());
+    }
     for (const Step& step : closed.steps) {
       // Calls on one lane are serialised, but other lanes may run the same program: work on a copy.
       alignas(16) std::byte parameters[4096];
@@ -142,28 +136,6 @@ class GraphProgram final : public Program {
       }
       void* list[] = {parameters};
       HAL_CHECK(lane.launch(kernels_.kernel(step.kernel), step.grid, {GraphKernels::kBlock, 1, 1}, 0, list));
-    }
-    return {};
-  }
-
-  Result<void> check_apart(const ClosedGraph& closed, const hal_command& command,
-                           std::span<const CUdeviceptr> addresses) const {
-    const hal_arg* args = command.as.run.args;
-    for (std::size_t out = view().inputs().size(); out < view().parameter_count(); ++out) {
-      const std::uint64_t bytes = args[out].value.slice.length;
-      for (std::size_t other = 0; other < out; ++other) {
-        const std::uint64_t others = args[other].value.slice.length;
-        if (addresses[other] >= addresses[out] + bytes || addresses[out] >= addresses[other] + others) { continue; }
-        if (closed.in_place && addresses[other] == addresses[out] && bytes == others &&
-            other < view().inputs().size()) {
-          continue;
-        }
-        return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
-                          fmt::format("argument {} shares bytes with argument {}: on CUDA a graph's output may be the "
-                                      "very bytes of an input only if the graph is one expression over elements; give "
-                                      "it a buffer of its own",
-                                      out, other));
-      }
     }
     return {};
   }

@@ -325,8 +325,10 @@ class Builder {
       e.code[i].input = from.input;
       if (step_->integer()) {
         e.code[i].integer = static_cast<decltype(e.code[i].integer)>(from.constant);
-      } else {
+      } else if (is_wide(step_->compute)) {
         e.code[i].real = static_cast<decltype(e.code[i].real)>(from.constant);
+      } else {
+        e.code[i].real = static_cast<float>(from.constant);  // also where sums are wider: elements are compared with it
       }
     }
   }

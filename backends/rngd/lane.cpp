@@ -12,6 +12,7 @@
 #include <new>
 
 #include "backend.hpp"
+#include "driver_kit/apart.hpp"
 #include "driver_kit/errors.hpp"
 #include "driver_kit/lane_progress.hpp"
 #include "driver_kit/slices.hpp"
@@ -184,6 +185,13 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
           return RNGD_INVALID_ARGUMENT;
         }
         lane.bindings.push_back({{kit::device_address(slice), RNGD_SPACE_HBM, 0}, slice.length});
+      }
+      // The card refuses it too, and names a mismatch of addresses.
+      if (const auto shared =
+              kit::find_shared_bytes({run.args, program.info.binding_count}, program.info.input_count, false)) {
+        error.status = RNGD_INVALID_ARGUMENT;
+        std::memcpy(error.text, shared->text().data(), sizeof error.text);
+        return error.status;
       }
       if (program.info.scratch_bytes != 0) { lane.bindings.push_back({program.scratch, program.info.scratch_bytes}); }
       out.kind = RNGD_COMMAND_RUN;

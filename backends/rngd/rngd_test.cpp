@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "driver_kit/apart_check.hpp"
 #include "driver_kit/harness.hpp"
 #include "driver_kit/open_graph_check.hpp"
 #include "graph/cases.hpp"
@@ -292,4 +293,10 @@ TEST_CASE("rngd: graphs whose sizes come with their runs", "[rngd][hal][graph]")
   Harness host{std::string(RNGD_DRIVER)};
   const auto device = host.open(0, "", "pe0-1");
   hal::kit::OpenGraphCheck(*device).run_all();
+}
+
+TEST_CASE("rngd: an output shares no bytes with another argument", "[rngd][hal][graph]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0-1");
+  hal::kit::ApartCheck(*device, false).run_all();
 }
