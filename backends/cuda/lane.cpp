@@ -117,6 +117,7 @@ Result<void> Lane::number_behind(std::uint64_t number) {
 Result<void> Lane::hold(std::uint64_t number, const hal_command& command) {
   held_.hold(number, command);
   if (command.op == HAL_OP_RUN) { device_.lazy_loads.fetch_add(1, std::memory_order_relaxed); }
+  obtain_.serves = command.as.run.program->impl;
   hold_ = number;  // first: no other lane waits for it on the device
   submitted_.store(number);
   return device_.background.post(obtain_);

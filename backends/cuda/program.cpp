@@ -246,7 +246,7 @@ hal_error* program_serialize(hal_driver*, void*, void*, void**, std::uint64_t*) 
 }
 
 void program_unload(hal_driver*, void* device, void* program) {
-  static_cast<Device*>(device)->background.drain();  // a lane that has failed may still be obtaining for it
+  static_cast<Device*>(device)->background.drain(program);  // a lane that has failed may still be obtaining for it
   delete static_cast<Program*>(program);
 }
 

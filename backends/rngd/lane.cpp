@@ -257,7 +257,7 @@ void hold(Lane& lane, std::uint64_t number, const hal_command& command) {
   lane.held_number = number;
   hal_error* error = kit::guarded(kOrigin, [&]() -> Result<void> {
     lane.held.hold(number, command);
-    lane.obtain = {run_held, &lane};
+    lane.obtain = {run_held, &lane, command.as.run.program->impl};
     return lane.device->background.post(lane.obtain);
   });
   if (error != nullptr) { fail_at(lane, number, error); }

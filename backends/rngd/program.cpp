@@ -246,7 +246,8 @@ hal_error* program_serialize(hal_driver*, void*, void* program, void** out_bytes
 const char* program_key(hal_driver*, void* device) { return static_cast<const Device*>(device)->key.c_str(); }
 
 void program_unload(hal_driver*, void* device, void* program) {
-  static_cast<Device*>(device)->background.drain();  // a lane that has failed may still be making one of its programs
+  static_cast<Device*>(device)->background.drain(
+      program);  // a lane that has failed may still be making one of its programs
   delete static_cast<Program*>(program);
 }
 

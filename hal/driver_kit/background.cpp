@@ -32,7 +32,6 @@ Result<void> Background::post(Job& job) {
   job.next = nullptr;
   (last_ != nullptr ? last_->next : first_) = &job;
   last_ = &job;
-  job.number = ++posted_;
   more_.notify_one();
   return {};
 }
@@ -51,12 +50,14 @@ void Background::forget(Job& job) {
   ended_.wait(lock, [&] { return running_ != &job; });
 }
 
-void Background::drain() {
+void Background::drain(const void* whom) {
   std::unique_lock lock(mutex_);
   if (thread_.get_id() == std::this_thread::get_id()) { return; }
-  const std::uint64_t last = posted_;
-  ended_.wait(lock,
-              [&] { return (running_ == nullptr || at_ > last) && (first_ == nullptr || first_->number > last); });
+  ended_.wait(lock, [&] {
+    bool any = running_ != nullptr && running_for_ == whom;
+    for (const Job* at = first_; at != nullptr && !any; at = at->next) { any = at->serves == whom; }
+    return !any;
+  });
 }
 
 void Background::work() {
@@ -67,7 +68,7 @@ void Background::work() {
     Job& job = *std::exchange(first_, first_->next);
     if (first_ == nullptr) { last_ = nullptr; }
     running_ = &job;
-    at_ = job.number;
+    running_for_ = job.serves;
     lock.unlock();
     job.run(job.of);  // the job may be gone behind this
     lock.lock();

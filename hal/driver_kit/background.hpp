@@ -21,8 +21,8 @@ class Background {
   struct Job {
     void (*run)(void* of) = nullptr;
     void* of = nullptr;
+    const void* serves = nullptr;  // what drain() may ask for, such as a program
     Job* next = nullptr;
-    std::uint64_t number = 0;
   };
 
   /// `name` is the thread's; it starts with the first job.
@@ -36,8 +36,8 @@ class Background {
   Result<void> post(Job& job);
   /// When it returns the job is not posted and does not run. Not from inside a job.
   void forget(Job& job);
-  /// When it returns all that was posted before has run. From inside a job it waits for nothing.
-  void drain();
+  /// When it returns no job that serves `whom` is posted or runs. From inside a job it waits for nothing.
+  void drain(const void* whom);
 
  private:
   void work();
@@ -46,7 +46,7 @@ class Background {
   std::mutex mutex_;
   std::condition_variable more_, ended_;
   Job *first_ = nullptr, *last_ = nullptr, *running_ = nullptr;
-  std::uint64_t posted_ = 0, at_ = 0;  // numbers of the last job that was posted, and of the one that runs
+  const void* running_for_ = nullptr;  // the job itself may be gone by the time that somebody asks
   bool stop_ = false;
   std::thread thread_;
 };

@@ -50,7 +50,7 @@ TEST_CASE("background: jobs run one after the other, in their order, away from w
       jobs.push_back(std::unique_ptr<Job>(new Job{&seen, &where, i}));
       REQUIRE(background.post(jobs.back()->job));
     }
-    background.drain();
+    background.drain(nullptr);
     CHECK(seen.size() == 100);
     REQUIRE(background.post(jobs[7]->job));  // again
   }  // what is posted runs before the end
@@ -72,7 +72,7 @@ TEST_CASE("background: what is forgotten does not run, and what runs is waited f
   first.may_end.count_down();
   background.forget(first.job);
   CHECK(first.ended);
-  background.drain();
+  background.drain(nullptr);
   CHECK(third.ended);
   CHECK_FALSE(second.ended);
   background.forget(second.job);  // of nothing
@@ -87,7 +87,7 @@ TEST_CASE("background: what is posted again while it runs is forgotten when it d
   again.may_end.count_down();
   background.forget(again.job);
   CHECK(again.ended);
-  background.drain();
+  background.drain(nullptr);
   CHECK(again.runs == 1);
 }
 
@@ -98,7 +98,26 @@ TEST_CASE("background: a drain waits for what was posted before it") {
   REQUIRE(background.post(waiting.job));
   running.may_end.count_down();
   waiting.may_end.count_down();
-  background.drain();
+  background.drain(nullptr);
   CHECK(running.ended);
   CHECK(waiting.ended);
+}
+
+TEST_CASE("background: a drain waits for the jobs of its own, and for nobody else's") {
+  Background background("test", "test");
+  const int others = 0, own = 0;
+  Gated other, mine;
+  other.job.serves = &others;
+  mine.job.serves = &own;
+  REQUIRE(background.post(other.job));
+  other.began.wait();
+  background.drain(&own);  // comes back while the other stands in its gate
+  CHECK_FALSE(other.ended);
+  REQUIRE(background.post(mine.job));
+  mine.may_end.count_down();
+  other.may_end.count_down();
+  background.drain(&own);
+  CHECK(mine.ended);
+  background.drain(&others);
+  CHECK(other.ended);
 }
