@@ -240,6 +240,10 @@ foreach(test run_on_a_part run_on_emulated_cuda run_kernel run_kernel_bad_scalar
   set_tests_properties(cli_${test} PROPERTIES FIXTURES_REQUIRED digits_files)
 endforeach()
 
+execute_process(COMMAND printf "entry a kernel\\000entry b" OUTPUT_FILE "${work}/nul.manifest" COMMAND_ERROR_IS_FATAL ANY)
+hal_cli_test(run_manifest_with_nul EXIT 1 MATCH "nul.manifest: byte 14 is 0, and a manifest is text" ARGS run --device cuda:0
+  --image ptx:${pack}/pack.ptx --manifest ${work}/nul.manifest)
+
 # -- topology
 if(TARGET hal_topology)
   hal_cli_test(topology EXIT 0 MATCH "^host:0 .*no PCI address" ARGS topology --svg ${work}/topology.svg)

@@ -52,6 +52,10 @@ Result<Source> read_source(const Options& options) {
   if (!options.manifest.empty()) {
     HAL_TRY(const std::vector<std::byte> text, read_file(options.manifest));
     source.manifest.assign(reinterpret_cast<const char*>(text.data()), text.size());
+    if (const std::size_t nul = source.manifest.find('\0'); nul != std::string::npos) {
+      return Error(HAL_INVALID_IMAGE,
+                   fmt::format("--manifest {}: byte {} is 0, and a manifest is text", options.manifest, nul));
+    }
   }
   return source;
 }

@@ -40,7 +40,7 @@ std::optional<hal::DType> dtype_of(std::string_view descr) {
 // writes, whose values hold no quotes or nested braces.
 std::optional<std::string_view> value_of(std::string_view header, std::string_view key, std::string_view ends) {
   std::size_t at = header.find(key);
-  if (at == std::string_view::npos) { return std::nullopt; }
+  if (at == std::string_view::npos || header.rfind(key) != at) { return std::nullopt; }
   at = header.find_first_not_of(": ", at + key.size());
   if (at == std::string_view::npos) { return std::nullopt; }
   const std::size_t end = header.find_first_of(ends, at);
@@ -123,7 +123,7 @@ hal::Result<Header> read_header(std::string_view text, const std::string& name) 
   if (!descr || !order || !sizes || !sizes->starts_with('(') || descr->size() < 2 || descr->front() != '\'' ||
       descr->back() != '\'') {
     return fail(name, HAL_INVALID_IMAGE, start,
-                "header has no 'descr', 'fortran_order' and 'shape' as numpy writes them");
+                "header has not 'descr', 'fortran_order' and 'shape' once each as numpy writes them");
   }
   if (*order != "False") {
     return fail(name, HAL_UNSUPPORTED, start, fmt::format("fortran_order is {}, expected False", excerpt(*order)));

@@ -61,6 +61,7 @@ TEST_CASE("npy: bad files are refused with place and reason") {
   CHECK_THAT(refusal(changed("<i4", ">i4"), HAL_UNSUPPORTED), Contains("'>i4'"));
   CHECK_THAT(refusal(changed("<i4", "O"), HAL_UNSUPPORTED), Contains("'O'"));
   CHECK_THAT(refusal(changed("False", "True"), HAL_UNSUPPORTED), Contains("fortran_order is True"));
+  CHECK_THAT(refusal(changed("'fortran", "'descr': '<f8', 'fortran"), HAL_INVALID_IMAGE), Contains("once each"));
   CHECK_THAT(refusal(changed("2, 3", "2, -3"), HAL_INVALID_IMAGE), Contains("sizes begin at 1"));
   CHECK_THAT(refusal(changed("2, 3", "2, x"), HAL_INVALID_IMAGE), Contains("whole numbers"));
   CHECK_THAT(refusal(changed("2, 3", "0, 3"), HAL_INVALID_IMAGE), Contains("sizes begin at 1"));
