@@ -29,7 +29,13 @@ namespace {
     out->usable = 1;  // and every string stays NULL
   };
   ops.device_open = [](hal_driver*, const hal_device_request*, hal_device_traits*) -> hal_error* {
+#if defined(BAD_no_lane)
+    return nullptr;
+#elif defined(BAD_open_exits)
+    std::exit(3);
+#else
     throw std::runtime_error("the card is on fire");
+#endif
   };
   ops.device_close = [](hal_driver*, void*) {};
   ops.supports = [](hal_driver*, void*, const char*) { return hal_verdict{HAL_NO, "bad"}; };

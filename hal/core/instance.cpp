@@ -214,6 +214,7 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   hal_device_traits traits{};
   hal_error* error = nullptr;
   try {
+    const InsideDriver inside(driver->path.c_str(), "in device_open()");
     error = driver->ops.device_open(driver->self, &request, &traits);
   } catch (...) {
     return Error(HAL_INTERNAL,

@@ -109,6 +109,12 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
                                                      timeline.get(), &lane)) {
     return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
   }
+  if (lane == nullptr) {
+    return Error(HAL_INTERNAL,
+                 fmt::format("making a queue on {}: lane_create() of the driver reported success but gave "
+                             "no lane",
+                             device.uri()));
+  }
   timeline->attach(lane);
   Ref<Queue> made;
   try {

@@ -6,7 +6,6 @@
 #include <link.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -104,33 +103,10 @@ std::string unfit(const std::string& path) {
   return {};
 }
 
-// A driver that calls exit() cannot be stopped in the process that it is in. It can be named: this runs on the way out.
-std::atomic<const char*> g_entering{nullptr};
-void name_who_exits() {
-  if (const char* path = g_entering.load()) {
-    std::fputs("halyard error: core: the program ends because the driver ", stderr);
-    std::fputs(path, stderr);
-    std::fputs(" called exit() while it was loaded; 'halyard doctor' looks at drivers in a process of their own\n",
-               stderr);
-  }
-}
-
-struct Entering {
-  explicit Entering(const char* path) {
-    static std::once_flag once;
-    std::call_once(once, [] { (void)std::atexit(name_who_exits); });
-    before = g_entering.exchange(path);
-  }
-  ~Entering() { g_entering.store(before); }
-  Entering(const Entering&) = delete;
-  Entering& operator=(const Entering&) = delete;
-  const char* before;
-};
-
 void load(LoadedDriver& driver, const hal_host_api& host) {
   // Whoever looks at drivers from outside learns from this line which one did not come back.
   host.log(&host, HAL_LOG_DEBUG, "core", fmt::format("loading driver {}", driver.path).c_str());
-  const Entering entering(driver.path.c_str());
+  const InsideDriver inside(driver.path.c_str(), "while it was loaded");
   if (const std::string why = unfit(driver.path); !why.empty()) {
     driver.reason = fmt::format("cannot be loaded: {}: {}", driver.path, why);
     return;
@@ -169,6 +145,25 @@ void load(LoadedDriver& driver, const hal_host_api& host) {
 }
 
 }  // namespace
+
+thread_local const InsideDriver* InsideDriver::current = nullptr;
+
+void InsideDriver::name_who_exits() {
+  if (current == nullptr) { return; }
+  for (const char* text :
+       {"halyard error: core: the program ends because the driver ", current->path_, " called exit() ", current->when_,
+        "; 'halyard doctor' looks at drivers in a process of their own\n"}) {
+    std::fputs(text, stderr);
+  }
+}
+
+InsideDriver::InsideDriver(const char* path, const char* when) : path_(path), when_(when), before_(current) {
+  static std::once_flag once;
+  std::call_once(once, [] { (void)std::atexit(name_who_exits); });
+  current = this;
+}
+
+InsideDriver::~InsideDriver() { current = before_; }
 
 std::string thrown() {
   const std::exception_ptr problem = std::current_exception();

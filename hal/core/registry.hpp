@@ -32,6 +32,22 @@ std::string nothing_to_load(const char* names);
 // Checks a driver's table and copies it. Returns the reason for a refusal, empty if it is fine.
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out);
 
+// While one stands, an exit() on this thread names the driver on the way out, and where it was called: "while it was
+// loaded". A driver that calls it cannot be stopped in the process that it is in.
+class InsideDriver {
+ public:
+  InsideDriver(const char* path, const char* when);
+  ~InsideDriver();
+  InsideDriver(const InsideDriver&) = delete;
+  InsideDriver& operator=(const InsideDriver&) = delete;
+
+ private:
+  const char *const path_, *const when_;
+  const InsideDriver* const before_;
+  static thread_local const InsideDriver* current;
+  static void name_who_exits();
+};
+
 // To be called inside a catch (...) around a driver's function: " threw a C++ exception (what); ...".
 std::string thrown();
 

@@ -58,14 +58,27 @@ TEST_CASE("registry: a driver named twice is loaded once; two that share a name 
   std::filesystem::remove(copy);
 }
 
+TEST_CASE("registry: a plug-in that gives no lane gives an error that says so") {
+  hal::Instance instance = hal::Instance::create(bad("no_lane")).value();
+  const auto device = instance.open("bad:0");
+  REQUIRE(device);
+  const auto queue = device->queue("q");
+  REQUIRE_FALSE(queue);
+  CHECK(queue.error().what().find("lane_create() of the driver reported success but gave no lane") !=
+        std::string_view::npos);
+}
+
 TEST_CASE("registry: a driver that ends the process is named on the way out", "[fork]") {
+  const auto [file, when] =
+      GENERATE(std::pair("exits", "while it was loaded"), std::pair("open_exits", "in device_open()"));
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   const pid_t child = fork();
   REQUIRE(child >= 0);
   if (child == 0) {
     (void)dup2(ends[1], STDERR_FILENO);
-    (void)report_of(bad("exits"));
+    const auto instance = hal::Instance::create(bad(file));
+    if (instance) { (void)instance->open("bad:0"); }
     _exit(99);
   }
   close(ends[1]);
@@ -79,7 +92,7 @@ TEST_CASE("registry: a driver that ends the process is named on the way out", "[
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 3);
-  CHECK(said.find("bad-exits.so called exit()") != std::string::npos);
+  CHECK(said.find(std::string("bad-") + file + ".so called exit() " + when) != std::string::npos);
 }
 
 TEST_CASE("registry: settings with values that will be ignored are named with what is taken") {
