@@ -377,9 +377,9 @@ void append(std::vector<std::byte>& out, const Record& record) {
 }
 
 std::vector<std::byte> header(std::uint64_t body_bytes, std::uint64_t body_checksum) {
-  std::vector<std::byte> out(8);
-  std::memcpy(out.data(), kMagic, 8);
+  std::vector<std::byte> out;
   Writer io(out);
+  for (const char one : kMagic) { io(one); }
   io(kVersion);
   io(std::uint32_t{0});
   io(body_bytes);
