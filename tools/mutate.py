@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Breaks the ordering code in one place at a time and sees whether its tests notice.
+"""Breaks the core in one place at a time and sees whether its tests notice.
 
-hal/core/mutations.toml lists the mutations: file, exact text, replacement, the sentence of docs/ordering.md that it breaks. Each is
-applied in a scratch worktree of HEAD, the core is rebuilt, and the order tests run with a time limit. Killed by a failing
-test, a crash or a hang is killed; anything else survived, and needs a new test or an argument in the list ("equivalent").
+hal/core/mutations.toml lists the mutations: file, exact text, replacement, and what it breaks: a sentence of docs/ordering.md, a
+requirement of the conformance suite, or a header whose contract it is. Each is applied in a scratch worktree of HEAD, libhal
+and the tests are rebuilt, and these run with a time limit: the order tests, or those that the mutation names. Killed by a
+failing test, a crash or a hang is killed; anything else survived, and needs a new test or an argument in the list
+("equivalent").
 A mutation that names a requirement of the conformance suite has to be killed by that one's case too, on the host device: no
 seeded fault of a driver can break what the core alone keeps.
 
@@ -25,6 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIST = "hal/core/mutations.toml"
 DOCUMENT = ROOT / "docs/ordering.md"
 BEGIN, END = "<!-- mutations: begin -->", "<!-- mutations: end -->"
+TESTS = "core_test order:*"  # a program, and which of its cases; or the suite's case of the requirement that is broken
+SUITE = "suite"
 TEST_LIMIT_S = 45  # the tests take seconds; a mutant that hangs costs this much
 
 
@@ -55,18 +59,23 @@ def compile_targets(build, *targets):
     return run("ninja", "-j1", "-C", build, *targets)
 
 
-def run_tests(build, limit=TEST_LIMIT_S):
+def targets(tests):
+    return ["halyard-conformance", "halyard-host"] if tests == SUITE else [tests.split(" ")[0]]
+
+
+def run_tests(build, tests, limit=TEST_LIMIT_S):
     """The name of what failed, or None."""
+    name, _, cases = tests.partition(" ")
     try:
-        done = run(build / "bin/core_test", "order:*", "-a", timeout=limit)
+        done = run(build / "bin" / name, *([cases, "-a"] if cases else []), timeout=limit)
     except subprocess.TimeoutExpired:
         return "hang: the tests did not end"
     if done.returncode == 0:
         return None
     # A failing section prints a line of dashes, the test's name, and a line of dashes.
-    found = re.search(r"^-{20,}\n(order: .+(?:\n  .+)*)\n-{20,}$", done.stdout, re.MULTILINE)
-    name = " ".join(found.group(1).split()) if found else "?"
-    return name if done.returncode > 0 else f"crash in: {name}"
+    found = re.search(r"^-{20,}\n([^-\s].*(?:\n  .+)*)\n-{20,}$", done.stdout, re.MULTILINE)
+    case = " ".join(found.group(1).split()) if found else name
+    return case if done.returncode > 0 else f"crash in: {case}"
 
 
 def suite_fails(build, requirement):
@@ -93,12 +102,17 @@ def try_one(mutation, tree, build):
         return "stale", problem
     path.write_text(changed, encoding="utf-8")
     try:
-        made = compile_targets(build, "hal")
+        tests = mutation.get("tests", TESTS)
+        made = compile_targets(build, "hal", *targets(tests))
         if made.returncode != 0:
             error = re.search(r"error: .*", made.stdout)
             return "does not build", error.group(0) if error else "?"
-        killer = run_tests(build)
         requirement = mutation.get("requirement")
+        if tests == SUITE:
+            sentence = mutation["sentence"]
+            killer = sentence if suite_fails(build, sentence) else None
+        else:
+            killer = run_tests(build, tests)
         if requirement and not suite_fails(build, requirement):
             return "survived", ""
         if killer and requirement:
@@ -133,12 +147,14 @@ def main():
         mutations = tomllib.load(file)["mutation"]
     chosen = [m for m in mutations if any(fnmatch.fnmatch(m[key], glob) for glob in options.only.split("|") for key in ("what", "file", "sentence"))]
     tree, build = scratch_tree(options.scratch.resolve(), not options.no_update)
-    suite = {m["requirement"] for m in chosen if "requirement" in m}
-    made = compile_targets(build, "core_test", *(["halyard-conformance", "halyard-host"] if suite else []))
+    suite = {m["requirement"] for m in chosen if "requirement" in m} | {m["sentence"] for m in chosen if m.get("tests") == SUITE}
+    tests = sorted({m.get("tests", TESTS) for m in chosen} - {SUITE})
+    made = compile_targets(build, *sorted({target for one in tests + [SUITE] * bool(suite) for target in targets(one)}))
     if made.returncode != 0:
         sys.exit(f"mutate: the unchanged tree does not build:\n{made.stdout[-2000:]}")
-    if killer := run_tests(build, 2 * TEST_LIMIT_S):
-        sys.exit(f"mutate: the unchanged tree fails: {killer}")
+    for one in tests:
+        if killer := run_tests(build, one, 2 * TEST_LIMIT_S):
+            sys.exit(f"mutate: the unchanged tree fails: {killer}")
     if broken := [requirement for requirement in sorted(suite) if suite_fails(build, requirement)]:
         sys.exit(f"mutate: the unchanged tree fails: {', '.join(broken)}")
     rows = []

@@ -74,7 +74,7 @@ void DeviceMemory::leave(Pool& pool) {
 hal_pool_stats DeviceMemory::stats() const {
   hal_pool_stats sum{};
   const std::lock_guard lock(mutex_);
-  for (const Pool* pool : pools_) {
+  for (Pool* pool : pools_) {
     const hal_pool_stats one = pool->stats();
     for (auto field : {&hal_pool_stats::used_bytes, &hal_pool_stats::cached_bytes, &hal_pool_stats::allocations,
                        &hal_pool_stats::hits, &hal_pool_stats::cooling_bytes, &hal_pool_stats::waste_bytes,

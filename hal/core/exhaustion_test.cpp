@@ -156,13 +156,16 @@ void work(Life& life, Opened& on) {
   auto distant = life.get(far->queue("a queue on the other device, with a name that is long"));
   auto gate = life.get(instance->timeline(0, "gate")), done = life.get(instance->timeline(0, "done"));
   auto a = life.get(device->buffer(4096)), b = life.get(device->buffer(4096)), c = life.get(far->buffer(4096));
-  if (!queue || !other || !distant || !gate || !done || !a || !b || !c) { return; }
+  // What no order joins has bytes of its own.
+  auto apart = life.get(device->buffer(8192)), remote = life.get(far->buffer(4096));
+  if (!queue || !other || !distant || !gate || !done || !a || !b || !c || !apart || !remote) { return; }
   life.wait(life.get(queue->fill(a->all(), 1U)));
   life.get(queue->fill(a->all(), 2U, {.waits = {gate->at(1)}, .signals = {done->at(1)}}));
   life.get(queue->copy(a->all(), b->all()));
-  const auto after = life.get(other->copy(a->slice(0, 64), b->slice(64, 64), {.waits = {done->at(1), gate->at(1)}}));
+  const auto after =
+      life.get(other->copy(apart->slice(0, 64), apart->slice(64, 64), {.waits = {done->at(1), gate->at(1)}}));
   const auto crossed = life.get(queue->copy(b->all(), c->all()));
-  const auto back = life.get(distant->copy(c->all(), a->all(), {.waits = {gate->at(1)}}));
+  const auto back = life.get(distant->copy(remote->all(), apart->slice(4096, 4096), {.waits = {gate->at(1)}}));
   const std::array parts{hal::command::fill(a->slice(0, 64), 3U), life.call(), hal::command::copy(b->all(), a->all())};
   const auto mixed = life.get(queue->submit(parts));
   if (mixed) { ++life.accepted; }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ std::atomic<bool> g_hide_memory{false}, g_clock{false}, g_clock_at_once{false};
 std::atomic<std::uint64_t> g_now{1'000};
 std::atomic<void (*)(bool)> g_on_destroy{nullptr};
 std::atomic<const char* (*)(const char*)> g_on_create{nullptr};
+std::atomic<void (*)(const char*, std::uint32_t)> g_on_submit{nullptr};
 
 const hal_host_api* g_host = nullptr;
 int g_device = 0;
@@ -114,12 +116,16 @@ void look_at_clock(const Lane& lane) {
   }
 }
 
-void fail_lane(Lane* lane, std::uint64_t number, hal_code code, const char* what) {
+hal_error* made(hal_code code, const char* what) {
   hal_error_info info{};
   info.code = code;
   info.what = what;
   info.origin = "manual";
-  hal_lane_fail(lane, number, g_host->error_create(&info));
+  return g_host->error_create(&info);
+}
+
+void fail_lane(Lane* lane, std::uint64_t number, hal_code code, const char* what) {
+  hal_lane_fail(lane, number, made(code, what));
 }
 
 void fail(const char* label, std::uint64_t number, hal_code code, const char* what) {
@@ -170,16 +176,18 @@ hal_driver_ops table() {
   ops.memory_free = [](hal_driver*, void*, const hal_memory* memory) { std::free(memory->impl); };
   ops.lane_create = [](hal_driver*, void*, const char* label, void* core, hal_lane** out) -> hal_error* {
     if (auto* hook = g_on_create.load()) { label = hook(label); }
-    auto* lane = new Lane;
-    lane->completed = 0;
-    lane->wake_at = UINT64_MAX;
-    lane->host = g_host;
-    lane->core = core;
-    lane->label = label;
-    const std::lock_guard lock(g.mutex);
-    g.lanes[label] = lane;
-    *out = lane;
-    return nullptr;
+    try {
+      auto lane = std::make_unique<Lane>();
+      lane->completed = 0;
+      lane->wake_at = UINT64_MAX;
+      lane->host = g_host;
+      lane->core = core;
+      lane->label = label;
+      const std::lock_guard lock(g.mutex);
+      g.lanes[label] = lane.get();
+      *out = lane.release();
+      return nullptr;
+    } catch (const std::bad_alloc&) { return made(HAL_OUT_OF_HOST_MEMORY, "no memory for a lane"); }
   };
   ops.lane_destroy = [](hal_driver*, void*, hal_lane* head) {
     auto* lane = static_cast<Lane*>(head);
@@ -213,6 +221,7 @@ hal_driver_ops table() {
     }
     if (!starved) {
       if (g_clock_at_once) { look_at_clock(*lane); }
+      if (auto* hook = g_on_submit.load()) { hook(lane->label.c_str(), taken); }
       return taken;
     }
     fail_lane(lane, first, HAL_OUT_OF_HOST_MEMORY, "no memory for a command");
@@ -220,12 +229,7 @@ hal_driver_ops table() {
   };
   ops.program_check = [](hal_driver*, void*, const hal_image*) { return hal_verdict{HAL_NO, "it runs no programs"}; };
   ops.program_load = [](hal_driver*, void*, const hal_image*, const hal_signature*, std::uint32_t,
-                        void**) -> hal_error* {
-    hal_error_info info{};
-    info.code = HAL_UNSUPPORTED;
-    info.what = "it runs no programs";
-    return g_host->error_create(&info);
-  };
+                        void**) -> hal_error* { return made(HAL_UNSUPPORTED, "it runs no programs"); };
   ops.program_unload = [](hal_driver*, void*, void*) {};
   ops.lane_wait = [](hal_driver*, hal_lane* head, hal_lane* other, std::uint64_t number) -> std::uint32_t {
     const std::lock_guard lock(g.mutex);
@@ -291,7 +295,8 @@ const hal::test::ManualControl manual_control{complete,
                                               [](bool yes, bool at_once) {
                                                 g_clock = yes;
                                                 g_clock_at_once = at_once;
-                                              }};
+                                              },
+                                              [](void (*hook)(const char*, std::uint32_t)) { g_on_submit = hook; }};
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
   g_host = host;

@@ -37,6 +37,8 @@ struct ManualControl {
   // Whether the device has a clock, for those who open it from now on; and whether its lanes look at it at once, if
   // nothing else comes before, or like anything else when the test says so.
   void (*set_clock)(bool yes, bool at_once);
+  // Called at the end of each submit(), which has taken so many commands. NULL: no more.
+  void (*on_submit)(void (*hook)(const char* lane, std::uint32_t taken));
 };
 
 }  // namespace hal::test

@@ -238,6 +238,51 @@ TEST_CASE("order: cancel keeps a buffer until the device is done with it, though
   CHECK(eventually([&] { return pool.stats().used_bytes == 0; }));
 }
 
+TEST_CASE("order: memory that a cancelled queue freed cools until the device is done with it") {
+  Manual m;
+  hal::Queue queue = m.device.queue("cancelled").value();
+  hal::Pool pool = m.device.pool().value();
+  const hal::Buffer buffer = queue.alloc(pool, 64).value();
+  queue.fill(buffer, std::uint8_t{1}).value();
+  const Point freed = queue.free(buffer).value();
+  queue.cancel();
+  CHECK(hal::wait(freed, kSoon).error().code() == HAL_CANCELLED);
+  CHECK(pool.stats().cooling_bytes == 64);
+  CHECK(m.control.complete("cancelled", UINT64_MAX) == freed.value);
+  CHECK(pool.stats().cooling_bytes == 0);
+}
+
+TEST_CASE("order: memory that is taken behind another queue's work is good also if that queue fails") {
+  Manual m;
+  hal::Queue first = m.device.queue("first").value(), second = m.device.queue("second").value();
+  hal::Pool pool = m.device.pool(64).value();
+  const hal::Buffer a = first.alloc(pool, 64).value();
+  const Point freed = first.free(a).value();
+  const hal::Buffer b = second.alloc(pool, 64).value();
+  CHECK(pool.stats().waits == 1);
+  const Point filled = second.fill(b, std::uint8_t{1}).value();
+  CHECK_FALSE(reached(filled));
+  m.control.fail("first", freed.value, HAL_DEVICE_LOST, "fell off the bus");
+  REQUIRE(eventually([&] { return m.control.taken("second") == filled.value; }));
+  m.control.complete("second", filled.value);
+  CHECK(hal::wait(filled, kSoon));
+}
+
+TEST_CASE("order: memory whose work is done is ready for whoever looks, also before its lane has told") {
+  Manual m;
+  hal::Queue queue = m.device.queue("quiet").value();
+  hal::Pool pool = m.device.pool().value();
+  const hal::Buffer buffer = queue.alloc(pool, 64).value();
+  const std::uint64_t freed = queue.free(buffer).value().value;
+  CHECK(m.control.complete("quiet", freed - 1) == freed - 1);
+  CHECK(pool.stats().cooling_bytes == 64);
+  (void)hal_lane_count(m.control.lane("quiet"), freed);  // published; the core is told at the end
+  CHECK(pool.stats().cooling_bytes == 0);
+  pool.trim();
+  CHECK(pool.stats().cached_bytes == 0);
+  CHECK(m.control.complete("quiet", freed) == freed);
+}
+
 TEST_CASE("order: who only looks is told the failure of what was to signal a timeline") {
   Manual m;
   hal::Queue queue = m.device.queue("lane").value();
@@ -325,6 +370,21 @@ TEST_CASE("order: a copy between devices goes in halves, and each waits for the 
   REQUIRE(eventually([&] { return c.m.control.taken("writer") == 1; }));
   CHECK(c.holds(c.far, 1));
   CHECK_FALSE(reached(copied));
+  c.m.control.complete("writer", 1);
+  REQUIRE(hal::wait(copied, kSoon));
+  CHECK(c.holds(c.far, 7));
+}
+
+TEST_CASE("order: a copy between devices reads only when its queue has done what comes before") {
+  Crossed c;
+  hal::Timeline gate = c.instance.timeline(0, "gate").value();
+  c.queue.barrier({.waits = {gate.at(1)}}).value();
+  const Point copied = c.queue.copy(c.from, c.far).value();
+  CHECK(c.m.control.taken("reader") == 0);
+  REQUIRE(gate.signal(1));
+  REQUIRE(eventually([&] { return c.m.control.taken("reader") == 1; }));
+  c.m.control.complete("reader", 1);
+  REQUIRE(eventually([&] { return c.m.control.taken("writer") == 1; }));
   c.m.control.complete("writer", 1);
   REQUIRE(hal::wait(copied, kSoon));
   CHECK(c.holds(c.far, 7));

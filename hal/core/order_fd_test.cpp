@@ -161,6 +161,9 @@ TEST_CASE("order: imports are refused with reasons, and let go with their timeli
   const Fd read_end(ends[0]), write_end(ends[1]);
   refused(line.import_fd(6, write_end.fd), "open for writing only");
   CHECK(line.import_fd(6, read_end.fd));
+  const int open = descriptors();
+  refused(line.import_fd(7, file.fd), "cannot be waited for");
+  CHECK(descriptors() <= open);
   hal_error* owned = hal_timeline_import_fd(hal_queue_timeline(f.queue.get()), 50, source.fd);
   CHECK(hal_error_describe(owned).code == HAL_INVALID_ARGUMENT);
   hal_release(owned);
@@ -189,6 +192,7 @@ TEST_CASE("order: a lower import does not move a timeline that stands higher, an
     sources.push_back(std::make_unique<Fd>(::eventfd(0, EFD_CLOEXEC)));
     REQUIRE(line.import_fd(i + 1, sources.back()->fd));
   }
+  const int open = descriptors();
   const std::uint64_t one = 1;
   REQUIRE(::write(sources[20]->fd, &one, 8) == 8);
   REQUIRE(line.wait(21, kSoon));
@@ -196,6 +200,7 @@ TEST_CASE("order: a lower import does not move a timeline that stands higher, an
   REQUIRE(::write(sources[29]->fd, &one, 8) == 8);
   REQUIRE(line.wait(30, kSoon));
   CHECK(line.value().value() == 30);
+  CHECK(eventually([&] { return descriptors() <= open - 22; }));  // those that were written have been let go
 }
 
 TEST_CASE("order: an import that waits costs no processor time") {
@@ -203,6 +208,15 @@ TEST_CASE("order: an import that waits costs no processor time") {
   hal::Timeline line = m.instance.timeline(0, "line").value();
   Fd source(::eventfd(0, EFD_CLOEXEC));
   REQUIRE(line.import_fd(1, source.fd));
+  hal::Queue queue = m.device.queue("rings").value();
+  for (std::uint64_t i = 1; i <= 5; ++i) {  // gives the thread that waits something else to do
+    hal::Timeline gate = m.instance.timeline(0, "gate").value();
+    const Point held = queue.barrier({.waits = {gate.at(1)}}).value();
+    REQUIRE(gate.signal(1));
+    REQUIRE(eventually([&] { return m.control.taken("rings") == i; }));
+    m.control.complete("rings", i);
+    REQUIRE(hal::wait(held, kSoon));
+  }
   rusage from{}, to{};
   ::getrusage(RUSAGE_SELF, &from);
   CHECK(line.wait(1, 300ms).error().code() == HAL_DEADLINE_EXCEEDED);

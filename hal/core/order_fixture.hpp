@@ -53,6 +53,13 @@ struct Fixture {
   hal::Slice at(std::uint64_t i) const { return buffer.slice(i * 4, 4); }
 };
 
+// A timeline that work waits for and signals keeps itself and that work as long as nobody ends it: this does, also
+// where the test gives up early.
+struct EndsWithTest {
+  hal::Timeline line;
+  ~EndsWithTest() { line.fail(hal::Error(HAL_CANCELLED, "the test is over")); }
+};
+
 // A device whose lanes move when the test says so.
 struct Manual {
   hal::Instance instance = hal::Instance::create(MANUAL_DRIVER).value();

@@ -47,7 +47,8 @@ TEST_CASE("order: wait before signal across two queues and a plain timeline") {
 
 TEST_CASE("order: a ping-pong of 200 hops between two queues sees every write in order") {
   Fixture f;
-  hal::Timeline line = f.instance.timeline(0, "line").value();
+  EndsWithTest ends{f.instance.timeline(0, "line").value()};
+  hal::Timeline& line = ends.line;
   std::array<hal::Queue, 2> queues{f.device.queue("a").value(), f.device.queue("b").value()};
   f.queue.fill(f.at(0), std::uint32_t{0}).value();
   REQUIRE(f.queue.finish(kSoon));
@@ -224,6 +225,27 @@ TEST_CASE("order: host calls run in queue order, and their error fails the queue
   CHECK(hal::wait(failing, kSoon).error().text().find("no coffee") != std::string_view::npos);
 }
 
+TEST_CASE("order: a host call that waits for another queue's holds nothing up but its own queue") {
+  Fixture f;
+  constexpr int kQueues = 4;
+  std::vector<hal::Queue> queues;
+  for (int i = 0; i < kQueues; ++i) { queues.push_back(f.device.queue("call").value()); }
+  struct State {
+    std::atomic<int> inside{0};
+  };
+  const auto state = std::make_shared<State>();  // a call may outlive a test that gives up
+  std::vector<Point> points;
+  for (hal::Queue& queue : queues) {  // each returns when all have begun
+    const auto call = [state]() -> hal::Result<void> {
+      ++state->inside;
+      if (!eventually([&] { return state->inside == kQueues; })) { return hal::Error(HAL_INTERNAL, "alone"); }
+      return {};
+    };
+    points.push_back(queue.call(call).value());
+  }
+  REQUIRE(hal::wait_all(points, 2 * kSoon));
+}
+
 TEST_CASE("order: a host call that can never run is still called once, with the failure") {
   Fixture f;
   struct State {
@@ -321,6 +343,8 @@ TEST_CASE("order: cancel fails what has not begun, keeps what was reached, and m
   CHECK(hal::wait(before, 0ns));
   CHECK(hal::wait(held, kSoon).error().code() == HAL_CANCELLED);
   CHECK(f.queue.barrier().error().code() == HAL_CANCELLED);
+  const auto refused = f.queue.call([]() -> hal::Result<void> { return {}; });  // goes another way
+  CHECK((!refused && refused.error().code() == HAL_CANCELLED));
   REQUIRE(gate.signal(1));
   CHECK(f.word(0) == 1);
 }

@@ -389,15 +389,24 @@ Block* Pool::find_cooling(std::uint64_t bytes, std::uint64_t ticket) const {
   return block != nullptr && block->ticket == ticket ? block : nullptr;
 }
 
+// Whoever has seen that work is done finds its memory ready, also before the lane has told us.
+void Pool::look() {
+  cooling_.each([this](Block& block) {
+    if (hal_lane_completed(block.lane->lane()) < block.number) { return; }
+    end_use(block);
+    make_ready(block);
+  });
+}
+
 // Work has let go of a block. On any thread, perhaps inside a driver's call, so nothing is freed here.
 void Pool::cooled(std::uint64_t bytes, std::uint64_t ticket) {
   bool above = false;
   {
     const std::lock_guard lock(mutex_);
-    Block* block = find_cooling(bytes, ticket);
-    if (block == nullptr) { return; }  // somebody took it before
-    end_use(*block);
-    make_ready(*block);
+    if (Block* block = find_cooling(bytes, ticket)) {  // or somebody took it before
+      end_use(*block);
+      make_ready(*block);
+    }
     above = stats_.cached_bytes > keep_;
   }
   if (!above) { return; }
@@ -456,6 +465,7 @@ void Pool::shed_above(std::uint64_t keep, Block*& list) {
 
 void Pool::shed(Block*& list) {
   const std::lock_guard lock(mutex_);
+  look();
   shed_above(0, list);
 }
 
@@ -463,13 +473,15 @@ void Pool::trim(std::uint64_t keep) {
   Block* list = nullptr;
   {
     const std::lock_guard lock(mutex_);
+    look();
     shed_above(keep, list);
   }
   device_.memory().free_blocks(list);
 }
 
-hal_pool_stats Pool::stats() const {
+hal_pool_stats Pool::stats() {
   const std::lock_guard lock(mutex_);
+  look();
   hal_pool_stats out = stats_;
   const Block* largest = ready_.largest();
   out.largest_free_bytes = std::max(largest != nullptr ? largest->bytes : 0, arena_ ? arena_->largest() : 0);

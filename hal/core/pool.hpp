@@ -38,6 +38,15 @@ class BlockLists {
   void remove(Block& block);
   Block* first(std::uint64_t bytes) const { return lists_[list_of(bytes)].first; }
   Block* largest() const;  // one of the largest class that holds something
+  template <class Each>
+  void each(Each look) {  // who may remove the block
+    for (const List& list : lists_) {
+      for (Block *block = list.first, *next = nullptr; block != nullptr; block = next) {
+        next = block->next;
+        look(*block);
+      }
+    }
+  }
 
  private:
   static constexpr std::size_t kLists = 512;
@@ -71,7 +80,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   void trim(std::uint64_t keep);
   // Moves everything that is ready to `list`, for DeviceMemory::free_blocks().
   void shed(Block*& list);
-  hal_pool_stats stats() const;
+  hal_pool_stats stats();
   // Ends a pool whose last owner has let go, on the engine if that may be a driver's call; `device` is its own.
   static void end(Pool* pool, const Ref<Device>& device) noexcept;
 
@@ -87,6 +96,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   void make_ready(Block& block);
   void hand_out(Block& block, std::uint64_t asked);
   void end_use(Block& block);
+  void look();
   Block* find_cooling(std::uint64_t bytes, std::uint64_t ticket) const;
 
   void cooled(std::uint64_t bytes, std::uint64_t ticket);
@@ -99,7 +109,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   const std::uint64_t limit_, keep_, initial_;
   const bool prefault_;
   std::uint64_t unit_ = 1;
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   BlockLists ready_, cooling_;
   std::optional<Arena> arena_;
   hal_memory arena_memory_{};

@@ -79,6 +79,32 @@ TEST_CASE("pool: a limit is kept and says what is in use") {
   CHECK(pool.stats().used_bytes == 8192);
 }
 
+TEST_CASE("pool: what could not be had does not count as used") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  CHECK(f.queue.alloc(pool, std::uint64_t{1} << 60).error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  CHECK(pool.stats().used_bytes == 0);
+}
+
+TEST_CASE("pool: trimming takes the largest first, and looks past sizes that are all in use") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  {
+    const hal::Buffer large = f.queue.alloc(pool, 65'536).value(), middle = f.queue.alloc(pool, 4096).value(),
+                      small = f.queue.alloc(pool, 256).value();
+    REQUIRE(f.queue.finish(20s));
+  }
+  CHECK(pool.stats().cached_bytes == 65'536 + 4096 + 256);
+  {
+    const hal::Buffer large = f.queue.alloc(pool, 65'536).value();
+    REQUIRE(f.queue.finish(20s));
+    pool.trim(256);
+    CHECK(pool.stats().cached_bytes == 256);
+  }
+  pool.trim(65'536);
+  CHECK(pool.stats().cached_bytes == 256);
+}
+
 TEST_CASE("pool: trimming gives the cache back") {
   Fixture f;
   hal::Pool pool = f.device.pool().value();
@@ -154,6 +180,14 @@ TEST_CASE("copy: between devices that cannot reach each other, plain, recorded a
   const std::array<hal::Slice, 1> slots{b};
   REQUIRE(hal::wait(local.execute(recording, slots).value(), 20s));
   CHECK(c.host()[0] == std::byte{7});
+  const hal::Commands fixed = host.record(std::array{hal::command::copy(b, c)}).value();
+  const hal::Commands nested = host.record(std::array{hal::command::execute(fixed)}).value();
+  for (const hal::Commands* one : {&fixed, &nested}) {
+    const auto value = static_cast<std::uint32_t>(one == &fixed ? 8 : 9);
+    REQUIRE(hal::wait(other.fill(b, value).value(), 20s));
+    REQUIRE(hal::wait(local.execute(*one).value(), 20s));
+    CHECK(c.host()[0] == std::byte(value));
+  }
   // With the limit reached the copy is refused whole: nothing of it may still touch memory later.
   hal::Timeline gate = instance.timeline().value();
   const hal::Point held = local.barrier({.waits = {gate.at(1)}}).value();
@@ -207,7 +241,10 @@ TEST_CASE("pool: a queue that waits for a free anyhow gets its memory at once") 
   hal::Queue other = f.device.queue("other").value();
   hal::Buffer held = f.queue.alloc(pool, 4096).value();
   const std::uintptr_t where = address(held);
+  const hal::Point earlier = f.queue.barrier().value();
   const hal::Point freed = f.queue.free(held, {.waits = {gate.at(1)}}).value();
+  hal::Buffer elsewhere = other.alloc(pool, 4096, nullptr, {.waits = {earlier}}).value();
+  CHECK(address(elsewhere) != where);
   hal::Buffer after = other.alloc(pool, 4096, nullptr, {.waits = {freed}}).value();
   CHECK(address(after) == where);
   CHECK(pool.stats().hits == 1);
@@ -301,11 +338,20 @@ TEST_CASE("pool: what is above keep_bytes goes back by itself") {
   CHECK(pool.stats().cached_bytes == 8192);
   CHECK(pool.stats().trims == 6);
   CHECK(pool.stats().waste_bytes == 0);
+  for (int i = 0; i < 8; ++i) { buffers.push_back(f.queue.alloc(pool, 4096).value()); }
+  for (hal::Buffer& buffer : buffers) { f.queue.free(buffer).value(); }
+  REQUIRE(f.queue.finish(20s));
+  for (int tries = 0; pool.stats().cached_bytes != 8192; ++tries) {  // soon: on a thread of the core
+    REQUIRE(tries < 100'000);
+    f.queue.barrier().value();
+    REQUIRE(f.queue.finish(20s));
+  }
 }
 
 TEST_CASE("budget: all pools of a device count, caches are taken back before it refuses, and it says the numbers") {
   Fixture f;
   REQUIRE(f.device.set_budget(1 << 20));
+  for (int time = 0; time < 4; ++time) { CHECK(f.device.physical(1 << 19)); }  // each is given back
   hal::Pool one = f.device.pool().value(), two = f.device.pool().value();
   { hal::Buffer gone = f.queue.alloc(one, 800'000).value(); }
   REQUIRE(f.queue.finish(20s));

@@ -268,7 +268,6 @@ Result<void> Recorder::nest(const hal_command& execute) {
   }
   made_->depth = std::max(made_->depth, inner->depth + 1);
   for (hal_object* owned : inner->owned) { keep(*owned); }
-  made_->crosses = made_->crosses || inner->crosses;
   auto open = inner->open.begin();
   std::vector<hal_arg> args;
   std::vector<hal_arg> bound;

@@ -30,11 +30,17 @@ void sum_rows(const hal_host_group*, void* const* args) {
     for (std::int64_t c = 0; c < columns; ++c) { sums[r] += x[r * columns + c]; }
   }
 }
-constexpr hal_host_entry kEntries[] = {{"put_value", put_value}, {"sum_rows", sum_rows}};
-constexpr hal_host_functions kFunctions = HAL_HOST_FUNCTIONS(kEntries, 2);
+// out[0] = the items of a group
+void group_size(const hal_host_group* group, void* const* args) {
+  if (group->group[0] != 0) { return; }
+  *static_cast<std::uint32_t*>(args[0]) = group->group_size[0] * group->group_size[1] * group->group_size[2];
+}
+constexpr hal_host_entry kEntries[] = {{"put_value", put_value}, {"sum_rows", sum_rows}, {"group_size", group_size}};
+constexpr hal_host_functions kFunctions = HAL_HOST_FUNCTIONS(kEntries, 3);
 constexpr const char* kManifest =
     "entry put_value kernel\n scalar n u32\n scalar value u32\n buffer out out u32\n"
-    "entry sum_rows kernel\n tensor x in f32 rows,columns\n tensor sums out f32 rows\n";
+    "entry sum_rows kernel\n tensor x in f32 rows,columns\n tensor sums out f32 rows\n"
+    "entry group_size kernel group=4,3\n buffer out out u32\n";
 
 struct Fixture {
   hal::Instance instance = hal::Instance::create("host").value();
@@ -53,6 +59,74 @@ struct Fixture {
 };
 
 }  // namespace
+
+TEST_CASE("program: what does not fit a kernel's entry is refused, and what fits runs as the entry says") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  const auto code = [&](const hal::Entry& entry, std::initializer_list<hal::Arg> args, hal::Grid grid) {
+    const auto run = f.queue.run(entry, args, grid);
+    return run ? HAL_OK : run.error().code();
+  };
+  CHECK(code(f.put, {std::uint64_t{1}, 9U, out}, hal::Grid(1)) == HAL_INVALID_ARGUMENT);
+  CHECK(code(f.put, {1U, 9U, out}, hal::Grid(0)) == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.run(f.put, {1U, 9U, out}).error().what().find("needs a grid") != std::string_view::npos);
+  CHECK(code(f.sum, {1U, 9U}, hal::Grid(1)) == HAL_INVALID_ARGUMENT);  // as the first entry begins
+  hal::Device weak = f.instance.open("host:0?mode=weak").value();
+  hal::Buffer there = weak.buffer(16).value();
+  CHECK(weak.queue().value().run(f.put, {1U, 9U, there}, hal::Grid(1)).error().code() == HAL_INVALID_ARGUMENT);
+  f.queue.fill(out, 0U).value();
+  REQUIRE(f.queue.run(f.put, {1U, 9U, out.slice(0, 4)}, hal::Grid(1)));
+  const hal::Entry size = f.program.entry("group_size").value();
+  REQUIRE(f.queue.run(size, {out.slice(4, 4)}, hal::Grid(2)));
+  REQUIRE(f.queue.run(size, {out.slice(8, 4)}, hal::Grid(2).group(5)));
+  REQUIRE(f.queue.run(size, {out.slice(12, 4)}, hal::Grid(1)));
+  CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{9, 12, 5, 12});
+}
+
+TEST_CASE("program: a run of a buffer that a free before it in the same submission gives back is refused") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  const std::array<hal::Arg, 3> args{1U, 9U, out};
+  const std::array commands{hal::command::free(out), hal::command::run(f.put, args, hal::Grid(1))};
+  CHECK(f.queue.submit(commands).error().code() == HAL_INVALID_ARGUMENT);
+  REQUIRE(f.queue.run(f.put, args, hal::Grid(1)));  // it is not freed
+}
+
+TEST_CASE("recording: what a table gives is looked at again, and the rest of it ends where it does") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  const std::array<hal::Arg, 3> args{1U, 9U, hal::slot(0, 0, 4)};
+  hal::Commands run = f.device.record(std::array{hal::command::run(f.put, args, hal::Grid(1))}).value();
+  hal::Device weak = f.instance.open("host:0?mode=weak").value();
+  hal::Buffer there = weak.buffer(16).value();
+  const std::array<hal::Slice, 1> foreign{there}, outside{hal_slice{out.get(), 14, 8}};
+  CHECK(f.queue.execute(run, foreign).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(f.queue.execute(run, outside).error().code() == HAL_OUT_OF_RANGE);
+  hal::Commands rest = f.device.record(std::array{hal::command::fill(hal::slot(0, 4, HAL_REST), 7U)}).value();
+  const std::array<hal::Slice, 1> some{out.slice(0, 12)};
+  f.queue.fill(out, 0U).value();
+  REQUIRE(f.queue.execute(rest, some));
+  CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{0, 7, 7, 0});
+}
+
+TEST_CASE("recording: many replays in one submission have arguments of their own") {
+  Fixture f;
+  constexpr std::size_t kMany = 64;
+  const std::array<hal::Arg, 3> args{1U, hal::scalar_slot<std::uint32_t>(0), hal::slot(1, 0, 4)};
+  hal::Commands recording = f.device.record(std::array{hal::command::run(f.put, args, hal::Grid(1))}).value();
+  hal::Buffer out = f.device.buffer(4 * kMany).value();
+  std::vector<std::uint32_t> values(kMany);
+  std::vector<std::array<hal::Slice, 2>> slots(kMany);
+  std::vector<hal::Command> commands;
+  for (std::uint32_t i = 0; i < kMany; ++i) {
+    values[i] = 1000 + i;
+    slots[i] = {hal_host(&values[i], 4), out.slice(std::uint64_t{4} * i, 4)};
+    commands.push_back(hal::command::execute(recording, slots[i]));
+  }
+  REQUIRE(f.queue.submit(commands));
+  const auto found = f.read<std::uint32_t, kMany>(out);
+  for (std::uint32_t i = 0; i < kMany; ++i) { CHECK(found[i] == 1000 + i); }
+}
 
 TEST_CASE("recording: a recording inside a recording, with slots passed through, fixed and shifted") {
   Fixture f;
@@ -284,6 +358,11 @@ TEST_CASE("capture: what cannot be captured is refused at its verb and spoils th
   };
   spoilt([&] { return f.queue.fill(out, 2U, {.waits = {gate.at(1)}}); });
   spoilt([&] { return f.queue.fill(out, 2U, {.waits = {outside}}); });
+  spoilt([&] {  // a point of the same capture, but of what comes later
+    hal_point point = f.queue.fill(out, 2U).value();
+    point.value += 2;
+    return f.queue.fill(out, 2U, {.waits = {hal::Point{point}}});
+  });
   spoilt([&] { return f.queue.fill(out, 2U, {.signals = {gate.at(1)}}); });
   spoilt([&] { return f.queue.call([]() -> hal::Result<void> { return {}; }); });
   spoilt([&] { return f.queue.free(out); });

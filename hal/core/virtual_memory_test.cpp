@@ -102,6 +102,32 @@ TEST_CASE("virtual: protection is kept for copies, fills and recordings") {
   f.finish();
 }
 
+TEST_CASE("virtual: rights that are taken stay for work submitted before, and then go") {
+  Fixture f;
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Physical memory = f.device.physical(f.unit).value();
+  hal::VirtualBuffer range = f.device.reserve(f.unit).value();
+  REQUIRE(range.map(0, memory, 0, f.unit));
+  const hal::Point filled = f.queue.fill(range, std::uint8_t{7}, {.waits = {gate.at(1)}}).value();
+  REQUIRE(range.protect(0, f.unit, HAL_ACCESS_READ));
+  REQUIRE(gate.signal(1));
+  REQUIRE(hal::wait(filled, 20s));
+  CHECK(range.host()[f.unit - 1] == std::byte{7});
+  // The device follows soon. The system writes no byte of a pipe to where this process may not.
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+  REQUIRE(::write(ends[1], "x", 1) == 1);
+  int tries = 0;
+  for (; ::read(ends[0], range.host().data(), 1) == 1 && tries < 100'000; ++tries) {
+    REQUIRE(::write(ends[1], "x", 1) == 1);
+    f.queue.barrier().value();
+    f.finish();
+  }
+  CHECK(tries < 100'000);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 TEST_CASE("virtual: what does not fit is refused with the numbers") {
   Fixture f;
   CHECK(f.device.reserve(0).error().code() == HAL_INVALID_ARGUMENT);

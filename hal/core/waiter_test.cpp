@@ -2,6 +2,7 @@
 #include "core/waiter.hpp"
 
 #include <algorithm>
+#include <array>
 #include <halyard_catch.hpp>
 #include <map>
 #include <random>
@@ -71,4 +72,18 @@ TEST_CASE("waiters: 100,000 that are there in any order cost no deep stack") {
     ++count;
   }
   CHECK(count == all.size());
+}
+
+TEST_CASE("waiters: a list that was emptied takes others") {
+  std::array<Waiter, 3> all;
+  WaiterList list;
+  list.push(all[0]);
+  CHECK(list.pop() == &all[0]);
+  CHECK(list.pop() == nullptr);
+  CHECK(list.empty());
+  list.push(all[1]);
+  list.push(all[2]);
+  CHECK(list.pop() == &all[1]);
+  CHECK(list.pop() == &all[2]);
+  CHECK(list.pop() == nullptr);
 }

@@ -171,13 +171,13 @@ std::string pci_text(std::uint64_t address) {
 
 Result<Machine*> Machine::open(const char* source) {
   HAL_TRY(Loaded loaded, load(source, Pci::left_out));
-  auto* made = new Machine;
+  std::unique_ptr<Machine> made(new Machine);
   made->object = {0x48414c54, 1, dispose};
   made->source_ = source != nullptr ? source : "this machine";
   made->is_this_machine_ = source == nullptr && hwloc_topology_is_thissystem(loaded.get()) != 0;
   made->loaded_ = std::move(loaded);
   made->read_nodes();
-  return made;
+  return made.release();
 }
 
 void Machine::dispose(hal_object* object) { delete static_cast<Machine*>(reinterpret_cast<hal_topology*>(object)); }
@@ -191,6 +191,7 @@ void Machine::read_nodes() {
     nodes_.push_back({found->attr->numanode.local_memory, list_of(found->cpuset), weight_of(found->cpuset),
                       package != nullptr ? package->logical_index : 0, found->os_index});
   }
+  if (nodes != 0) { latencies_.reserve(std::size_t{nodes} * nodes); }  // while nothing of hwloc's is to be given back
   hwloc_distances_s* table = nullptr;
   unsigned tables = 1;
   if (hwloc_distances_get_by_name(loaded, "NUMALatency", &tables, &table, 0) != 0 || tables == 0) { return; }

@@ -152,18 +152,29 @@ std::uint32_t StampedLane::wait_for(StampedLane& other, std::uint64_t number) {
   {
     const std::lock_guard lock(other.mutex_);
     if (number > other.commands_) { return 0; }
-    at += other.through_;
-    for (std::uint64_t i = other.first_; i != other.last_ && other.ring_[i % kMost].at <= at; ++i) { ++at; }
+    at += other.through_ + (other.behind(number) - other.first_);
   }
   return ops_.lane_wait(driver_, inner_, other.inner_, at);
+}
+
+// The ring's position of the first stamp behind the core's command `number`. With the lock held.
+std::uint64_t StampedLane::behind(std::uint64_t number) const {
+  std::uint64_t from = first_;
+  for (std::uint64_t to = last_; from != to;) {
+    const std::uint64_t middle = from + (to - from) / 2;
+    const Stamp& stamp = ring_[middle % kMost];
+    const bool before = stamp.kind == Stamp::Kind::end ? stamp.number < number : stamp.number <= number;
+    (before ? from : to) = before ? middle + 1 : middle;
+  }
+  return from;
 }
 
 // The driver's number of what has to be done for `number` to be told.
 std::uint64_t StampedLane::end_of(std::uint64_t number) {
   const std::lock_guard lock(mutex_);
-  for (std::uint64_t i = first_; i != last_; ++i) {
-    const Stamp& stamp = ring_[i % kMost];
-    if (stamp.kind == Stamp::Kind::end && stamp.number >= number) { return stamp.at; }
+  for (std::uint64_t i = behind(number); i != last_;
+       ++i) {  // the first, but where a full lane left a submission without
+    if (ring_[i % kMost].kind == Stamp::Kind::end) { return ring_[i % kMost].at; }
   }
   return commands_ + stamps_;
 }
@@ -191,7 +202,9 @@ void StampedLane::settle() {
     }
     come = come || (starved_ && !more);
     starved_ = starved_ && more;
+    ++settled_;
     __atomic_exchange_n(&inner_->wake_at, done + 1, __ATOMIC_SEQ_CST);
+    moved_.notify_all();
   } while (__atomic_load_n(&inner_->completed, __ATOMIC_SEQ_CST) != done);
   if (reached) { host->reached(this); }
   if (!come) { return; }
@@ -268,7 +281,18 @@ void StampedLane::look_at_clocks(bool due) {
 
 // The driver ends a lane only when all is published or the lane has failed, and the core knows nothing of the stamps.
 void StampedLane::drain() {
-  while (!failed_.load(std::memory_order_acquire) && hal_lane_completed(inner_) < commands_ + stamps_) { push_on(); }
+  std::unique_lock lock(mutex_);
+  while (!failed_.load(std::memory_order_acquire) && hal_lane_completed(inner_) < commands_ + stamps_) {
+    const std::uint64_t seen = settled_;  // each publication behind what it saw settles once more
+    lock.unlock();
+    if (ops_.notify != nullptr) {
+      ops_.notify(driver_, inner_);
+    } else if (ops_.flush != nullptr) {
+      ops_.flush(driver_, inner_);
+    }
+    lock.lock();
+    moved_.wait(lock, [&] { return settled_ != seen; });
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------- the driver

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <unordered_map>
 
@@ -67,6 +68,7 @@ class StampedLane : public hal_lane {
   void take(const Stamp& stamp, std::uint64_t now);
   void failed(std::uint64_t at, hal_error* error);
   void tell_failed_look(std::uint64_t first);
+  std::uint64_t behind(std::uint64_t number) const;
   std::uint64_t end_of(std::uint64_t number);
 
   hal_driver* const driver_;
@@ -87,6 +89,8 @@ class StampedLane : public hal_lane {
   std::uint64_t told_ = 0;              // published to the core
   bool begun_ = false;                  // there was a submission
   hal_error* failed_look_ = nullptr;    // before that: the core, which may not even have the lane yet, is told with it
+  std::uint64_t settled_ = 0;           // how often
+  std::condition_variable moved_;       // with it
   bool starved_ = false;                // the lane took a stamp and then nothing: the core has to come again
 };
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
 #include <halyard_catch.hpp>
 #include <string>
 #include <thread>
@@ -15,6 +16,9 @@ namespace {
 
 using namespace std::chrono_literals;
 using hal::test::ManualControl;
+
+// For a hook of the driver, which is a plain function.
+std::function<void(std::uint32_t taken)> at_submit;
 
 struct Stamped {
   const ManualControl& control =
@@ -34,6 +38,7 @@ struct Stamped {
     words = device.buffer(64).value();
   }
   ~Stamped() {
+    control.on_submit(nullptr);
     control.grant_waits(false);
     control.set_clock(true, true);  // the last looks at the clock must not need the test
     words = {};
@@ -67,6 +72,12 @@ std::uint64_t value_of(const hal::Queue& queue) {
   std::uint64_t out = 0;
   hal_release(hal_timeline_value(hal_queue_timeline(queue.get()), &out));
   return out;
+}
+
+// `act` gets the number of each submit() of the driver from now on, 1 for the first, and how many commands it took.
+void when_submitted(const Stamped& s, std::function<void(int call, std::uint32_t taken)> act) {
+  at_submit = [act = std::move(act), call = 0](std::uint32_t taken) mutable { act(++call, taken); };
+  s.control.on_submit([](const char*, std::uint32_t taken) { at_submit(taken); });
 }
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
@@ -201,9 +212,94 @@ TEST_CASE("stamps: a lane ends when its stamps have, also those that nobody wait
   const hal::Point point = queue.fill(s.at(0), std::uint32_t{7}).value();
   REQUIRE(s.control.taken("ends") == before + 1);
   queue.cancel();
-  std::thread ends([&] { queue = {}; });  // of its own: where nothing else holds the queue it waits for the stamp
   CHECK(!hal::wait(point, 10s));
-  std::this_thread::sleep_for(50ms);                            // time for a lane that ends too early
-  CHECK(s.control.complete("ends", before + 1) == before + 1);  // throws if it is gone
-  ends.join();
+  const std::uint64_t flushed = s.control.flushed("ends");
+  const std::jthread ends([&] { queue = {}; });  // where nothing else holds the queue it waits for the stamp
+  for (int i = 0; i < 1'000 && s.control.flushed("ends") == flushed; ++i) { std::this_thread::sleep_for(5ms); }
+  CHECK(s.control.complete("ends", before + 1) == before + 1);  // throws if the lane is gone, like flushed()
+}
+
+TEST_CASE("stamps: commands that were done before there was no room for the stamp behind them are told at once") {
+  Stamped s;
+  hal::Queue queue = s.device.queue("short").value();
+  const Stamped::ByHand hand = s.by_hand("short");
+  const std::uint64_t before = hand.taken;
+  when_submitted(s, [&](int call, std::uint32_t) {
+    if (call != 2) { return; }  // the command, behind its stamp
+    CHECK(s.control.complete("short", before + 2) == before + 2);
+    s.control.set_capacity("short", 0);
+  });
+  const hal::Point point = queue.fill(s.at(0), std::uint32_t{7}).value();
+  CHECK(s.control.taken("short") == before + 2);
+  CHECK(point.value == 1);
+  CHECK(value_of(queue) == 1);
+  s.control.set_capacity("short", UINT64_MAX);
+}
+
+TEST_CASE("stamps: a lane that has room again when it has just refused commands gets them at once") {
+  Stamped s;
+  hal::Queue queue = s.device.queue("again").value();
+  const Stamped::ByHand hand = s.by_hand("again");
+  const std::uint64_t before = hand.taken;
+  s.control.set_capacity("again", 1);
+  when_submitted(s, [&](int call, std::uint32_t taken) {
+    if (call != 2) { return; }
+    CHECK(taken == 0);
+    CHECK(s.control.complete("again", before + 1) == before + 1);
+  });
+  const hal::Point point = queue.fill(s.at(0), std::uint32_t{7}).value();
+  CHECK(s.control.taken("again") == before + 2);
+  (void)s.control.complete("again", before + 2);
+  REQUIRE(hal::wait(point, 10s));
+}
+
+TEST_CASE("stamps: a lane that has room again when it has just refused a stamp gets it at once") {
+  Stamped s;
+  s.control.set_clock(true, false);
+  hal::Queue queue = s.device.queue("once more").value();  // which gives up on the look at its clock after a while
+  const Stamped::ByHand hand = s.by_hand("once more");
+  const std::uint64_t before = hand.taken;
+  REQUIRE(before == 1);
+  s.control.set_capacity("once more", 1);
+  when_submitted(s, [&](int call, std::uint32_t taken) {
+    if (call != 1) { return; }
+    CHECK(taken == 0);
+    CHECK(s.control.complete("once more", before) == before);
+  });
+  const hal::Point point = queue.fill(s.at(0), std::uint32_t{7}).value();
+  CHECK(s.control.taken("once more") == before + 1);
+  for (std::uint64_t next = before + 1; next <= before + 2; ++next) {
+    for (int i = 0; i < 1'000 && s.control.taken("once more") < next; ++i) { std::this_thread::sleep_for(5ms); }
+    REQUIRE(s.control.taken("once more") == next);
+    (void)s.control.complete("once more", next);
+  }
+  REQUIRE(hal::wait(point, 10s));
+}
+
+TEST_CASE("stamps: a lane waits on the device for the very command of many that are on their way") {
+  Stamped s;
+  s.control.grant_waits(true);
+  hal::Queue producer = s.device.queue("many").value(), consumer = s.device.queue("one of many").value();
+  const Stamped::ByHand first = s.by_hand("many"), second = s.by_hand("one of many");
+  const std::uint64_t made = first.taken, used = second.taken;
+  std::vector<hal::Point> points;
+  for (std::uint32_t i = 0; i < 100; ++i) {  // of one command and of two in turn
+    const std::array commands{hal::command::fill(s.at(0), i), hal::command::fill(s.at(1), i)};
+    hal_point point{};
+    REQUIRE(hal_queue_submit(producer.get(), commands.data(), 1 + i % 2, nullptr, &point) == nullptr);
+    points.push_back({point});
+  }
+  // 33 pairs of a submission with one command and one with two: 7 numbers of the driver each, and 3 of the core.
+  const hal::Point& awaited = points[2 * 33];
+  REQUIRE(awaited.value == 33 * 3 + 1);
+  const hal::Point last = consumer.copy(s.at(0), s.at(2), {.waits = {awaited}}).value();
+  REQUIRE(s.control.granted() == 1);
+  const std::uint64_t number = made + 33 * 7 + 2;  // behind the stamp before it
+  (void)s.control.complete("many", number - 1);
+  CHECK(s.control.complete("one of many", UINT64_MAX) == used);
+  (void)s.control.complete("many", number);
+  CHECK(s.control.complete("one of many", UINT64_MAX) == used + 3);
+  CHECK(s.word(2) == 66);
+  s.finish("many");
+  REQUIRE(hal::wait(last, 10s));
 }

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 namespace hal::emulated_cuda {
 
@@ -49,7 +50,7 @@ Handler OperationTable::find(std::string_view name) const {
 
 const OperationTable& operations() {
   static const OperationTable* const kTable = [] {
-    auto* table = new OperationTable;  // never destroyed: stream threads may outlive static destruction
+    auto table = std::make_unique<OperationTable>();
 #if defined(HALYARD_VM_HAS_V3)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
@@ -63,7 +64,7 @@ const OperationTable& operations() {
       isa_v3::register_atomic(*table);
       isa_v3::register_warp(*table);
       register_rounding(*table);
-      return table;
+      return table.release();  // never destroyed: stream threads may outlive static destruction
     }
 #endif
     isa_base::register_integer(*table);
@@ -75,7 +76,7 @@ const OperationTable& operations() {
     isa_base::register_atomic(*table);
     isa_base::register_warp(*table);
     register_rounding(*table);
-    return table;
+    return table.release();  // never destroyed: stream threads may outlive static destruction
   }();
   return *kTable;
 }
