@@ -36,6 +36,11 @@ std::uint32_t LanePool::asleep() const {
   return idle_;
 }
 
+std::chrono::nanoseconds LanePool::nap_length() const {
+  const std::lock_guard lock(mutex_);
+  return nap();
+}
+
 std::size_t LanePool::napping() const {
   const std::lock_guard lock(mutex_);
   return nappers_.size();
@@ -77,7 +82,7 @@ void LanePool::detach(SoftwareLane& lane) {
     break;
   }
   std::erase(nappers_, &lane);
-  settled_.wait(lock, [&] { return lane.seat_.served == 0; });
+  settled_.wait(lock, [&] { return lane.seat_.inside == 0; });
   --lanes_;
 }
 
@@ -105,44 +110,16 @@ LanePool::Worker* LanePool::someone_to_come() {
 
 // Takes one of the threads that sleep; it is to be called. Needs the mutex.
 LanePool::Worker* LanePool::sleeping(Caller caller) {
-  // Linux wakes a thread where it ran last or beside the one that calls it, without a look for an idle core if the
-  // cores are busy on average: there it would wait until this one has used up its slice.
   const int here = ::sched_getcpu();
-  // Whoever is called away from its nap has to call another to nap on, which takes a core from those at work.
-  Worker** at = &asleep_;
-  while (*at != nullptr && ((*at)->core == here || (*at)->naps)) { at = &(*at)->below; }
-  const bool all_here = *at == nullptr;
-  if (all_here) {
-    at = &asleep_;
-    while (*at != nullptr && (*at)->naps && (*at)->below != nullptr) { at = &(*at)->below; }
-  }
-  // Nobody knows which core is free; that of a caller who goes on working is not.
-  Worker* const worker = *at;
+  auto* const worker = static_cast<Worker*>(sleepers_.take(here));
   if (worker == nullptr) { return nullptr; }
-  if (all_here || caller == Caller::splits) { worker->keep_off(here); }
+  // Nobody knows which core is free; that of a caller who goes on working is not.
+  if (worker->core == here || worker->naps || caller == Caller::splits) {
+    worker->kept_off.begin(worker->thread.native_handle(), here);
+  }
   worker->takes_part = caller == Caller::splits;
-  wake_from(at);
-  return worker;
-}
-
-// It wakes elsewhere, if it may.
-void LanePool::Worker::keep_off(int core_number) {
-  if (core_number < 0 || ::pthread_getaffinity_np(thread.native_handle(), sizeof allowed, &allowed) != 0) { return; }
-  cpu_set_t others = allowed;
-  CPU_CLR(static_cast<std::size_t>(core_number), &others);
-  kept_off = CPU_COUNT(&others) > 0 && ::pthread_setaffinity_np(thread.native_handle(), sizeof others, &others) == 0;
-}
-
-void LanePool::Worker::allow_all() {
-  if (std::exchange(kept_off, false)) { (void)::sched_setaffinity(0, sizeof allowed, &allowed); }
-}
-
-// No longer asleep. Needs the mutex.
-void LanePool::wake_from(Worker** at) {
-  Worker& worker = **at;
-  *at = worker.below;
-  worker.sleeps = false;
   ++coming_;
+  return worker;
 }
 
 // With the mutex or without it: a worker lives as long as the pool.
@@ -152,14 +129,15 @@ void LanePool::call(Worker* worker) const {
 
 // Needs the mutex.
 void LanePool::call_all() {
-  while (asleep_ != nullptr) { call(sleeping()); }
+  while (!sleepers_.empty()) { call(sleeping()); }
 }
 
 void LanePool::hand_back(SoftwareLane& lane) {
   Worker* comes = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    --away_;
+    if (lane.stage() == Stage::away) { --away_; }
+    lane.seat_.server = nullptr;
     if (lane.seat_.detached) { return lane.drop_claim(); }
     if (lane.wants_service()) {
       make_ready(lane, true);
@@ -176,6 +154,7 @@ void LanePool::hand_back(SoftwareLane& lane) {
 
 // The lane's token goes behind the others. Needs the mutex.
 void LanePool::make_ready(SoftwareLane& lane, bool claimed) {
+  lane.enter(Stage::ready);
   lane.seat_.next = nullptr;
   lane.seat_.claimed = claimed;
   (last_ready_ != nullptr ? last_ready_->seat_.next : first_ready_) = &lane;
@@ -207,25 +186,25 @@ void LanePool::run(Role role, Worker& self) {
   bool late = false;
   while (!stop_) {
     if (role == Role::substitute) {
-      watch(lock);
+      watch(lock, self);
       continue;
     }
     look_if_due();
     if (first_ready_ != nullptr) {
-      serve(lock);
+      serve(lock, self);
     } else if (Job* const job = open_job(); job != nullptr) {
       late = false;
       take_part(lock, *job);
     } else if (std::exchange(late, false)) {
       look_for_more(lock, std::chrono::nanoseconds(kLateNs));
     } else {
-      late = nap(lock, self);
+      late = sleep(lock, self);
     }
   }
 }
 
 // A substitute serves a lane if all workers are busy and none has taken one for kStallNs.
-void LanePool::watch(std::unique_lock<std::mutex>& lock) {
+void LanePool::watch(std::unique_lock<std::mutex>& lock, const Worker& self) {
   if (idle_ > 0 || substitute_watches_ || (first_ready_ == nullptr && nappers_.empty())) {
     ++substitutes_idle_;
     stall_.wait(lock);
@@ -238,12 +217,12 @@ void LanePool::watch(std::unique_lock<std::mutex>& lock) {
   substitute_watches_ = false;
   if (stop_ || idle_ > 0) { return; }
   look_if_due();
-  if (first_ready_ != nullptr && taken_ == before) { serve(lock); }
+  if (first_ready_ != nullptr && taken_ == before) { serve(lock, self); }
   // It steps back where a worker has become idle meanwhile; what it leaves ready nobody else has rung for.
   if (first_ready_ != nullptr) { call(sleeping()); }
 }
 
-void LanePool::serve(std::unique_lock<std::mutex>& lock) {
+void LanePool::serve(std::unique_lock<std::mutex>& lock, const Worker& self) {
   SoftwareLane& lane = *first_ready_;
   Seat& seat = lane.seat_;
   first_ready_ = seat.next;
@@ -252,17 +231,14 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
   // This thread may be the one that a job waits for: the next one gets that. Where a helper is at work it is soon back.
   if ((seat.claimed || !lane.is_claimed()) && open_job() != nullptr) { call(sleeping()); }
   leave_to_others();
-  ++seat.served;
+  lane.enter(Stage::served);
+  seat.server = &self;
+  ++seat.inside;
   const bool claimed = seat.claimed;  // a helper may bring the token back while this thread is inside
   lock.unlock();
   const SoftwareLane::Served after = lane.serve(claimed);
   lock.lock();
-  --seat.served;
-  if (after == SoftwareLane::Served::elsewhere) {  // the helper may have brought the token back by now
-    if (!someone_to_look_at()) { looked_ = Clock::now(); }
-    ++away_;
-    doze_ = false;
-  }
+  --seat.inside;
   if (seat.detached) {
     settled_.notify_all();
     return;
@@ -277,6 +253,11 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
       put_to_nap(lane);
       break;
     case SoftwareLane::Served::elsewhere:
+      if (seat.server != &self) { break; }  // the helper has brought it back by now
+      lane.enter(Stage::away);
+      if (!someone_to_look_at()) { looked_ = Clock::now(); }
+      ++away_;
+      doze_ = false;
       break;
   }
 }
@@ -284,9 +265,9 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock) {
 // The lane has nothing to do. Needs the mutex.
 void LanePool::put_to_nap(SoftwareLane& lane) {
   lane.seat_.naps = 0;
-  lane.set_napping();
-  // Looked at again after the state was stored: a submit that came before saw it awake and did not ring.
-  if (lane.wants_service() && lane.wake_up()) {
+  lane.enter(Stage::napping);
+  // Looked at again after the stage was stored: a submit that came before saw it awake and did not ring.
+  if (lane.wants_service() && lane.move(Stage::napping, Stage::ready)) {
     make_ready(lane, false);
   } else if (!lane.is_awake()) {
     if (!someone_to_look_at()) { looked_ = Clock::now(); }
@@ -300,28 +281,24 @@ void LanePool::put_to_nap(SoftwareLane& lane) {
 // Sleeps until there is work. One of the idle threads looks at the lanes that nap; if a token waits for a helper, which
 // will most likely put its lane to nap, so that need not wake anybody.
 // True if it was called to take part: without a look for more it would be late each time.
-bool LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
+bool LanePool::sleep(std::unique_lock<std::mutex>& lock, Worker& self) {
+  bool called = true;
   ++idle_;
-  self.below = std::exchange(asleep_, &self);
-  self.sleeps = true;
-  self.core = ::sched_getcpu();
-  const auto awake = [&] { return !self.sleeps; };
+  sleepers_.add(self, ::sched_getcpu());
+  const auto awake = [&] { return !self.asleep; };
   if (!someone_to_look_at() || someone_naps_) {
     self.called.wait(lock, awake);
   } else {
     someone_naps_ = self.naps = true;
-    if (!self.called.wait_until(lock, looked_ + nap_length(), awake)) {
-      Worker** at = &asleep_;
-      while (*at != &self) { at = &(*at)->below; }
-      wake_from(at);
-    }
+    called = self.called.wait_until(lock, looked_ + nap(), awake);
+    if (!called) { sleepers_.remove(self); }
     someone_naps_ = self.naps = false;
     // Somebody else naps on, if this thread finds something to do.
     if (someone_to_look_at() && (first_ready_ != nullptr || open_job() != nullptr)) { call(sleeping()); }
   }
-  self.allow_all();
+  self.kept_off.end();
   --idle_;
-  --coming_;
+  if (called) { --coming_; }
   return std::exchange(self.takes_part, false);
 }
 
@@ -329,9 +306,9 @@ bool LanePool::nap(std::unique_lock<std::mutex>& lock, Worker& self) {
 void LanePool::look_if_due() {
   if (!someone_to_look_at()) { return; }
   const Clock::time_point now = Clock::now();
-  if (now - looked_ < nap_length()) { return; }
+  if (now - looked_ < nap()) { return; }
   looked_ = now;
-  doze_ = away_ <= 0;
+  doze_ = away_ == 0;
   helped_ = true;
   bool falling = false;
   std::erase_if(nappers_, [&](SoftwareLane* lane) {
@@ -345,7 +322,7 @@ void LanePool::look_if_due() {
       }
       helped_ = false;
       // If somebody rings it just now that thread brings the token.
-      if (lane->wake_up()) { make_ready(*lane, false); }
+      if (lane->move(Stage::napping, Stage::ready)) { make_ready(*lane, false); }
       return true;
     }
     if (const std::uint64_t done = hal_lane_completed(lane); done != seat.seen) {
@@ -359,21 +336,21 @@ void LanePool::look_if_due() {
       doze_ = false;
       return false;
     }
-    if (!lane->fall_asleep()) { return true; }  // rung just now
-    falling = seat.falling = true;
+    if (!lane->move(Stage::napping, Stage::asleep)) { return true; }  // rung just now
+    falling = true;
     return false;
   });
   if (!falling) { return; }
   // Whoever submits stores the lane's tail and loads its state, and need not order the two: that is done here.
   const bool ordered = threads::fence_other_threads();
   std::erase_if(nappers_, [&](SoftwareLane* lane) {
-    if (!std::exchange(lane->seat_.falling, false)) { return false; }
+    if (lane->stage() == Stage::napping) { return false; }  // not one of those that fall asleep
     if (lane->wants_service()) {
-      if (lane->wake_up()) { make_ready(*lane, false); }
+      if (lane->move(Stage::asleep, Stage::ready)) { make_ready(*lane, false); }
       return true;
     }
     // Where threads cannot be ordered it naps on, if nobody has rung it just now.
-    return ordered || !lane->nap_on();
+    return ordered || !lane->move(Stage::asleep, Stage::napping);
   });
 }
 

@@ -1,10 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads that serve software lanes.
 //
-// Tokens     Each lane has one token or none. It lies with the lanes that are ready, is held by the thread that serves
-//            the lane, waits for a helper to leave, or lies with the lanes that nap; a lane that sleeps has none.
-//            Whoever rings a lane that naps or sleeps puts its token to the ready ones. So a lane is in one place, in
-//            order.
+// Stages     Each lane is at one stage and has one token, or none while it sleeps, so one thread serves it, in order.
+//
+//              asleep    nobody looks at it: who submits rings
+//              napping   is looked at now and then
+//              ready     waits for a thread, in turn
+//              served    a thread is inside
+//              away      a thread found a helper inside, who brings the token back when it leaves
+//
+//              from      to        when                           by
+//              asleep    ready     it is rung                     SoftwareLane::ring(), then push()
+//              napping   ready     it is rung; a look finds work  ring(), then push(); look_if_due()
+//              ready     served    its turn has come              serve()
+//              served    ready     after kSlice commands          serve()
+//              served    napping   nothing is left                serve()
+//              served    away      a helper has the claim         serve()
+//              away      ready     the helper leaves work         hand_back(), with the claim
+//              away      napping   the helper leaves nothing      hand_back()
+//              napping   asleep    kNaps looks found nothing      look_if_due(), which looks again after a fence:
+//              asleep    ready     there is work after all        look_if_due()
+//              asleep    napping   threads cannot be ordered      look_if_due()
+//
+//            ring() needs no mutex, so what leaves asleep or napping does so with a compare-exchange; all else is done
+//            by whoever has the token, under the mutex. A helper may bring the token back before the thread that sent
+//            it away has the mutex again: that thread finds that it serves the lane no more, and leaves it.
 // Fairness   Ready lanes are served in turn, kSlice commands at a time.
 // Stalls     Work that takes long, or waits for other work, keeps its thread. If lanes are ready, all threads are busy
 //            and none has taken a lane for kStallNs, one thread more begins to serve: no lane waits for another for
@@ -19,8 +39,6 @@
 //            of the time that it was at it, but at least kLookNs: waking it may take longer than what there is to do.
 #pragma once
 
-#include <sched.h>
-
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -30,6 +48,8 @@
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "driver_kit/sleepers.hpp"
 
 namespace hal::kit {
 
@@ -54,11 +74,16 @@ class LanePool {
   LanePool(const LanePool&) = delete;
   LanePool& operator=(const LanePool&) = delete;
 
+  // The last three are awake: nobody need ring.
+  enum class Stage : std::uint32_t { asleep, napping, ready, served, away };
+
   // What a lane keeps for its pool. Under the pool's mutex.
   struct Seat {
     SoftwareLane* next = nullptr;  // of the ready lanes, in turn
-    bool detached = false, claimed = false, falling = false;
-    std::uint32_t served = 0;  // threads inside; two when a helper brings the token back before the first has left
+    bool detached = false;
+    bool claimed = false;             // ready, and with the claim of the helper who brought it
+    const Sleeper* server = nullptr;  // the thread that serves it
+    std::uint32_t inside = 0;         // threads; two when a helper brings the token back before the first has left
     std::uint32_t naps = 0;
     std::uint64_t seen = 0;
   };
@@ -86,20 +111,17 @@ class LanePool {
 
   std::uint32_t threads() const { return most_; }
   std::uint32_t started() const;
-  std::uint32_t asleep() const;  // workers; some for a nap only
-  std::size_t napping() const;   // lanes that are looked at
+  std::uint32_t asleep() const;                 // workers; some for a nap only
+  std::size_t napping() const;                  // lanes that are looked at
+  std::chrono::nanoseconds nap_length() const;  // until they are looked at again
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct Worker {
+  struct Worker : Sleeper {
     std::thread thread;
     std::condition_variable called;
-    Worker* below = nullptr;  // of the sleeping ones
-    int core = -1;            // where it fell asleep
-    bool sleeps = false, naps = false, kept_off = false, takes_part = false;
-    cpu_set_t allowed{};  // while it is kept off a core
-    void keep_off(int core_number);
-    void allow_all();
+    KeptOff kept_off;
+    bool takes_part = false;  // called for that
   };
   struct Job {
     void (*body)(void* state, std::uint64_t i) = nullptr;
@@ -124,20 +146,19 @@ class LanePool {
   void withdraw(Job& job);
   void share(Job& job);
   void run(Role role, Worker& self);
-  void serve(std::unique_lock<std::mutex>& lock);
+  void serve(std::unique_lock<std::mutex>& lock, const Worker& self);
   Job* open_job();
   void take_part(std::unique_lock<std::mutex>& lock, Job& job);
   void look_for_more(std::unique_lock<std::mutex>& lock, Clock::duration at_most);
   static Clock::duration a_quarter_of(Clock::duration work, std::uint64_t least);
   Worker* someone_to_come();
   Worker* sleeping(Caller caller = Caller::goes);
-  void wake_from(Worker** at);
   void call(Worker* worker) const;
   void call_all();
-  bool nap(std::unique_lock<std::mutex>& lock, Worker& self);
+  bool sleep(std::unique_lock<std::mutex>& lock, Worker& self);
   void look_if_due();
-  void watch(std::unique_lock<std::mutex>& lock);
-  std::chrono::nanoseconds nap_length() const {
+  void watch(std::unique_lock<std::mutex>& lock, const Worker& self);
+  std::chrono::nanoseconds nap() const {
     return std::chrono::nanoseconds(doze_ ? kDozeNs : helped_ ? kHelpedNapNs : kNapNs);
   }
 
@@ -145,7 +166,7 @@ class LanePool {
   const char* name_;
   mutable std::mutex mutex_;
   std::condition_variable stall_, settled_;
-  Worker* asleep_ = nullptr;  // the one that fell asleep last
+  Sleepers sleepers_;
   SoftwareLane *first_ready_ = nullptr, *last_ready_ = nullptr;
   Job* jobs_ = nullptr;
   std::vector<SoftwareLane*> nappers_;  // has room for every lane: nothing here allocates once a lane is attached
@@ -154,7 +175,7 @@ class LanePool {
   std::atomic<std::uint64_t> split_{0}, left_{0};
   std::uint32_t workers_ = 0, idle_ = 0, looking_ = 0, lanes_ = 0;
   std::uint32_t coming_ = 0;  // of the idle ones: called, and not here yet
-  std::int32_t away_ = 0;  // tokens that wait for helpers; below 0 while one is brought back faster than it is counted
+  std::uint32_t away_ = 0;    // lanes
   std::uint32_t substitutes_ = 0, substitutes_idle_ = 0;
   bool substitute_watches_ = false;  // one is enough
   Clock::time_point looked_{};       // at the lanes that nap

@@ -442,6 +442,71 @@ TEST_CASE("lane pool: the thread that fell asleep last is called first") {
   REQUIRE(sched_setaffinity(0, sizeof before, &before) == 0);
 }
 
+// Waits until it is so once, which a broken pool never brings about.
+template <class Condition>
+bool becomes(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  bool is = condition();
+  while (!is && std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+    is = condition();
+  }
+  return is;
+}
+
+TEST_CASE("lane pool: a worker that is called from the core where it sleeps may run everywhere again") {
+  cpu_set_t before, one;
+  REQUIRE(sched_getaffinity(0, sizeof before, &before) == 0);
+  Fixture fixture(1, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  const int core = sched_getcpu();
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<std::size_t>(core), &one);
+  // It falls asleep where this thread will call it from.
+  pthread_t worker{};
+  const Work stays = [&] {
+    worker = pthread_self();
+    CHECK(pthread_setaffinity_np(worker, sizeof one, &one) == 0);
+  };
+  CHECK(lane.wait(lane.submit({call(stays)}), false));
+  REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+  for (int time = 0; time < 20; ++time) {
+    REQUIRE(becomes([&] { return fixture.pool.asleep() == 1; }));
+    CHECK(pthread_setaffinity_np(worker, sizeof before, &before) == 0);
+    cpu_set_t awake;
+    const Work looks = [&] {
+      CHECK(pthread_getaffinity_np(worker, sizeof awake, &awake) == 0);
+      CHECK(pthread_setaffinity_np(worker, sizeof one, &one) == 0);
+    };
+    CHECK(lane.wait(lane.submit({call(looks)}), false));
+    CHECK(CPU_EQUAL(&awake, &before));
+  }
+  REQUIRE(sched_setaffinity(0, sizeof before, &before) == 0);
+}
+
+TEST_CASE("lane pool: where helpers do all the work the naps are longer, and short again when they do not") {
+  Fixture fixture(1, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  const Work nothing = [] {};
+  const auto naps = [&](std::uint64_t ns) { return fixture.pool.nap_length() == std::chrono::nanoseconds(ns); };
+  CHECK(becomes([&] {  // the worker does it
+    CHECK(lane.wait(lane.submit({call(nothing)}), false));
+    return naps(LanePool::kNapNs);
+  }));
+  const auto are_helped = [&] {
+    CHECK(lane.wait(lane.submit({call(nothing)})));
+    return naps(LanePool::kHelpedNapNs);
+  };
+  CHECK(becomes(are_helped));
+  // The next look finds that nobody helps. Some looks later the lane sleeps: who was away for so long tries again.
+  CHECK(becomes([&] {
+    if (!becomes(are_helped)) { return false; }
+    while (naps(LanePool::kHelpedNapNs) && fixture.pool.napping() == 1) { std::this_thread::yield(); }
+    return naps(LanePool::kNapNs);
+  }));
+  CHECK(becomes([&] { return fixture.pool.napping() == 0; }));
+}
+
 TEST_CASE("lane pool: lanes may go while others work and helpers leave") {
   Fixture fixture(2, 0);
   const Work nothing = [] {};

@@ -149,7 +149,7 @@ inline std::uint32_t SoftwareLane::announce(std::uint64_t number, const Slot& sl
   const std::uint64_t held = held_ns_ += slot.cost.ns;
   tail_.store(number, std::memory_order_release);  // as in submit_list()
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (held >= kWakeNs || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) [[unlikely]] {
+  if (held >= kWakeNs || stage_.load(std::memory_order_relaxed) == Stage::asleep) [[unlikely]] {
     ring();
     held_ns_ = 0;
   }
@@ -187,7 +187,7 @@ std::uint32_t SoftwareLane::submit_list(std::uint64_t first, const hal_command* 
   tail_.store(first + taken - 1, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (full || !options_.hold_back || held_ns_ >= kWakeNs || first + taken - 1 - done > (mask_ + 1) / 2 ||
-      taken < count || worker_state_.load(std::memory_order_relaxed) == Worker::asleep) {
+      taken < count || stage_.load(std::memory_order_relaxed) == Stage::asleep) {
     ring();
     held_ns_ = 0;
   }
@@ -217,10 +217,7 @@ bool SoftwareLane::do_at_once(std::uint64_t number, const hal_command& command) 
   if (command.op == HAL_OP_RUN || command.op == HAL_OP_PREPARE || command.op == HAL_OP_CIRCUIT) { return false; }
   const CommandCost cost = executor_->cost(command);
   if (cost.open_ended || cost.ns > kInlineNs || (state() & (kFailed | kCancelled)) != 0) { return false; }
-  if (hal_error* error = guarded(origin_, [&] { return executor_->execute(command); })) {
-    turn(kFailed);
-    hal_lane_fail(this, number, error);
-  }
+  if (hal_error* error = guarded(origin_, [&] { return executor_->execute(command); })) { failed_with(number, error); }
   return true;
 }
 
@@ -372,11 +369,14 @@ void SoftwareLane::pass_claim_on() {
 
 void SoftwareLane::ring() {
   // submit() stored the tail with no more than release. Written again in the one order of all threads: the pool,
-  // which stores the lane's state and then looks here, sees the tail, or we see that it does not look.
+  // which stores the lane's stage and then looks here, sees the tail, or we see that it does not look.
   tail_.fetch_add(0, std::memory_order_seq_cst);
-  if (worker_state_.load(std::memory_order_seq_cst) == Worker::awake) { return; }
   // Of several ringers one pays for the wake.
-  if (wake_up()) { options_.pool->push(*this); }
+  for (Stage now = stage(); now < Stage::ready;) {
+    if (stage_.compare_exchange_weak(now, Stage::ready, std::memory_order_seq_cst)) {
+      return options_.pool->push(*this);
+    }
+  }
 }
 
 // Called by a thread of the pool that holds the lane's token. `claimed`: with the claim of a helper.

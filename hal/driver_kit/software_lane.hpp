@@ -132,25 +132,17 @@ class SoftwareLane final : public TaggedLane {
     };
     std::byte* heap() const { return run == nullptr ? copy.heap : nullptr; }
   };
-  // Where the lane's token is; see lane_pool.hpp.
-  enum class Worker : std::uint32_t { awake, napping, asleep };
-
   friend class LanePool;
   enum class Served { more, idle, elsewhere };
   Served serve(bool claimed);
   bool wants_service() const { return pending() && !stop_.load(std::memory_order_seq_cst); }
-  bool is_awake() const { return worker_state_.load(std::memory_order_seq_cst) == Worker::awake; }
-  void set_napping() { worker_state_.store(Worker::napping, std::memory_order_seq_cst); }
-  bool fall_asleep() {
-    Worker state = Worker::napping;
-    return worker_state_.compare_exchange_strong(state, Worker::asleep, std::memory_order_seq_cst);
-  }
-  bool nap_on() {
-    Worker state = Worker::asleep;
-    return worker_state_.compare_exchange_strong(state, Worker::napping, std::memory_order_seq_cst);
-  }
-  // True if it was not awake: the caller puts its token to the ready ones.
-  bool wake_up() { return worker_state_.exchange(Worker::awake, std::memory_order_seq_cst) != Worker::awake; }
+  using Stage = LanePool::Stage;
+  Stage stage() const { return stage_.load(std::memory_order_seq_cst); }
+  bool is_awake() const { return stage() >= Stage::ready; }
+  // By whoever has the lane's token. That it is not awake any more is in the one order of all threads.
+  void enter(Stage to) { stage_.store(to, to < Stage::ready ? std::memory_order_seq_cst : std::memory_order_relaxed); }
+  // False if somebody rings the lane just now, and brings its token.
+  bool move(Stage from, Stage to) { return stage_.compare_exchange_strong(from, to, std::memory_order_seq_cst); }
   bool is_claimed() const { return claim_.load(std::memory_order_relaxed) != 0; }
   void drop_claim() { claim_.store(0, std::memory_order_release); }
 
@@ -217,7 +209,7 @@ class SoftwareLane final : public TaggedLane {
 
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // the last command submitted
   std::atomic<std::uint32_t> state_;
-  std::atomic<Worker> worker_state_{Worker::asleep};
+  std::atomic<Stage> stage_{Stage::asleep};
   alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the lane's token waits for it
   std::atomic<bool> stop_{false};
   LanePool::Seat seat_;
