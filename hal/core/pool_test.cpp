@@ -53,6 +53,24 @@ TEST_CASE("pool: what is of another instance is said to be, for it has the same 
         std::string::npos);
 }
 
+TEST_CASE("pool: an allocation waits for every point, however they are given") {
+  Fixture f;
+  hal::Pool pool = f.device.pool().value();
+  const auto refuse = [&](const hal::Sync& sync) {
+    hal::Queue queue = f.device.queue().value();
+    hal::Point ready{};
+    hal::Buffer buffer = queue.alloc(pool, 64, &ready, sync).value();
+    const auto waited = hal::wait(ready, 20s);
+    return !waited && waited.error().text().find("no input today") != std::string_view::npos;
+  };
+  hal::Timeline good = f.instance.timeline(1).value(), bad = f.instance.timeline().value();
+  bad.fail(hal::Error(HAL_UNAVAILABLE, "no input today"));
+  const std::array<hal::Point, 2> points{good.at(1), bad.at(1)};
+  CHECK(refuse({.waits = {points[0], points[1]}}));
+  CHECK(refuse({.more_waits = points}));
+  CHECK_FALSE(refuse({.more_waits = std::span(points).first(1)}));
+}
+
 TEST_CASE("pool: another queue does not get memory that a gated free still holds") {
   Fixture f;
   hal::Pool pool = f.device.pool().value();

@@ -56,6 +56,7 @@ class Recorder final : public core::Observer {
     error_ = ENOMEM;
   }
   void made(const hal_object& object, const core::Made& how) override;
+  void labelled(const hal_object& object, const char* label) override;
   void gone(const hal_object& object) override;
   hal_error* submitting(core::Queue& queue, std::span<const hal_command> commands, const hal_sync& sync) override;
   void refused(core::Queue& queue, std::span<const hal_command> commands, const hal_error* error) override;
@@ -223,6 +224,15 @@ void Recorder::made(const hal_object& object, const core::Made& how) {
     memory.host = how.memory != nullptr ? reinterpret_cast<std::uintptr_t>(how.memory->host) : 0;
   }
   put(record);
+}
+
+void Recorder::labelled(const hal_object& object, const char* label) {
+  const std::lock_guard lock(mutex_);
+  Record record;
+  record.kind = recording::Kind::labelled;
+  record.id = id_of(&object);
+  record.text = label;
+  if (record.id != 0) { put(record); }
 }
 
 void Recorder::gone(const hal_object& object) {
@@ -535,7 +545,8 @@ void Recorder::abandoned(core::Timeline& timeline) {
   if (record.id != 0) { put(record); }
 }
 
-// What recorded work has written is what a replay must come to. Newest first: what was written over does not count.
+// What recorded work has written is what a replay must come to. Looked at newest first: what was written over does not
+// count.
 void Recorder::look() {
   std::vector<Pending> done;
   std::erase_if(pending_, [&](Pending& one) {
@@ -544,6 +555,7 @@ void Recorder::look() {
     return true;
   });
   std::vector<recording::Slice> seen;
+  std::vector<Record> found;
   for (auto one = done.rbegin(); one != done.rend(); ++one) {
     for (auto write = one->writes.rbegin(); write != one->writes.rend(); ++write) {
       const recording::Slice& where = write->where;
@@ -552,16 +564,17 @@ void Recorder::look() {
       const std::byte* host = host_of(where);
       if (again || host == nullptr || is_pending(where)) { continue; }
       seen.push_back(where);
-      Record record;
+      Record& record = found.emplace_back();
       record.kind = recording::Kind::expect;
       record.id = one->id;
       record.other = write->command;
       record.where = where;
       record.value = recording::checksum({host, where.length});
       if (where.length <= kMostContents) { record.bytes.assign(host, host + where.length); }
-      put(record);
     }
   }
+  // Oldest first: the first that differs in a replay is where it went wrong.
+  for (auto record = found.rbegin(); record != found.rend(); ++record) { put(*record); }
 }
 
 }  // namespace

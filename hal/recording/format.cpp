@@ -247,6 +247,8 @@ class Verifier {
         return objects_.erase(record.id) != 0 ? "" : fmt::format("object {} goes, and there is none", record.id);
       case Kind::limit:
         return {};
+      case Kind::labelled:
+        return objects_.contains(record.id) ? "" : fmt::format("object {} gets a label, and there is none", record.id);
     }
     return fmt::format("kind {} is none that this version knows", static_cast<std::uint32_t>(record.kind));
   }

@@ -30,11 +30,12 @@ enum class Kind : std::uint32_t {
   observed,    // id: timeline, value, other: 1 if it was lost. The host learned it
   returned,    // id: of a host call
   bytes,       // where, bytes: what the host had written there
-  expect,  // id: submission, other: command in it, where, value: checksum, bytes: contents, or none if they are many
-  failed,  // id: timeline failed by the host, or of a queue that was cancelled
-  gone,    // id: an object that the program released
-  limit,   // text: something happened that a replay cannot do
-  last = limit,
+  expect,    // id: submission, other: command in it, where, value: checksum, bytes: contents, or none if they are many
+  failed,    // id: timeline failed by the host, or of a queue that was cancelled
+  gone,      // id: an object that the program released
+  limit,     // text: something happened that a replay cannot do
+  labelled,  // id: an object, text: the label that it has from now on
+  last = labelled,
 };
 
 enum class In : std::uint8_t { host = 0, buffer = 1, slot = 2 };

@@ -106,6 +106,18 @@ hal::Result<recording::Outcome> replay_on(const std::vector<recording::Record>& 
   return recording::replay(instance, records, {device, 20s});
 }
 
+// The other device is one that subtracts.
+void spoil(std::vector<recording::Record>& records) {
+  for (recording::Record& record : records) {
+    if (record.kind != recording::Kind::program) { continue; }
+    hal::GraphBuilder b("add");
+    const auto x = b.input("x", hal::DType::f32, {64});
+    const auto y = b.input("y", hal::DType::f32, {64});
+    b.output("sum", b.map({x, y}, hal::graph::arg(0) - hal::graph::arg(1)));
+    record.bytes = b.finish().value();
+  }
+}
+
 std::vector<std::byte> file_from(const std::vector<recording::Record>& records) {
   std::vector<std::byte> body;
   for (const recording::Record& record : records) { recording::append(body, record); }
@@ -130,15 +142,7 @@ TEST_CASE("recording: a program recorded on the host comes out the same there an
 
 TEST_CASE("recording: the first difference is named with its buffer and the command that wrote it") {
   auto records = recording::read(record_program()).value();
-  for (recording::Record& record : records) {
-    if (record.kind != recording::Kind::program) { continue; }
-    // The other device is one that subtracts.
-    hal::GraphBuilder b("add");
-    const auto x = b.input("x", hal::DType::f32, {64});
-    const auto y = b.input("y", hal::DType::f32, {64});
-    b.output("sum", b.map({x, y}, hal::graph::arg(0) - hal::graph::arg(1)));
-    record.bytes = b.finish().value();
-  }
+  spoil(records);
   const auto outcome = replay_on(records, "host:0").value();
   REQUIRE(!outcome.differences.empty());
   const recording::Difference& first = outcome.differences.front();
@@ -146,6 +150,38 @@ TEST_CASE("recording: the first difference is named with its buffer and the comm
   CHECK(first.writer.find("on queue 'work', submitted at ") != std::string::npos);
   CHECK(first.writer.find("recording_test.cpp:") != std::string::npos);
   CHECK(first.what.find(" and was 0x") != std::string::npos);
+}
+
+TEST_CASE("recording: of what one wait has shown the first difference is the oldest, under its label") {
+  const std::string path = place("chain.halrec"), layers = "record=" + path;
+  {
+    hal_instance_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.drivers = "host";
+    desc.layers = layers.c_str();
+    const hal::Instance instance = hal::Instance::create(desc).value();
+    const hal::Device device = instance.open("host:0").value();
+    hal::Queue queue = device.queue("q").value();
+    const std::vector<std::byte> bytes = hal::add_graph(64);
+    hal::Program program = device.load({"hal.graph", bytes}).value();
+    hal::Buffer x = device.buffer(256).value(), sum = device.buffer(256).value(), copied = device.buffer(256).value();
+    sum.label("result");
+    std::vector<float> out(64);
+    REQUIRE(queue.fill(x, 1.0F));
+    REQUIRE(queue.run(program.entry("add").value(), {x, x, sum}));
+    REQUIRE(queue.copy(sum, copied));
+    REQUIRE(hal::wait(queue.copy(copied, hal::host(out)).value(), 5s));
+    CHECK(out[63] == 2.0F);
+  }
+  auto records = recording::read(file_of(path)).value();
+  spoil(records);
+  const auto outcome = replay_on(records, "host:0").value();
+  REQUIRE(outcome.differences.size() == 3);
+  const recording::Difference& first = outcome.differences.front();
+  INFO(first.where << "; " << first.writer);
+  CHECK(first.where.find("'result'") != std::string::npos);
+  CHECK(first.writer.find("(run)") != std::string::npos);
+  CHECK(outcome.differences.back().where.find("host memory") != std::string::npos);
 }
 
 TEST_CASE("recording: damaged files are errors with the place, whatever byte is wrong") {

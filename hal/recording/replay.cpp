@@ -184,6 +184,9 @@ class Replay {
         programs_.erase(record.id);
         lists_.erase(record.id);
         return {};
+      case Kind::labelled:
+        labels_[record.id] = record.text;
+        return {};
       case Kind::placed:
       case Kind::refused:
         return {};

@@ -111,11 +111,8 @@ class Queue : public Handle<hal_queue> {
 
   // Errors of every verb: as hal_queue_submit().
   Result<Point> submit(std::span<const Command> commands, const Sync& sync = {}) {
-    const hal_site site{sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
-    const std::span<const Point> waits =
-        sync.waits.size() != 0 ? std::span<const Point>(sync.waits.begin(), sync.waits.size()) : sync.more_waits;
-    const hal_sync order{waits.data(), sync.signals.begin(), static_cast<std::uint32_t>(waits.size()),
-                         static_cast<std::uint32_t>(sync.signals.size()), &site};
+    const hal_site site = site_of(sync);
+    const hal_sync order = order_of(sync, site);
     Point point{};
     HAL_CHECK(
         check(hal_queue_submit(get(), commands.data(), static_cast<std::uint32_t>(commands.size()), &order, &point)));
@@ -183,9 +180,8 @@ class Queue : public Handle<hal_queue> {
 
   // A buffer that work ordered after the point may use.
   Result<Buffer> alloc(const Pool& pool, std::uint64_t bytes, Point* ready = nullptr, const Sync& sync = {}) {
-    const hal_site site{sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
-    const hal_sync order{sync.waits.begin(), sync.signals.begin(), static_cast<std::uint32_t>(sync.waits.size()),
-                         static_cast<std::uint32_t>(sync.signals.size()), &site};
+    const hal_site site = site_of(sync);
+    const hal_sync order = order_of(sync, site);
     hal_buffer* buffer = nullptr;
     HAL_CHECK(check(hal_queue_alloc(get(), pool.get(), bytes, &order, &buffer, ready)));
     return Buffer(buffer);
@@ -216,6 +212,16 @@ class Queue : public Handle<hal_queue> {
   }
 
  private:
+  static hal_site site_of(const Sync& sync) {
+    return {sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
+  }
+  // As C takes it; `sync` and `site` must outlive it.
+  static hal_sync order_of(const Sync& sync, const hal_site& site) {
+    const std::span<const Point> waits =
+        sync.waits.size() != 0 ? std::span<const Point>(sync.waits.begin(), sync.waits.size()) : sync.more_waits;
+    return {waits.data(), sync.signals.begin(), static_cast<std::uint32_t>(waits.size()),
+            static_cast<std::uint32_t>(sync.signals.size()), &site};
+  }
   Result<Point> one(const Command& command, const Sync& sync) { return submit({&command, 1}, sync); }
 };
 
