@@ -28,6 +28,9 @@ hal_device_info Driver::describe() const {
   return info;
 }
 
+// Of mode=weak: how long work that nobody waits for is held back at most, unless the URI says otherwise.
+constexpr std::uint64_t kPatienceMs = 20, kMostPatienceMs = 3'600'000;
+
 std::uint32_t device_count(hal_driver*) { return 1; }
 
 void device_describe(hal_driver* self, std::uint32_t, hal_device_info* out) {
@@ -46,7 +49,14 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
     auto* driver = static_cast<Driver*>(self);
     HAL_TRY(const std::uint64_t memory, params.number("memory", driver->memory_bytes));
     HAL_TRY(const std::uint64_t threads, params.number("threads", driver->cores));
+    HAL_TRY(const std::uint64_t patience, params.number("patience", kPatienceMs));
     HAL_CHECK(params.done());
+    if (patience == 0 || patience > kMostPatienceMs || (patience != kPatienceMs && mode != std::size_t(Mode::weak))) {
+      return kit::error(
+          kOrigin, HAL_INVALID_ARGUMENT,
+          fmt::format("patience={} ms was asked for; only mode=weak has it, 1 to {}, and {} if it is not given",
+                      patience, kMostPatienceMs, kPatienceMs));
+    }
     if (memory == 0 || memory > driver->memory_bytes) {
       return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
                         "memory=" + std::to_string(memory) + " bytes: the least is 1, the most what the machine has, " +
@@ -71,6 +81,8 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
       device->seed = seed;
       device->perturb = kit::Perturb(seed);
       device->uri += fmt::format("?mode=weak&seed={}", seed);
+      if (patience != kPatienceMs) { device->uri += fmt::format("&patience={}", patience); }
+      device->patience_ns = patience * 1'000'000;
       device->name += fmt::format(", weak, seed {}", seed);
       out->max_batch = 1 + static_cast<std::uint32_t>(device->perturb.pick(0, 18, 4));
     } else if (device->mode == Mode::minimal) {

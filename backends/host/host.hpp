@@ -31,9 +31,9 @@ struct Driver : hal_driver {
 struct Device {
   Driver* driver = nullptr;
   Mode mode = Mode::eager;
-  kit::Perturb perturb;    // on in mode weak only
-  std::uint64_t seed = 0;  // of mode weak
-  std::string name, uri;   // as this device was opened: "Host CPU (2 cores), weak, seed 7", "host:0?mode=weak&seed=7"
+  kit::Perturb perturb;                     // on in mode weak only
+  std::uint64_t seed = 0, patience_ns = 0;  // of mode weak
+  std::string name, uri;  // as this device was opened: "Host CPU (2 cores), weak, seed 7", "host:0?mode=weak&seed=7"
   std::uint64_t memory_bytes = 0;
   std::unique_ptr<kit::LanePool> pool;  // who serves the lanes, save those of mode weak
   WeakState weak;

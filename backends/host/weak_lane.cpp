@@ -18,13 +18,12 @@ namespace hal::host {
 
 namespace {
 
-// Salts of Perturb: one for each kind of decision.
-constexpr std::uint64_t kMostTaken = 4;  // of one submit()
-static_assert(WeakLane::kInFlight >= kMostTaken + WeakLane::kLongestWindow);
+static_assert(WeakLane::kInFlight >= 2 * WeakLane::kLongestWindow);
 
+// Salts of Perturb: one for each kind of decision.
 enum Salt : std::uint32_t {
   kLaneSeed = 41,
-  kAccept,
+  kPatience,
   kWindow,
   kPick,
   kPublish,
@@ -34,9 +33,11 @@ enum Salt : std::uint32_t {
   kScribble,
   kHelp,
   kOrder,
-  kSlowness,
-  kDeaf
+  kSlowness
 };
+
+// What one window may decide before its numbers run into the next one's.
+constexpr std::uint64_t kDecisions = std::uint64_t{1} << 20U;
 
 struct Range {
   std::byte* begin;
@@ -54,14 +55,14 @@ WeakLane::WeakLane(Device& device, std::uint64_t number, const char* label, void
       device_(device),
       lane_(number),
       perturb_(device.perturb.pick(number, kLaneSeed, UINT64_MAX)),
-      deaf_(perturb_.pick(0, kDeaf, 2) == 0),
-      slowness_(perturb_.pick(0, kSlowness, 3)) {
+      slowness_(perturb_.pick(0, kSlowness, 3)),
+      patience_ns_(device.patience_ns / 4 * (1 + perturb_.pick(0, kPatience, 4))) {
   host = device.driver->api;
   core = core_object;
   wake_at = UINT64_MAX;
   tag = kTag;
   scratch_.late = &device.lazy_loads;
-  window_size_ = 1 + perturb_.pick(0, kWindow, kLongestWindow);
+  full_at_ = 1 + perturb_.pick(0, kWindow, kLongestWindow);
   worker_ = kit::start_thread(label != nullptr && *label != 0 ? label : kOrigin, [this] { work(); });
 }
 
@@ -82,9 +83,10 @@ std::uint32_t WeakLane::submit(std::uint64_t first, const hal_command* commands,
   if (failed_) { return count; }  // taken and dropped: the core knows of the failure
   const std::uint64_t in_flight = first - 1 - hal_lane_completed(this);
   const std::uint64_t room = in_flight < kInFlight ? kInFlight - in_flight : 0;
-  // A prefix, and not always all that would fit. All of that prefix or nothing: how much room there is depends on time,
-  // and the schedule must not. With nothing taken more is in flight than an open window holds, so a publish comes.
-  std::uint64_t most = std::min<std::uint64_t>(count, 1 + perturb_.pick(first, kAccept, kMostTaken));
+  // A prefix: to the end of the open window, which so is closed and will be published. All of that prefix or nothing:
+  // how much room there is depends on time, and the schedule must not. With nothing taken more is in flight than an
+  // open window holds, so a publish comes then too.
+  std::uint64_t most = std::min<std::uint64_t>(count, full_at_ - tail_);
   if (most > room) { return 0; }
   try {
     for (std::uint64_t i = 0; i < most; ++i) {
@@ -94,10 +96,11 @@ std::uint32_t WeakLane::submit(std::uint64_t first, const hal_command* commands,
       entry.command = commands[i];
       describe(entry);
       tail_ = entry.number;
-      if (tail_ - closed_ >= window_size_ || tail_ == wanted_) { close(tail_); }
     }
-    // The core comes again after the next publish, so one has to come.
-    if (most < count) { close(tail_); }
+    if (tail_ == full_at_) {
+      close(full_at_);
+      full_at_ += 1 + perturb_.pick(tail_, kWindow, kLongestWindow);
+    }
   } catch (const std::bad_alloc&) {
     starved_ = true;  // the thread fails the lane
     most = count;
@@ -106,7 +109,7 @@ std::uint32_t WeakLane::submit(std::uint64_t first, const hal_command* commands,
   return static_cast<std::uint32_t>(most);
 }
 
-// The end of the open window. Needs the mutex.
+// Ends a window here. Where the next one is full does not change. Needs the mutex.
 void WeakLane::close(std::uint64_t end) {
   if (end <= closed_) { return; }
   try {
@@ -116,7 +119,6 @@ void WeakLane::close(std::uint64_t end) {
     return;
   }
   closed_ = end;
-  window_size_ = 1 + perturb_.pick(end, kWindow, kLongestWindow);
 }
 
 // What a command touches. It must not fail: without memory for it the command is a fence that fails when its turn
@@ -234,6 +236,7 @@ bool WeakLane::run_next() {
 }
 
 bool WeakLane::run_window(std::deque<Entry>& window) {
+  decisions_ = window.front().number * kDecisions;  // whatever other windows came to
   lag();
   const std::uint64_t publishing = decide(kPublish, 3);  // 0: one by one, 1: as they come, 2: all at the end
   std::vector<Entry*> ready;
@@ -375,23 +378,15 @@ hal_error* WeakLane::run(Entry& entry) {
 
 // ----------------------------------------------------------------------------------------------------------- threads
 
-// Somebody waits for `number` (UINT64_MAX: for everything taken). The window ends there, also if it comes only later.
+// Somebody waits for `number`: if its window is still open, it ends there. What has not come yet is asked for again
+// when it comes, by the core's notify().
 void WeakLane::want(std::uint64_t number) {
   {
     const std::lock_guard lock(mutex_);
-    if (number == UINT64_MAX) { number = tail_; }
-    if (number > tail_) {
-      wanted_ = number;
-    } else {
-      close(number);
-      while (tail_ - closed_ >= window_size_) { close(closed_ + window_size_); }
-    }
+    if (number > tail_) { return; }
+    close(number);
   }
   changed_.notify_one();
-}
-
-void WeakLane::flush() {
-  if (!deaf_) { want(UINT64_MAX); }
 }
 
 void WeakLane::notify() { want(__atomic_load_n(&wake_at, __ATOMIC_SEQ_CST)); }
@@ -425,8 +420,8 @@ void WeakLane::work() {
       lock.lock();
     } else if (waiting_.empty() || failed_) {
       changed_.wait(lock);
-    } else if (changed_.wait_for(lock, std::chrono::nanoseconds(kPatienceNs)) == std::cv_status::timeout) {
-      close(tail_);  // nobody flushes: it must not be held back for ever
+    } else if (changed_.wait_for(lock, std::chrono::nanoseconds(patience_ns_)) == std::cv_status::timeout) {
+      close(tail_);  // nobody waits: it must not be held back for ever
     }
   }
 }

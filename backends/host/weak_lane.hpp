@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lane of mode=weak: keeps the border's contract and uses every freedom that it leaves. docs/host.md lists them.
 //
-// Every decision is a function of the seed, the lane's number on its device and a count of decisions; commands are
-// taken, cut into windows and executed by those numbers alone. So the same seed and the same submissions give the same
-// schedule, whatever the threads do. Two things can change it: commands that wait longer than kPatienceNs for a window
-// to fill, and threads of the program that race with each other.
+// Every decision is a function of the seed, the lane's number on its device and a command's number. A window is full at
+// numbers that nothing but these choose, whatever part of the work one submit() brings; who waits for a command of an
+// open window ends it there. flush() is not heard. So the same seed and the same submissions and waits give the same
+// schedule, whatever the threads do. docs/host.md says what can change it.
 #pragma once
 
 #include <condition_variable>
@@ -28,7 +28,6 @@ class WeakLane final : public kit::TaggedLane {
   static constexpr std::uint32_t kInFlight = 12;      // commands; then the lane is full
   static constexpr std::uint32_t kLongestWindow = 6;  // commands that may change places
   static constexpr std::uint32_t kMostPieces = 12;    // of one fill or copy
-  static constexpr std::uint64_t kPatienceNs = 20'000'000;
 
   // Starts a thread. `number` tells the device's lanes apart. Throws: call it inside guarded().
   WeakLane(Device& device, std::uint64_t number, const char* label, void* core_object);
@@ -38,7 +37,6 @@ class WeakLane final : public kit::TaggedLane {
 
   // The entries of hal_driver_ops with the same names.
   std::uint32_t submit(std::uint64_t first, const hal_command* commands, std::uint32_t count);
-  void flush();
   void notify();
   void help(std::uint64_t number, std::uint64_t within_ns);
   void cancel();
@@ -80,8 +78,8 @@ class WeakLane final : public kit::TaggedLane {
   Device& device_;
   std::uint64_t lane_;
   kit::Perturb perturb_;
-  bool deaf_;               // to flush(): a hint. Who waits is heard
-  std::uint64_t slowness_;  // 0 to 2: completion is not fair between lanes
+  std::uint64_t slowness_;     // 0 to 2: completion is not fair between lanes
+  std::uint64_t patience_ns_;  // how long an open window stays open that nobody waits for
   Scratch scratch_;
 
   std::mutex mutex_;
@@ -90,8 +88,7 @@ class WeakLane final : public kit::TaggedLane {
   std::deque<std::uint64_t> window_ends_;  // closed windows
   std::uint64_t tail_ = 0;                 // the last command taken
   std::uint64_t closed_ = 0;               // the end of the last closed window
-  std::uint64_t window_size_ = 0;          // of the open one
-  std::uint64_t wanted_ = 0;               // somebody waits for this number: a window ends there
+  std::uint64_t full_at_ = 0;              // where the open window ends if nobody waits
   bool failed_ = false, cancelled_ = false, stop_ = false;
   bool starved_ = false;  // there was no memory to take a command
 
