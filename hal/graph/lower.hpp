@@ -34,15 +34,23 @@ inline std::optional<std::uint32_t> axis_of(GraphBuilder& b, Value x, Axis axis,
   return std::nullopt;
 }
 
+/// Dimension d of x is a number; a mistake if it is symbolic. `of`: " of k", where x is not the layer's only operand.
+inline bool has_number(GraphBuilder& b, Value x, std::size_t d, const char* what, Site site, const char* of = "") {
+  if (d >= b.shape(x).size() || !graph::is_symbolic(b.shape(x)[d])) { return true; }
+  b.fail(fmt::format("{}: the size of dimension {}{} is symbolic, and this layer needs its number", what, d, of), site);
+  return false;
+}
+
 /// The dimensions of x from `first` on are numbers; a mistake if one is symbolic.
-inline bool has_numbers(GraphBuilder& b, Value x, std::size_t first, const char* what, Site site) {
-  const Shape& shape = b.shape(x);
-  for (std::size_t d = first; d < shape.size(); ++d) {
-    if (!graph::is_symbolic(shape[d])) { continue; }
-    b.fail(fmt::format("{}: the size of dimension {} is symbolic, and this layer needs its number", what, d), site);
-    return false;
+inline bool has_numbers(GraphBuilder& b, Value x, std::size_t first, const char* what, Site site, const char* of = "") {
+  for (std::size_t d = first; d < b.shape(x).size(); ++d) {
+    if (!has_number(b, x, d, what, site, of)) { return false; }
   }
   return true;
+}
+
+inline std::int64_t times(GraphBuilder& b, std::int64_t x, std::int64_t y, Site site) {
+  return b.size(graph::SizeOp::mul, x, y, site);
 }
 
 /// A constant of any type with element access.

@@ -15,6 +15,16 @@ constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
 // 1 where query i of s may see key j of t.
 Value causal_mask(GraphBuilder& b, std::int64_t s, std::int64_t t, Causal causal, Site site) {
+  if (graph::is_symbolic(s) || graph::is_symbolic(t)) {
+    // Element j - i + s - 1 of a line of ones and zeros behind them, which is as long as the run makes it.
+    const auto line = [&](std::byte value, std::int64_t length) {
+      return b.view(b.constant(DType::boolean, {1}, {&value, 1}, site), {length}, 0, {0}, site);
+    };
+    const bool from_start = causal == Causal::from_start;
+    const Value seen =
+        b.concat({line(std::byte{1}, from_start ? s : t), line(std::byte{0}, from_start ? t : s)}, 0, site);
+    return b.view(seen, {s, t}, b.size(graph::SizeOp::sub, s, 1, site), {-1, 1}, site);
+  }
   const std::int64_t shift = causal == Causal::from_end ? t - s : 0;
   std::vector<std::byte> seen(static_cast<std::size_t>(s) * static_cast<std::size_t>(t));
   for (std::int64_t i = 0; i < s; ++i) {
@@ -51,12 +61,9 @@ Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& opt
                               print_shape(qs), print_shape(ks), print_shape(vs)),
                   site);
   }
-  if (graph::is_symbolic(qs[1]) || graph::is_symbolic(ks[1]) || graph::is_symbolic(qs[3]) ||
-      (options.causal != Causal::no && (graph::is_symbolic(qs[2]) || graph::is_symbolic(ks[2])))) {
-    return b.fail(
-        "attention: heads, kv_heads and d must be numbers, and with a causal mask the lengths s and t too; one is "
-        "symbolic",
-        site);
+  if (!has_number(b, q, 1, "attention", site, " of q") || !has_number(b, k, 1, "attention", site, " of k") ||
+      !has_number(b, q, 3, "attention", site, " of q")) {
+    return {};
   }
   const std::int64_t heads = qs[1], kv_heads = ks[1], s = qs[2], t = ks[2];
   const DType type = b.dtype(q);
@@ -88,12 +95,10 @@ Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& opt
 
 Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
   const Shape shape = b.shape(x);
-  if (!has_numbers(b, x, 1, "rotary", site) || (shape.size() == 2 && !has_numbers(b, x, 0, "rotary", site))) {
-    return {};
-  }
   if (shape.size() < 2) {
     return b.fail(fmt::format("rotary: x is {}, expected [..., s, d]", print_shape(shape)), site);
   }
+  if (!has_number(b, x, shape.size() - 1, "rotary", site)) { return {}; }
   const std::int64_t s = shape[shape.size() - 2], d = shape.back();
   const std::int64_t dims = options.dims == 0 ? d : options.dims;
   const bool interleaved = options.pairs == RotaryPairs::interleaved;
@@ -103,11 +108,18 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
                               dims, print_shape(shape)),
                   site);
   }
-  const std::int64_t rows = options.positions ? options.max_position : s;
+  const bool open = !options.positions && graph::is_symbolic(s);
+  if (open && options.max_position < 1) {
+    return b.fail(fmt::format("rotary: the size of dimension {} is symbolic; max_position must say how many positions "
+                              "there are at most",
+                              shape.size() - 2),
+                  site);
+  }
+  const std::int64_t rows = options.positions || open ? options.max_position : s;
   const std::int64_t offset = options.positions ? 0 : options.offset;
   if (rows < 1 || rows > (std::int64_t{1} << 24U) || offset < 0 || offset > (std::int64_t{1} << 40U)) {
     return b.fail(fmt::format("rotary: {} from {} on; expected a first position that is not negative and at most 2^24 "
-                              "positions (with positions given, max_position says how many)",
+                              "positions (with positions given or a symbolic s, max_position says how many)",
                               rows, offset),
                   site);
   }
@@ -126,13 +138,16 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
   if (options.positions) {
     cosine = b.gather(cosine, *options.positions, 0, site);
     sine = b.gather(sine, *options.positions, 0, site);
+  } else if (open) {  // a run with more rows than the tables have is refused when it is bound
+    cosine = slice_axis(b, cosine, 0, 0, s, site);
+    sine = slice_axis(b, sine, 0, 0, s, site);
   }
   // The two elements of each pair, [..., s, pairs].
   const auto last = static_cast<std::uint32_t>(shape.size() - 1);
   const auto half = [&](std::int64_t which) {
     if (!interleaved) { return slice_axis(b, x, last, which * pairs, pairs, site); }
     Shape to = shape, strides(shape.size(), 1);
-    for (std::size_t i = shape.size() - 1; i-- > 0;) { strides[i] = strides[i + 1] * shape[i + 1]; }
+    for (std::size_t i = shape.size() - 1; i-- > 0;) { strides[i] = times(b, strides[i + 1], shape[i + 1], site); }
     to.back() = pairs;
     strides.back() = 2;
     return b.view(x, std::move(to), which, std::move(strides), site);

@@ -39,24 +39,28 @@ Value windows(GraphBuilder& b, Value x, const Windows& w, const char* what, Site
   const Shape in = b.shape(x);
   const std::size_t spatial = w.size.size();
   Shape dense(in.size(), 1);
-  for (std::size_t i = in.size() - 1; i-- > 0;) { dense[i] = dense[i + 1] * in[i + 1]; }
+  for (std::size_t i = in.size() - 1; i-- > 0;) { dense[i] = times(b, dense[i + 1], in[i + 1], site); }
   Shape shape{in[0]}, strides{dense[0]}, taps, tap_strides;
   std::int64_t offset = 0;
   for (std::size_t i = 0; i < spatial; ++i) {
     std::int64_t reach = 0;  // elements from the first to the last tap
     if (w.size[i] < 1 || w.strides[i] < 1 || w.dilation[i] < 1 ||
-        __builtin_mul_overflow(w.size[i] - 1, w.dilation[i], &reach) || reach >= in[i + 1]) {
+        __builtin_mul_overflow(w.size[i] - 1, w.dilation[i], &reach) ||
+        (!graph::is_symbolic(in[i + 1]) && reach >= in[i + 1])) {
       return b.fail(fmt::format("{}: windows {} with strides {} and dilation {} do not fit {}", what,
                                 print_shape(w.size), print_shape(w.strides), print_shape(w.dilation), print_shape(in)),
                     site);
     }
-    const std::int64_t out = (in[i + 1] - 1 - reach) / w.strides[i] + 1;
+    using enum graph::SizeOp;
+    const std::int64_t steps =
+        b.size(div, b.size(sub, b.size(sub, in[i + 1], 1, site), reach, site), w.strides[i], site);
+    const std::int64_t out = b.size(add, steps, 1, site);
     // A stride that is never stepped may be so large that its product overflows; it then counts as 0.
     shape.push_back(out);
-    strides.push_back(out == 1 ? 0 : w.strides[i] * dense[i + 1]);
-    const std::int64_t step = w.size[i] == 1 ? 0 : w.dilation[i] * dense[i + 1];
+    strides.push_back(out == 1 ? 0 : times(b, w.strides[i], dense[i + 1], site));
+    const std::int64_t step = w.size[i] == 1 ? 0 : times(b, w.dilation[i], dense[i + 1], site);
     if (i == 0 && first_tap) {
-      offset = *first_tap * step;
+      offset = times(b, *first_tap, step, site);
       continue;
     }
     taps.push_back(w.size[i]);
@@ -71,9 +75,12 @@ Value windows(GraphBuilder& b, Value x, const Windows& w, const char* what, Site
   return b.view(x, std::move(shape), offset, std::move(strides), site);
 }
 
+bool pads(const Shape& by) {
+  return std::ranges::any_of(by, [](std::int64_t v) { return v != 0; });
+}
+
 Value pad_spatial(GraphBuilder& b, Value x, const Shape& low, const Shape& high, double value, Site site) {
-  const auto zero = [](std::int64_t v) { return v == 0; };
-  if (std::ranges::all_of(low, zero) && std::ranges::all_of(high, zero)) { return x; }
+  if (!pads(low) && !pads(high)) { return x; }
   Shape lows(b.shape(x).size(), 0), highs = lows;
   std::ranges::copy(low, lows.begin() + 1);
   std::ranges::copy(high, highs.begin() + 1);
@@ -82,7 +89,7 @@ Value pad_spatial(GraphBuilder& b, Value x, const Shape& low, const Shape& high,
 
 std::optional<std::size_t> spatial_of(GraphBuilder& b, Value x, std::size_t expected, const char* what, Site site) {
   const std::size_t rank = b.shape(x).size();
-  if (!has_numbers(b, x, 1, what, site)) { return std::nullopt; }
+  if (rank > 0 && !has_number(b, x, rank - 1, what, site)) { return std::nullopt; }
   if (expected == 0 ? rank >= 3 && rank <= 5 : rank == expected + 2) { return rank - 2; }
   b.fail(fmt::format("{}: x is {}, expected {}", what, print_shape(b.shape(x)),
                      expected == 0 ? "[n, w, c], [n, h, w, c] or [n, d, h, w, c]" : layout(expected)),
@@ -95,7 +102,7 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
                Site site) {
   const auto spatial = spatial_of(b, x, expected, what, site);
   if (!spatial) { return {}; }
-  if (!has_numbers(b, filters, 0, what, site)) { return {}; }
+  if (!has_numbers(b, filters, 0, what, site, " of the filters")) { return {}; }
   const Shape taps = b.shape(filters);
   if (taps.size() != *spatial + 2) {
     return b.fail(fmt::format("{}: filters are {}, expected {} taps, c and o", what, print_shape(taps), *spatial),
@@ -182,11 +189,20 @@ std::optional<PoolPlan> pool_plan(GraphBuilder& b, Value x, const Pool& options,
   if (!window || !strides || !low || !high || !dilation) { return std::nullopt; }
   PoolPlan plan{{*window, *strides, *dilation}, *low, *high, {}};
   for (std::size_t i = 0; i < *spatial; ++i) { plan.axes.push_back(static_cast<std::uint32_t>(1 + *spatial + i)); }
+  // How much padding each window holds is counted when the graph is built.
+  if ((pads(*low) || pads(*high)) && !has_numbers(b, x, 1, what, site)) { return std::nullopt; }
   return plan;
+}
+
+double full_window(const PoolPlan& plan) {
+  double full = 1;
+  for (const std::int64_t size : plan.windows.size) { full *= static_cast<double>(size); }
+  return full;
 }
 
 // How many elements of each window lie inside x, [o..., 1]; nothing if a window has none.
 std::optional<std::vector<double>> counts_inside(const PoolPlan& plan, const Shape& x, const Shape& out) {
+  if (!pads(plan.low) && !pads(plan.high)) { return std::vector<double>{full_window(plan)}; }
   std::vector<double> counts{1};
   for (std::size_t d = 0; d < plan.low.size(); ++d) {
     std::vector<double> next;
@@ -231,8 +247,7 @@ Value pool(GraphBuilder& b, Value x, const Pool& options, bool largest, std::siz
   }
   if (largest) { return b.reduce(patches, ReduceOp::max, plan->axes, KeepDims::no, {}, site); }
   const Value sum = b.reduce(patches, ReduceOp::sum, plan->axes, KeepDims::no, wide(type), site);
-  double full = 1;
-  for (const std::int64_t size : plan->windows.size) { full *= static_cast<double>(size); }
+  const double full = full_window(*plan);
   if (options.count_padding || std::ranges::all_of(*counts, [&](double count) { return count == full; })) {
     return b.map({sum}, arg(0) * (1.0 / full), type, site);
   }
@@ -259,8 +274,9 @@ Value conv2d(GraphBuilder& b, Value x, Value filters, const Conv2d& o, Site site
 Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspose& o, Site site) {
   constexpr const char* kWhat = "conv_transpose";
   const auto spatial = spatial_of(b, x, 0, kWhat, site);
-  if (!spatial) { return {}; }
-  if (!has_numbers(b, filters, 0, kWhat, site)) { return {}; }
+  if (!spatial || !has_numbers(b, x, 1, kWhat, site) || !has_numbers(b, filters, 0, kWhat, site, " of the filters")) {
+    return {};
+  }
   const Shape taps = b.shape(filters);
   if (taps.size() != *spatial + 2) {
     return b.fail(fmt::format("{}: filters are {}, expected {} taps, c and o", kWhat, print_shape(taps), *spatial),

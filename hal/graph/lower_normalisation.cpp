@@ -16,7 +16,7 @@ Value normalise(GraphBuilder& b, Value x, std::span<const std::uint32_t> axes, b
   const DType type = b.dtype(x);
   // A symbolic count is divided by; a number becomes a factor.
   std::int64_t count = 1;
-  for (const std::uint32_t axis : axes) { count = b.size(graph::SizeOp::mul, count, b.shape(x)[axis], site); }
+  for (const std::uint32_t axis : axes) { count = times(b, count, b.shape(x)[axis], site); }
   const auto mean = [&](const Expr& sum) {
     return graph::is_symbolic(count) ? sum / graph::size_of(count) : sum * (1.0 / static_cast<double>(count));
   };
@@ -64,8 +64,8 @@ Value batch_norm(GraphBuilder& b, Value x, Value mean, Value variance, const Aff
 }
 
 Value group_norm(GraphBuilder& b, Value x, std::int64_t groups, const Affine& affine, double epsilon, Site site) {
-  if (!has_numbers(b, x, 1, "group_norm", site)) { return {}; }
   const Shape shape = b.shape(x);
+  if (!shape.empty() && !has_number(b, x, shape.size() - 1, "group_norm", site)) { return {}; }
   if (shape.size() < 2 || groups < 1 || shape.back() % groups != 0) {
     return b.fail(fmt::format("group_norm: {} groups of the channels of {}, expected [n, ..., c] and a divisor of c",
                               groups, print_shape(shape)),
@@ -73,7 +73,7 @@ Value group_norm(GraphBuilder& b, Value x, std::int64_t groups, const Affine& af
   }
   const std::int64_t channels = shape.back() / groups;
   std::int64_t between = 1;
-  for (std::size_t i = 1; i + 1 < shape.size(); ++i) { between *= shape[i]; }
+  for (std::size_t i = 1; i + 1 < shape.size(); ++i) { between = times(b, between, shape[i], site); }
   Affine grouped = affine;
   for (auto* value : {&grouped.scale, &grouped.shift}) {
     if (*value) { *value = b.reshape(**value, {groups, channels}, site); }

@@ -22,12 +22,6 @@ DType index_type(DType type) { return is_floating(type) ? DType::f32 : DType::i3
 // A NaN equals nothing, itself included, and makes every extreme NaN.
 Expr is_extreme() { return logical_or(equal(arg(0), arg(1)), not_equal(arg(0), arg(0))); }
 
-bool is_number(GraphBuilder& b, std::int64_t n, const char* what, Site site) {
-  if (!graph::is_symbolic(n)) { return true; }
-  b.fail(fmt::format("{}: the size of the axis is symbolic, and this layer needs its number", what), site);
-  return false;
-}
-
 bool too_many(GraphBuilder& b, std::int64_t n, const char* what, Site site) {
   if (n <= kMostIndices) { return false; }
   b.fail(fmt::format("{}: {} elements along the axis, the most is 2^24", what, n), site);
@@ -45,7 +39,7 @@ Value arg_extreme(GraphBuilder& b, Value x, Axis axis, ReduceOp op, const char* 
   if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const std::int64_t n = shape[*a];
-  if (!is_number(b, n, what, site) || too_many(b, n, what, site)) { return {}; }
+  if (!has_number(b, x, *a, what, site) || too_many(b, n, what, site)) { return {}; }
   const DType index = index_type(b.dtype(x));
   const Value iota = places(b, index, along(shape.size(), *a, n), n, site);
   const Value extreme = b.reduce(x, op, {*a}, KeepDims::yes, {}, site);
@@ -66,7 +60,7 @@ Value join(GraphBuilder& b, std::vector<Value> parts, std::uint32_t axis, Site s
   return parts[0];
 }
 
-// Running sums along dimension 1 of x [outer, n, inner].
+// Running sums along dimension 1 of x [outer, n, inner]; n is a number.
 Value scan(GraphBuilder& b, Value x, Site site) {
   const Shape shape = b.shape(x);
   if (shape.size() != 3 || shape[1] == 1) { return x; }  // or a mistake above
@@ -78,8 +72,9 @@ Value scan(GraphBuilder& b, Value x, Site site) {
   const Value led =
       b.pad(b.reshape(whole, {outer, blocks, block, inner}, site), {0, 0, block - 1, 0}, {0, 0, 0, 0}, 0.0, site);
   const std::int64_t length = 2 * block - 1;
-  const Value windows = b.view(led, {outer, blocks, block, block, inner}, 0,
-                               {blocks * length * inner, length * inner, inner, inner, 1}, site);
+  const Value windows =
+      b.view(led, {outer, blocks, block, block, inner}, 0,
+             {times(b, blocks * length, inner, site), times(b, length, inner, site), inner, inner, 1}, site);
   Value sums = b.reduce(windows, ReduceOp::sum, {3}, KeepDims::no, {}, site);
   if (blocks > 1) {
     const Value totals = b.reshape(slice_axis(b, sums, 2, block - 1, 1, site), {outer, blocks, inner}, site);
@@ -106,7 +101,7 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
   if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const std::int64_t n = shape[*a];
-  if (!is_number(b, n, "top_k", site) || too_many(b, n, "top_k", site)) { return {}; }
+  if (!has_number(b, x, *a, "top_k", site) || too_many(b, n, "top_k", site)) { return {}; }
   if (k < 1 || k > std::min(n, kMostTaken)) {
     b.fail(fmt::format("top_k: k is {} for {}, expected 1 to {}", k, print_shape(shape), std::min(n, kMostTaken)),
            site);
@@ -138,17 +133,19 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
 
 Value cumulative_sum(GraphBuilder& b, Value x, Axis axis, const Cumulative& options, Site site) {
   const auto a = axis_of(b, x, axis, "cumulative_sum", site);
-  if (!a || !has_numbers(b, x, 0, "cumulative_sum", site)) { return {}; }
+  if (!a || !has_number(b, x, *a, "cumulative_sum", site)) { return {}; }
   const Shape shape = b.shape(x);
   const DType type = b.dtype(x);
   const DType sum = is_floating(type) ? wide(type) : dtype_bits(type) < 32 ? DType::i32 : type;
   std::int64_t outer = 1, inner = 1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    (i < *a ? outer : i > *a ? inner : outer) *= i == *a ? 1 : shape[i];
+    if (i != *a) { (i < *a ? outer : inner) = times(b, i < *a ? outer : inner, shape[i], site); }
   }
   const std::int64_t n = shape[*a];
   const auto turned = [&](Value v) {
-    return options.reverse ? b.view(v, {outer, n, inner}, (n - 1) * inner, {n * inner, -inner, 1}, site) : v;
+    if (!options.reverse) { return v; }
+    return b.view(v, {outer, n, inner}, times(b, n - 1, inner, site),
+                  {times(b, n, inner, site), times(b, -1, inner, site), 1}, site);
   };
   Value y = scan(b, turned(b.reshape(lower::convert(b, x, sum, site), {outer, n, inner}, site)), site);
   if (options.exclusive) { y = slice_axis(b, b.pad(y, {0, 1, 0}, {0, 0, 0}, 0.0, site), 1, 0, n, site); }

@@ -318,15 +318,125 @@ TEST_CASE("nn: layers on symbolic sizes work, or say that they need a number") {
     return mistake(own, layer(own, own.input("x", DType::f32, {2, s, s})));
   };
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::argmax(g, x); }),
-             Contains("argmax: the size of the axis"));
+             Contains("argmax: the size of dimension 2 is symbolic"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::top_k(g, x, 2).values; }), Contains("needs its number"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::cumulative_sum(g, x); }),
-             Contains("dimension 1 is sym"));
+             Contains("cumulative_sum: the size of dimension 2 is sym"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::max_pool(g, x, {.window = {2}}); }),
-             Contains("max_pool"));
-  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::rotary(g, x); }), Contains("rotary: the size"));
-  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::group_norm(g, x, 1); }), Contains("group_norm"));
+             Contains("max_pool: the size of dimension 2"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::rotary(g, x); }),
+             Contains("rotary: the size of dimension 2"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::group_norm(g, x, 1); }),
+             Contains("group_norm: the size of dimension 2"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::resize_linear(g, x, {4}); }), Contains("to sizes [4]"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::pad(g, x, {0, 1, 0}, {0, 0, 0}, nn::PadMode::edge); }),
              Contains("pad: the size of dimension 1"));
+}
+
+TEST_CASE("nn: sequences and images whose length is open are those of each length") {
+  using Layer = std::function<Value(GraphBuilder&, Value)>;
+  struct Open {
+    const char* name;
+    Shape shape;  // 0: the symbol
+    std::vector<std::int64_t> lengths;
+    Layer layer;
+  };
+  const auto attend = [](nn::Causal causal) {
+    return [causal](GraphBuilder& g, Value x) { return nn::attention(g, x, x, x, {.causal = causal}); };
+  };
+  const auto turn = [](nn::Rotary options) {
+    options.max_position = 9;
+    return [options](GraphBuilder& g, Value x) { return nn::rotary(g, x, options); };
+  };
+  const std::vector<Open> all{
+      {"causal", {2, 2, 0, 4}, {1, 2, 7}, attend(nn::Causal::from_start)},
+      {"causal from the end", {1, 1, 0, 4}, {1, 5}, attend(nn::Causal::from_end)},
+      {"rotary", {2, 0, 6}, {1, 4, 9}, turn({})},
+      {"rotary of pairs", {0, 6}, {1, 9}, turn({.pairs = nn::RotaryPairs::interleaved, .dims = 4, .offset = 3})},
+      {"running sum", {0, 40, 3}, {1, 4}, [](GraphBuilder& g, Value x) { return nn::cumulative_sum(g, x, 1); }},
+      {"running sum, turned",
+       {3, 17, 0},
+       {1, 4},
+       [](GraphBuilder& g, Value x) { return nn::cumulative_sum(g, x, 1, {.exclusive = true, .reverse = true}); }},
+      {"group norm", {2, 0, 3, 4}, {1, 6}, [](GraphBuilder& g, Value x) { return nn::group_norm(g, x, 2); }},
+      {"convolution",
+       {2, 0, 5, 4},
+       {3, 8},
+       [](GraphBuilder& g, Value x) {
+         const std::vector<float> taps(3 * 2 * 2 * 6, 0.5F);
+         return nn::conv(g, x, g.constant({3, 2, 2, 6}, taps),
+                         {.strides = {2, 1}, .pad_low = {1, 0}, .pad_high = {1, 0}, .dilation = {1, 2}, .groups = 2});
+       }},
+      {"convolution in space",
+       {1, 3, 0, 4, 2},
+       {2, 5},
+       [](GraphBuilder& g, Value x) {
+         const std::vector<float> taps(2 * 2 * 2 * 1 * 2, 0.25F);
+         return nn::conv(g, x, g.constant({2, 2, 2, 1, 2}, taps), {.groups = 2});
+       }},
+      {"largest of windows",
+       {1, 0, 2},
+       {3, 8},
+       [](GraphBuilder& g, Value x) { return nn::max_pool(g, x, {.window = {3}}); }},
+      {"mean of windows",
+       {1, 0, 2},
+       {3, 8},
+       [](GraphBuilder& g, Value x) { return nn::average_pool(g, x, {.window = {3}, .strides = {1}}); }},
+  };
+  for (const Open& one : all) {
+    GraphBuilder open("open");
+    Shape shape = one.shape;
+    *std::ranges::find(shape, 0) = open.symbol("n");
+    open.output("y", one.layer(open, open.input("x", DType::f32, shape)));
+    const auto bytes = open.finish();
+    if (!bytes) { FAIL(one.name << ": " << bytes.error().what()); }
+    const View view = View::verify_dynamic(*bytes).value();
+    for (const std::int64_t length : one.lengths) {
+      INFO(one.name << " of " << length);
+      *std::ranges::find_if(shape = one.shape, [](std::int64_t size) { return size == 0; }) = length;
+      const std::vector<std::byte> x = random_grid(shape, 4).bytes(DType::f32);
+      const View bound = view.bind(std::vector<std::int64_t>{length}).value();
+      const std::vector<std::span<const std::byte>> inputs{x};
+      const auto found = values_of<float>(evaluate_reference(bound, inputs).value()[0]);
+      GraphBuilder closed("closed");
+      closed.output("y", one.layer(closed, closed.input("x", DType::f32, shape)));
+      const auto expected = values_of<float>(testing::run(closed, {x})[0]);
+      CHECK(difference({found.begin(), found.end()}, {expected.begin(), expected.end()}) == "");
+    }
+  }
+}
+
+TEST_CASE("nn: causal attention over queries and keys of two open lengths") {
+  for (const nn::Causal causal : {nn::Causal::from_start, nn::Causal::from_end}) {
+    const auto build = [&](std::int64_t s, std::int64_t t) {
+      GraphBuilder b("attend");
+      if (s == 0) { s = b.symbol("s"), t = b.symbol("t"); }
+      const Value q = b.input("q", DType::f32, {1, 2, s, 4}), k = b.input("k", DType::f32, {1, 1, t, 4});
+      b.output("y", nn::attention(b, q, k, k, {.causal = causal}));
+      return b.finish().value();
+    };
+    const auto bytes = build(0, 0);
+    const View open = View::verify_dynamic(bytes).value();
+    for (const auto& [s, t] : {std::pair<std::int64_t, std::int64_t>{1, 6}, {3, 5}, {5, 3}, {4, 4}, {6, 1}}) {
+      INFO(s << " queries, " << t << " keys");
+      const auto q = random_grid({1, 2, s, 4}, 5).bytes(DType::f32), k = random_grid({1, 1, t, 4}, 6).bytes(DType::f32);
+      const std::vector<std::span<const std::byte>> inputs{q, k};
+      const auto fixed = build(s, t);
+      const View bound = open.bind(std::vector<std::int64_t>{s, t}).value();
+      CHECK(evaluate_reference(bound, inputs).value() ==
+            evaluate_reference(View::verify(fixed).value(), inputs).value());
+    }
+  }
+}
+
+TEST_CASE("nn: a symbolic length needs the most positions that rotary may meet, and is held to it") {
+  GraphBuilder b("rotary");
+  const Value x = b.input("x", DType::f32, {b.symbol("s"), 4});
+  CHECK_THAT(mistake(b, nn::rotary(b, x)), Contains("rotary: the size of dimension 0 is symbolic; max_position"));
+  GraphBuilder held("rotary");
+  held.output("y", nn::rotary(held, held.input("x", DType::f32, {held.symbol("s"), 4}), {.max_position = 5}));
+  const auto bytes = held.finish().value();
+  const View view = View::verify_dynamic(bytes).value();
+  CHECK(view.bind(std::vector<std::int64_t>{5}));
+  CHECK(view.bind(std::vector<std::int64_t>{6}).error().code() == HAL_INVALID_ARGUMENT);
 }
