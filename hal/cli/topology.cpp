@@ -38,7 +38,8 @@ std::string as_text(const Topology& topology, const std::vector<Place>& places) 
   const std::vector<Topology::Node> all = topology.nodes();
   bool measured = true;
   for (std::uint32_t i = 0; i < info.nodes; ++i) {
-    std::vector<std::string> row{fmt::format("{}", i), fmt::format("{}", all[i].package),
+    const std::uint32_t package = all[i].package;
+    std::vector<std::string> row{fmt::format("{}", i), package == HAL_NO_PACKAGE ? "none" : fmt::format("{}", package),
                                  bytes_text(all[i].memory_bytes), all[i].cpus};
     for (std::uint32_t to = 0; to < info.nodes; ++to) {
       const Topology::Distance distance = topology.distance(i, to).value();
@@ -69,8 +70,9 @@ std::string as_json(const Topology& topology, const std::vector<Place>& places) 
       const Topology::Distance distance = topology.distance(i, to).value();
       distances.push_back({{"to", to}, {"value", distance.value}, {"measured", distance.measured != 0}});
     }
+    const bool none = all[i].package == HAL_NO_PACKAGE;
     out["nodes"].push_back({{"node", i},
-                            {"package", all[i].package},
+                            {"package", none ? ordered_json(nullptr) : ordered_json(all[i].package)},
                             {"memory_bytes", all[i].memory_bytes},
                             {"cpus", all[i].cpus},
                             {"distances", std::move(distances)}});

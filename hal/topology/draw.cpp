@@ -63,7 +63,7 @@ std::string draw(const Machine& machine, const std::vector<Placed>& devices) {
   for (const auto& [package, nodes] : packages) {
     const int height = 30 + static_cast<int>(nodes.size()) * (node_height + kGap);
     canvas.box(x, 40, kNodeWidth + 2 * kGap, height, "package");
-    canvas.text(x + 8, 60, fmt::format("package {}", package));
+    canvas.text(x + 8, 60, package == HAL_NO_PACKAGE ? "no package" : fmt::format("package {}", package));
     int y = 70;
     for (const std::uint32_t i : nodes) {
       const Machine::Node& node = machine.nodes()[i];

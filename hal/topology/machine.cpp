@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -52,37 +52,85 @@ Result<void> check_file(const std::string& path) {
   return {};
 }
 
+// Calls visit(name, value) for the attributes of a tag, `text` being what stands between its name and its '>', until it
+// returns false. False too, with its name in `wrong`, for one that has no value in quotes.
+template <class Visit>
+bool each_attribute(std::string_view text, std::string& wrong, Visit&& visit) {
+  constexpr std::string_view kBlank = " \t\r\n/?";
+  for (std::size_t at = text.find_first_not_of(kBlank); at < text.size(); at = text.find_first_not_of(kBlank, at)) {
+    const std::size_t equals = std::min(text.find('=', at), text.size());
+    const std::string_view name = text.substr(at, equals - at);
+    wrong = name.substr(0, 40);
+    const std::size_t close = text.find('"', equals + 2);
+    if (close == std::string_view::npos || text[equals + 1] != '"') { return false; }
+    if (!visit(name, text.substr(equals + 2, close - equals - 2))) { return false; }
+    at = close + 1;
+  }
+  return true;
+}
+
+// What stands between `tag` and the next '>' from `at` on, which moves behind it; nothing if there is no such tag.
+std::optional<std::string_view> next_tag(std::string_view xml, std::string_view tag, std::size_t& at) {
+  while ((at = xml.find(tag, at)) != std::string_view::npos) {
+    at += tag.size();
+    const std::size_t end = xml.find('>', at);
+    if (end == std::string_view::npos) { break; }
+    if (at != end && xml[at] > ' ' && xml[at] != '/') { continue; }  // another tag's name begins like this one
+    return xml.substr(at, end - at);
+  }
+  return {};
+}
+
+// Attributes of an object that hwloc 2 writes, and the set that one is.
+enum Set : unsigned { kNoSet = 0, kCpus = 1, kCompleteCpus = 2, kNodes = 4, kCompleteNodes = 8 };
+struct Attribute {
+  std::string_view name;
+  Set set = kNoSet;
+};
+constexpr Attribute kAttributes[] = {
+    {"cpuset", kCpus},
+    {"complete_cpuset", kCompleteCpus},
+    {"nodeset", kNodes},
+    {"complete_nodeset", kCompleteNodes},
+    {"type"},
+    {"subtype"},
+    {"os_index"},
+    {"gp_index"},
+    {"name"},
+    {"depth"},
+    {"kind"},
+    {"subkind"},
+    {"allowed_cpuset"},
+    {"allowed_nodeset"},
+    {"local_memory"},
+    {"memory"},
+    {"cache_size"},
+    {"cache_type"},
+    {"cache_linesize"},
+    {"cache_associativity"},
+    {"dont_merge"},
+    {"bridge_type"},
+    {"bridge_pci"},
+    {"pci_busid"},
+    {"pci_type"},
+    {"pci_link_speed"},
+    {"osdev_type"},
+};
+
 // hwloc follows pointers that an object lacks when one of its sets comes under a misspelt name, so every attribute of
 // an object must be one that hwloc 2 writes. Elsewhere it looks before it reads.
-bool objects_are_spelt_right(const std::string& xml, std::string& wrong) {
-  constexpr std::array<std::string_view, 27> kKnown{
-      "type",       "subtype",         "os_index",           "gp_index",        "name",         "cpuset",
-      "depth",      "complete_cpuset", "allowed_cpuset",     "nodeset",         "kind",         "subkind",
-      "cache_size", "cache_type",      "complete_nodeset",   "allowed_nodeset", "local_memory", "cache_linesize",
-      "dont_merge", "bridge_type",     "bridge_pci",         "pci_busid",       "pci_type",     "pci_link_speed",
-      "osdev_type", "memory",          "cache_associativity"};
-  for (std::size_t at = 0; (at = xml.find("<object", at)) != std::string::npos;) {
-    at += std::strlen("<object");
-    const std::size_t end = std::min(xml.find('>', at), xml.size());
-    bool sets[2][2] = {};
-    while (at < end) {
-      const std::size_t name_at = xml.find_first_not_of(" \t\r\n/", at);
-      if (name_at >= end) { break; }
-      const std::size_t equals = xml.find('=', name_at);
-      const std::size_t close = equals < end ? xml.find('"', equals + 2) : std::string::npos;
-      wrong = xml.substr(name_at, std::min<std::size_t>(equals, std::min(end, name_at + 40)) - name_at);
-      if (close == std::string::npos || xml[equals + 1] != '"' ||
-          std::ranges::find(kKnown, std::string_view(wrong)) == kKnown.end()) {
-        return false;
-      }
-      for (const bool nodes : {false, true}) {
-        const std::string set = nodes ? "nodeset" : "cpuset";
-        sets[nodes][0] = sets[nodes][0] || wrong == set;
-        sets[nodes][1] = sets[nodes][1] || wrong == "complete_" + set;
-      }
-      at = close + 1;
-    }
-    if (sets[0][0] != sets[0][1] || sets[1][0] != sets[1][1]) {
+bool objects_are_spelt_right(std::string_view xml, std::string& wrong) {
+  for (std::size_t at = 0; const auto object = next_tag(xml, "<object", at);) {
+    unsigned sets = kNoSet;
+    const bool known = each_attribute(*object, wrong, [&](std::string_view name, std::string_view) {
+      const auto* found = std::ranges::find(kAttributes, name, &Attribute::name);
+      if (found == std::end(kAttributes)) { return false; }
+      sets |= found->set;
+      return true;
+    });
+    if (!known) { return false; }
+    if (((sets & kCpus) != 0) != ((sets & kCompleteCpus) != 0) ||
+        ((sets & kNodes) != 0) != ((sets & kCompleteNodes) != 0)) {
       wrong = "a set without its complete one";
       return false;
     }
@@ -91,9 +139,28 @@ bool objects_are_spelt_right(const std::string& xml, std::string& wrong) {
 }
 
 Result<void> check_text(const std::string& path) {
+  constexpr std::string_view kMajor = "2";
   std::ifstream in(path, std::ios::binary);
   const std::string xml((std::istreambuf_iterator<char>(in)), {});
   std::string wrong;
+  std::size_t at = 0;
+  const auto root = next_tag(xml, "<topology", at);
+  if (!root) {
+    return Error(
+        HAL_INVALID_ARGUMENT,
+        fmt::format("'{}' is no hwloc topology: it has no tag <topology>; make one with: lstopo machine.xml", path));
+  }
+  std::string version = "1";  // hwloc 1 wrote none
+  each_attribute(*root, wrong, [&](std::string_view name, std::string_view value) {
+    if (name == "version") { version = value; }
+    return true;
+  });
+  if (version.substr(0, version.find('.')) != kMajor) {
+    return Error(HAL_INCOMPATIBLE,
+                 fmt::format("'{}' is a topology in version {} of hwloc's format, {} is expected; make one with "
+                             "lstopo of hwloc {}: lstopo machine.xml",
+                             path, version.substr(0, 40), kMajor, kMajor));
+  }
   if (objects_are_spelt_right(xml, wrong)) { return {}; }
   return Error(HAL_INVALID_ARGUMENT,
                fmt::format("'{}' is no hwloc topology: '{}' is no attribute of an object; make one "
@@ -176,6 +243,12 @@ Result<Machine*> Machine::open(const char* source) {
   made->source_ = source != nullptr ? source : "this machine";
   made->is_this_machine_ = source == nullptr && hwloc_topology_is_thissystem(loaded.get()) != 0;
   made->loaded_ = std::move(loaded);
+  if (made->is_this_machine_) {
+    // As taskset and containers leave it. Without an answer nothing is known to be forbidden.
+    made->allowed_.reset(hwloc_bitmap_alloc_full());
+    if (made->allowed_ == nullptr) { throw std::bad_alloc(); }
+    hwloc_get_cpubind(made->loaded_.get(), made->allowed_.get(), HWLOC_CPUBIND_THREAD);
+  }
   made->read_nodes();
   return made.release();
 }
@@ -189,7 +262,7 @@ void Machine::read_nodes() {
     hwloc_obj_t found = nth(loaded, HWLOC_OBJ_NUMANODE, i);
     hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(loaded, HWLOC_OBJ_PACKAGE, found);
     nodes_.push_back({found->attr->numanode.local_memory, list_of(found->cpuset), weight_of(found->cpuset),
-                      package != nullptr ? package->logical_index : 0, found->os_index});
+                      package != nullptr ? package->logical_index : HAL_NO_PACKAGE, found->os_index});
   }
   if (nodes != 0) { latencies_.reserve(std::size_t{nodes} * nodes); }  // while nothing of hwloc's is to be given back
   hwloc_distances_s* table = nullptr;
@@ -223,7 +296,8 @@ Result<hal_topology_distance> Machine::distance(std::uint32_t from, std::uint32_
                  fmt::format("a distance from memory node {} to {} of a machine with {}", from, to, nodes_.size()));
   }
   if (!latencies_.empty()) { return hal_topology_distance{latencies_[from * nodes_.size() + to], 1}; }
-  return hal_topology_distance{from == to ? 10U : nodes_[from].package == nodes_[to].package ? 15U : 20U, 0};
+  const bool near = nodes_[from].package == nodes_[to].package && nodes_[from].package != HAL_NO_PACKAGE;
+  return hal_topology_distance{from == to ? 10U : near ? 15U : 20U, 0};
 }
 
 const char* Machine::keep(std::string text) {
@@ -288,9 +362,16 @@ Result<void> Machine::pin(std::uint32_t node) const {
     }
     cpus = nth(loaded_.get(), HWLOC_OBJ_NUMANODE, node)->cpuset;
   }
-  if (hwloc_set_cpubind(loaded_.get(), cpus, HWLOC_CPUBIND_THREAD) != 0) {
-    return Error(HAL_UNAVAILABLE, fmt::format("the system refuses to bind this thread to CPUs {}: {}", list_of(cpus),
-                                              std::strerror(errno)));
+  const Bitmap both(hwloc_bitmap_alloc());
+  if (both == nullptr || hwloc_bitmap_and(both.get(), cpus, allowed_.get()) != 0) { throw std::bad_alloc(); }
+  if (hwloc_bitmap_iszero(both.get()) != 0) {
+    return Error(HAL_UNAVAILABLE,
+                 fmt::format("pinning to CPUs {}: the topology was opened where only CPUs {} were allowed",
+                             list_of(cpus), list_of(allowed_.get())));
+  }
+  if (hwloc_set_cpubind(loaded_.get(), both.get(), HWLOC_CPUBIND_THREAD) != 0) {
+    return Error(HAL_UNAVAILABLE, fmt::format("the system refuses to bind this thread to CPUs {}: {}",
+                                              list_of(both.get()), std::strerror(errno)));
   }
   return {};
 }

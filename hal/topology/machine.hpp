@@ -23,6 +23,10 @@ namespace hal::topology {
 struct Unload {
   void operator()(hwloc_topology* loaded) const { hwloc_topology_destroy(loaded); }
 };
+struct Free {
+  void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
+};
+using Bitmap = std::unique_ptr<hwloc_bitmap_s, Free>;
 using Loaded = std::unique_ptr<hwloc_topology, Unload>;
 
 class Machine : public hal_topology {
@@ -54,6 +58,7 @@ class Machine : public hal_topology {
   std::string source_;
   Loaded loaded_;
   bool is_this_machine_ = false;
+  Bitmap allowed_;  // the CPUs of the thread that opened this machine
   std::vector<Node> nodes_;
   std::vector<std::uint64_t> latencies_;  // nodes x nodes; empty if the firmware has no table
 

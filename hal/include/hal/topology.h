@@ -27,7 +27,10 @@ typedef struct hal_topology hal_topology;
  * with hwloc's description of an invented one, such as "synthetic:pack:2 numa:1 core:4 pu:2". PCI devices of this machine
  * are read at the first question about one: they cost ten times the rest.
  *
+ * Files are of hwloc 2's format (version="2.x" in their tag <topology>).
+ *
  * Errors   INVALID_ARGUMENT  another prefix, a synthetic text that hwloc refuses, or a file that is no topology
+ *          INCOMPATIBLE      the file is of hwloc 1 or 3; the text says which
  *          NOT_FOUND         the file cannot be read, with the system's reason
  *          OUT_OF_RANGE      the file is larger than 64 MiB, or the text describes more than 65,536 CPUs
  *          UNAVAILABLE       hwloc cannot read this machine, with the system's reason
@@ -42,12 +45,14 @@ typedef struct hal_topology_info {
 
 HAL_API hal_topology_info hal_topology_describe(const hal_topology* topology);
 
+#define HAL_NO_PACKAGE UINT32_MAX
+
 /** A memory node: memory and the CPUs closest to it. */
 typedef struct hal_topology_node {
   uint64_t memory_bytes;
   const char* cpus;         /* "0-3,8"; "" for memory without CPUs */
   uint32_t cpu_count;
-  uint32_t package;
+  uint32_t package;         /* HAL_NO_PACKAGE if it lies in none, or the machine does not say */
   uint32_t os_index;        /* the number that numactl takes */
 } hal_topology_node;
 
@@ -56,7 +61,7 @@ HAL_NODISCARD HAL_API hal_error* hal_topology_node_at(const hal_topology* topolo
 
 /**
  * How much longer memory of node `to` takes seen from node `from`, as the firmware says it (ACPI's SLIT: 10 is the own
- * node). Without such a table `measured` is 0 and `value` is ours: 10 for the own node, 15 in the same package, 20 else.
+ * node). Without such a table `measured` is 0 and `value` is ours: 10 for the own node, 15 in the same package, 20 else (and without packages).
  * Errors: OUT_OF_RANGE  no such node.
  */
 typedef struct hal_topology_distance {
@@ -86,9 +91,10 @@ HAL_NODISCARD HAL_API hal_error* hal_topology_locate(hal_topology* topology, hal
 /** The place of a PCI function: domain << 16 | bus << 8 | device << 3 | function. Errors: NOT_FOUND  none has the address. */
 HAL_NODISCARD HAL_API hal_error* hal_topology_locate_pci(hal_topology* topology, uint64_t address, hal_locality* out);
 
-/** Binds the calling thread to the CPUs of a memory node, or to all of them with HAL_ANY_NODE.
+/** Binds the calling thread to the CPUs of a memory node, or to all of them with HAL_ANY_NODE; in both cases only to those
+    that the thread which opened the topology was allowed then (taskset, containers).
     Errors: OUT_OF_RANGE  no such node, or one without CPUs; UNSUPPORTED  this is another machine's topology;
-    UNAVAILABLE  the system refuses, with its reason. */
+    UNAVAILABLE  none of these CPUs is allowed, or the system refuses, with its reason. */
 HAL_NODISCARD HAL_API hal_error* hal_topology_pin(const hal_topology* topology, uint32_t node);
 
 /**
