@@ -175,6 +175,11 @@ TEST_CASE("layers: oom fails the call it was told to, with a text, and everythin
   CHECK(has(second.error().text(), "allocation 2 of this instance fails on purpose"));
   CHECK(device.queue("third"));
   CHECK(device.buffer(64));
+  const auto buffer = with("oom=1").value().open("host:0").value().buffer(64);
+  REQUIRE(!buffer);
+  CHECK(buffer.error().code() == HAL_OUT_OF_DEVICE_MEMORY);
+  CHECK(has(buffer.error().text(), "64 bytes asked: allocation 1 of this instance fails on purpose"));
+  CHECK(!has(buffer.error().text(), " free"));  // there was room: nobody asked the device
 }
 
 TEST_CASE("layers: oom on every n-th and at random; the same seed fails the same calls") {

@@ -49,7 +49,7 @@ class Oom final : public core::Wrapper {
 
   static void change(hal_driver_ops& table) {
     table.memory_allocate = [](hal_driver* self, void* device, std::uint64_t bytes, hal_memory* out) {
-      const std::string what = fmt::format("{} bytes asked, 0 free, the largest block has 0", bytes);
+      const std::string what = fmt::format("{} bytes asked", bytes);
       hal_error* error = fail(self, HAL_OUT_OF_DEVICE_MEMORY, what);
       return error != nullptr ? error : wrapped(self).ops.memory_allocate(wrapped(self).inner, device, bytes, out);
     };

@@ -52,6 +52,13 @@ std::uint64_t bytes_of(const hal_command& command) {
     case HAL_OP_SEND:
     case HAL_OP_RECV:
       return command.as.message.local.length;
+    case HAL_OP_RUN: {
+      std::uint64_t bytes = 0;
+      for (const hal_arg& arg : std::span(command.as.run.args, command.as.run.arg_count)) {
+        if (arg.kind == HAL_ARG_BUFFER) { bytes += arg.value.slice.length; }
+      }
+      return bytes;
+    }
     default:
       return 0;
   }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "graph/add_graph.hpp"
 #include "hal/hal.hpp"
 #include "trace/clock.hpp"
 
@@ -294,6 +295,24 @@ TEST_CASE("trace: rows, slices, labels, arrows, counters and ranges") {
   }
   CHECK(most == 4096);
   CHECK(last == 0);
+}
+
+TEST_CASE("trace: a run has the bytes of its buffer arguments, a barrier none") {
+  const std::string path = fresh("run.json");
+  {
+    const hal::Instance instance = traced(path);
+    const hal::Device device = instance.open("host:0").value();
+    hal::Queue queue = device.queue("q").value();
+    const std::vector<std::byte> bytes = hal::add_graph(64);
+    const hal::Program program = device.load({"hal.graph", bytes}).value();
+    const hal::Buffer x = device.buffer(256).value(), sum = device.buffer(256).value();
+    REQUIRE(queue.run(program.entry("add").value(), {x, x, sum}));
+    REQUIRE(queue.finish(5s));
+  }
+  const std::vector<Json> slices = of_phase(events_of(path), "X");
+  REQUIRE(slices.size() == 2);
+  CHECK(slices[0]["args"]["bytes"] == 3 * 256);
+  CHECK(slices[1]["args"]["bytes"] == 0);
 }
 
 TEST_CASE("trace: several threads, many events, none lost") {
