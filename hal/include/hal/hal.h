@@ -384,8 +384,8 @@ HAL_API hal_verdict hal_device_supports(hal_device* device, const char* feature)
 
 /** A number that a device declares: "memory.bytes", "memory.alignment", "queue.limit", "program.cache.hits", ".misses",
     ".rejected" and ".written" (of the instance), "program.lazy_loads" (runs that did what PREPARE would have), "threads"
-    (that serve a host device), "partition.units" (how many a device can be divided into); docs/ has the drivers' own.
-    Errors: NOT_FOUND  the device declares no such number. */
+    (that serve a host device), "partition.units" (how many a device can be divided into), "pci.address" (hal/topology.h);
+    docs/ has the drivers' own. Errors: NOT_FOUND  the device declares no such number. */
 HAL_NODISCARD HAL_API hal_error* hal_device_number(hal_device* device, const char* name, uint64_t* out);
 
 /* ------------------------------------------------------------------------------------------------------------- memory */
