@@ -153,30 +153,34 @@ HAL_CASE(TLS_006, "a missed deadline names the point") {
 }
 
 HAL_CASE(TLS_030, "a wait keeps its deadline behind work that the waiting thread could do itself") {
-  constexpr std::uint64_t kMuch = 200'000'000, kMost = 4096, kTries = 3;
+  constexpr std::uint64_t kMuch = 100'000'000, kTries = 5;
+  constexpr std::uint64_t kMost = 256;  // so few that the device has them all when the wait begins
   auto queue = t.queue();
-  auto buffer = t.buffer(4 << 20);
+  auto buffer = t.buffer(16 << 20);
   const auto pour = [&](std::uint64_t count) {
     hal_point last{};
     for (std::uint64_t i = 0; i < count; ++i) { last = t.submit(queue, {fill(whole(buffer), i)}); }
     return last;
   };
-  std::uint64_t count = 8, took = 0;
+  std::uint64_t count = 2, took = 0;
   for (; count <= kMost && took < kMuch; count *= 2) {
     const std::uint64_t start = now_ns();
     t.wait(pour(count));
     took = now_ns() - start;
   }
   if (took < kMuch) { return; }  // too quick for any wait to be held up by it
-  bool in_time = false;
+  bool in_time = false, queued = false;
   for (std::uint64_t i = 0; i < kTries && !in_time; ++i) {  // a machine may be busy with something else now and then
     const hal_point last = pour(count / 2);
+    if (t.reached(last)) { continue; }  // it executes as quickly as it takes work, or nearly
+    queued = true;
     const std::uint64_t start = now_ns();
-    hal_release(hal_wait(&last, 1, HAL_WAIT_ALL, took / 20, nullptr));
-    in_time = now_ns() - start < took / 2;
+    hal_error* error = hal_wait(&last, 1, HAL_WAIT_ALL, took / 20, nullptr);
+    in_time = error != nullptr && now_ns() - start < took / 2;
+    hal_release(error);
     t.wait(last);
   }
-  EXPECT(in_time);
+  EXPECT(in_time || !queued);
 }
 
 HAL_CASE(TLS_008, "wait-all needs all") {

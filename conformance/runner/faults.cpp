@@ -127,6 +127,12 @@ class FaultRun {
     return bad == nullptr;
   }
 
+  // Where it does not, as with a shim that does not know the fault, every case fails.
+  bool leaves_a_device(std::string& why) const {
+    DeviceFacts ignored;
+    return describe_device(process_, worker_, ignored, why);
+  }
+
   void line(const Fault& fault, const char* verdict, const std::string& by) {
     std::string head = std::string(fault.id) + "  " + verdict;
     head.resize(std::max<std::size_t>(head.size(), 24), ' ');
@@ -145,9 +151,10 @@ class FaultRun {
       const Outcome outcome = with_fault(fault.id, targeted(fault, names_, others));
       const Record* bad = first_bad(outcome);
       if (bad == nullptr) { continue; }
-      if (proves_nothing(outcome)) {
+      std::string why;
+      if (proves_nothing(outcome) || !leaves_a_device(why)) {
         ++survived_;
-        line(fault, "NOT RUN", bad->what);
+        line(fault, "NOT RUN", why.empty() ? bad->what : why);
         return;
       }
       ++killed_;
