@@ -52,6 +52,20 @@ Result<Ref<Commands>> Queue::end_capture() {
   return recorder->finish();
 }
 
+// With the lock held: the first refusal is what the capture ends in.
+Error Queue::spoil(Error why) {
+  if (spoilt_ == nullptr) { spoilt_ = Error(why).release(); }
+  return why;
+}
+
+Result<void> Queue::refuse_captured_alloc() {
+  const std::lock_guard lock(mutex_);
+  if (capture_ == nullptr) { return {}; }
+  return spoil(Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): queue '{}' on {} captures, and a recording "
+                                                       "allocates nothing; allocate before the capture",
+                                                       label(), device_->uri())));
+}
+
 Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> commands, const hal_sync& sync) {
   std::unique_lock lock(mutex_);
   if (capture_ == nullptr) {  // ended while we came here
@@ -69,9 +83,7 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
                       label(), device_->uri());
       return Error(HAL_INVALID_ARGUMENT, what, "core", "", 0, static_cast<hal_error*>(hal_retain(spoilt_)));
     }
-    if ((sync.wait_count != 0 && sync.waits == nullptr) || (sync.signal_count != 0 && sync.signals == nullptr)) {
-      return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
-    }
+    HAL_CHECK(check_counts(sync));
     for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
       if (wait.timeline == nullptr) { continue; }
       const bool inside = wait.timeline == timeline_.get() && wait.value >= kCapturedPoint &&
@@ -91,10 +103,7 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
     }
     return {};
   }();
-  if (!added) {
-    if (spoilt_ == nullptr) { spoilt_ = Error(added.error()).release(); }
-    return added.error();
-  }
+  if (!added) { return spoil(added.error()); }
   return kCapturedPoint + capture_->size();
 }
 

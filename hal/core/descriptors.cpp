@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -60,9 +61,17 @@ Result<int> export_point(const hal_point& point) {
   return made.take();
 }
 
+// Whether there is something to read. A socket whose other side has gone says so, as reading its end does not block.
+bool is_signal(std::uint32_t events, int fd) {
+  if ((events & EPOLLIN) == 0) { return false; }
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0) { return true; }
+  int bytes = 0;
+  return ::ioctl(fd, FIONREAD, &bytes) != 0 || bytes > 0;
+}
+
 // What happened to a descriptor, as the timeline learns it.
-void arrived(Timeline& timeline, std::uint64_t value, std::uint32_t events) {
-  if ((events & EPOLLIN) != 0) {
+void arrived(Timeline& timeline, std::uint64_t value, bool is_signal, std::uint32_t events) {
+  if (is_signal) {
     tell(timeline.instance().observer(), [&](Observer& observer) { observer.signalled(timeline, value); });
     timeline.advance(value);
     return;
@@ -104,12 +113,13 @@ Result<void> import(Timeline& timeline, std::uint64_t value, int fd) {
     Timeline* timeline;
     std::uint64_t value, ticket;
     std::uint32_t events = 0;
+    bool is_signal = false;
     Ref<Timeline> kept{};
     Task task{};
     static void run(void* of) {
       const std::unique_ptr<Arrival> self(static_cast<Arrival*>(of));
       self->kept->drop_import(self->ticket);
-      arrived(*self->kept, self->value, self->events);
+      arrived(*self->kept, self->value, self->is_signal, self->events);
     }
   };
   auto arrival = std::unique_ptr<Arrival>(new Arrival{&timeline, value, ticket});
@@ -122,13 +132,15 @@ Result<void> import(Timeline& timeline, std::uint64_t value, int fd) {
       if (of != nullptr) { of->drop_import(ticket); }
     }
   } made{&timeline, ticket};
-  HAL_CHECK(engine.watch(ticket, ours.take(), [arrival = std::move(arrival)](std::uint32_t events) mutable -> Task* {
-    arrival->kept = try_share(arrival->timeline);
-    if (!arrival->kept) { return nullptr; }
-    arrival->events = events;
-    arrival->task = {Arrival::run, arrival.get()};
-    return &arrival.release()->task;
-  }));
+  HAL_CHECK(engine.watch(ticket, ours.take(),
+                         [arrival = std::move(arrival)](std::uint32_t events, int watched) mutable -> Task* {
+                           arrival->kept = try_share(arrival->timeline);
+                           if (!arrival->kept) { return nullptr; }
+                           arrival->events = events;
+                           arrival->is_signal = is_signal(events, watched);
+                           arrival->task = {Arrival::run, arrival.get()};
+                           return &arrival.release()->task;
+                         }));
   made.of = nullptr;
   return {};
 }

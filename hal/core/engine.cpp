@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <list>
 #include <map>
 #include <mutex>
 #include <new>
@@ -24,7 +25,6 @@
 namespace hal::core {
 namespace {
 
-constexpr std::size_t kMostWorkers = 64;
 constexpr std::chrono::seconds kLastTasks{5};  // how long the end of the process waits for a thread that is stuck
 
 thread_local bool core_thread = false;
@@ -187,8 +187,8 @@ struct Engine::State {
       }
       const auto found = watches.find(event.data.u64);
       if (found == watches.end()) { continue; }  // unwatched meanwhile
+      if (Task* task = found->second.claim(event.events, found->second.fd)) { tasks.push(*task); }
       let_go(found->second.fd);
-      if (Task* task = found->second.claim(event.events)) { tasks.push(*task); }
       watches.erase(found);
     }
   }
@@ -308,56 +308,81 @@ CoreScope::CoreScope() : before_(core_thread) { core_thread = true; }
 CoreScope::~CoreScope() { core_thread = before_; }
 
 struct Workers::State {
+  explicit State(std::chrono::milliseconds given) : patience(given) {}
+
+  const std::chrono::milliseconds patience;
   std::mutex mutex;
   std::condition_variable work;
   TaskList tasks;
-  std::array<std::thread, kMostWorkers> threads;
-  std::size_t count = 0, idle = 0;
+  std::list<std::thread> threads, ended;
+  std::size_t idle = 0;
   bool stopping = false;
 
   // With the lock held, like the next.
   void add(const std::shared_ptr<State>& self) {
-    threads[count] = std::thread([self] { self->run(self); });
-    ++count;
+    const auto place = threads.emplace(threads.end());
+    try {
+      *place = std::thread([self, place] { self->run(self, place); });
+    } catch (...) {
+      threads.erase(place);
+      throw;
+    }
   }
   // One more thread if all that there are have something to do. Without one the tasks wait for those.
   void add_if_busy(const std::shared_ptr<State>& self) {
-    if (tasks.size() <= idle || count == kMostWorkers || stopping) { return; }
+    if (tasks.size() <= idle || threads.size() >= kMost || stopping) { return; }
     try {
       add(self);
     } catch (const std::system_error&) {
     } catch (const std::bad_alloc&) {}
   }
+  // False if this thread is not needed any more.
+  bool sleep(std::unique_lock<std::mutex>& lock) {
+    const auto called = [this] { return stopping || !tasks.empty(); };
+    ++idle;
+    while (!called()) {
+      if (threads.size() == 1) {
+        work.wait(lock);
+      } else if (work.wait_for(lock, patience) == std::cv_status::timeout && !called() && threads.size() > 1) {
+        break;
+      }
+    }
+    --idle;
+    return !tasks.empty();
+  }
 
-  void run(const std::shared_ptr<State>& self) {
+  void run(const std::shared_ptr<State>& self, std::list<std::thread>::iterator place) {
     core_thread = true;
     std::unique_lock lock(mutex);
-    for (;;) {
-      ++idle;
-      work.wait(lock, [this] { return stopping || !tasks.empty(); });
-      --idle;
-      if (tasks.empty()) { return; }
+    while (sleep(lock)) {
       const Task& task = tasks.pop();
       add_if_busy(self);  // the system may have refused one before
       lock.unlock();
       task.run(task.of);
       lock.lock();
     }
+    if (stopping) { return; }
+    // Who leaves sees those off that left before.
+    std::list<std::thread> gone;
+    gone.swap(ended);
+    ended.splice(ended.end(), threads, place);
+    lock.unlock();
+    for (std::thread& thread : gone) { thread.join(); }
   }
 };
 
-Workers::Workers() : state_(std::make_shared<State>()) {}
+Workers::Workers(std::chrono::milliseconds patience) : state_(std::make_shared<State>(patience)) {}
 
 Workers::~Workers() {
-  std::array<std::thread, kMostWorkers> threads;
+  std::list<std::thread> threads;
   {
     const std::lock_guard lock(state_->mutex);
     state_->stopping = true;
     threads.swap(state_->threads);
+    threads.splice(threads.end(), state_->ended);
   }
   state_->work.notify_all();
   for (std::thread& thread : threads) {
-    if (!thread.joinable()) { continue; }
     if (thread.get_id() == std::this_thread::get_id()) {
       thread.detach();
     } else {
@@ -368,7 +393,7 @@ Workers::~Workers() {
 
 Result<void> Workers::start() {
   const std::lock_guard lock(state_->mutex);
-  if (state_->count != 0) { return {}; }
+  if (!state_->threads.empty()) { return {}; }
   return started([this] { state_->add(state_); });
 }
 
@@ -377,6 +402,11 @@ void Workers::post(Task& task) noexcept {
   state_->tasks.push(task);
   state_->add_if_busy(state_);
   state_->work.notify_one();
+}
+
+std::size_t Workers::threads() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->threads.size();
 }
 
 }  // namespace hal::core

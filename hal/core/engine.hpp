@@ -2,6 +2,7 @@
 // The threads of an instance: one that makes progress, and a few that run the user's functions.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,10 +36,10 @@ class Engine {
   void post_announced(Task& task) noexcept;
 
   // Waits, on the engine's thread and without polling, until `fd` is readable, hung up or broken, once. `claim` gets
-  // the epoll events with the engine's lock held, must be short, and returns what to run then, or NULL; if the ticket
-  // is unwatched before, it is not called. The engine owns `fd` from here on, also if this fails. Errors:
-  // INVALID_ARGUMENT it cannot be waited for; UNAVAILABLE  no descriptor is left, or as start().
-  using Claim = std::move_only_function<Task*(std::uint32_t events)>;
+  // the epoll events, and the descriptor a last time, with the engine's lock held, must be short, and returns what to
+  // run then, or NULL; if the ticket is unwatched before, it is not called. The engine owns `fd` from here on, also if
+  // this fails. Errors: INVALID_ARGUMENT it cannot be waited for; UNAVAILABLE  no descriptor is left, or as start().
+  using Claim = std::move_only_function<Task*(std::uint32_t events, int fd)>;
   std::uint64_t next_ticket();
   Result<void> watch(std::uint64_t ticket, int fd, Claim claim);
   // When it returns the claim runs no more.
@@ -66,14 +67,17 @@ class CoreScope {
 };
 
 // Runs user functions, which may block: a function that waits must not hold up another queue's, so a thread is added
-// whenever all are busy, up to a bound, and as long as the system gives one.
+// whenever all are busy, up to a bound that only a program that has lost its way meets, and as long as the system gives
+// one. Those that have had nothing to do for a while end, but for the last.
 class Workers {
  public:
-  Workers();
+  static constexpr std::size_t kMost = 4096;
+  explicit Workers(std::chrono::milliseconds patience = std::chrono::seconds(10));
   ~Workers();  // as ~Engine
   // Before the first post(): makes sure of a thread. Errors: UNAVAILABLE  the system gives none.
   Result<void> start();
   void post(Task& task) noexcept;
+  std::size_t threads() const;
 
  private:
   struct State;

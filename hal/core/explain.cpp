@@ -147,6 +147,16 @@ class Walk {
       stuck_at(lane);
       return;
     }
+    if (blocker.call == Queue::Blocker::Call::posted) {
+      const std::size_t threads = lane.instance().workers().threads();
+      end(depth,
+          fmt::format("{}{} is a host function that waits for a thread: the instance has {} of at most {}, all in "
+                      "functions that have not returned{}",
+                      before, what, threads, Workers::kMost,
+                      threads < Workers::kMost ? ", and the system gives no more" : ""));
+      stuck_at(lane);
+      return;
+    }
     if (blocker.waits.empty()) {
       if (blocker.call == Queue::Blocker::Call::waiting) {
         line(depth, fmt::format("{}{} waits for what was submitted before it", before, what));

@@ -63,35 +63,40 @@ TEST_CASE("order: a device-side wait for work that fails fails the dependant, wh
 }
 
 TEST_CASE(
-    "order: a device-side wait for a timeline's value fails when the host fails the timeline before it is there") {
+    "order: a wait for a timeline's value stays with the core, as others than the work on the device may bring it") {
   Manual m(true);
-  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value(),
+             other = m.device.queue("other").value();
   hal::Timeline signal = m.instance.timeline(0, "signal").value();
   const Point made = producer.fill(m.at(0), std::uint32_t{5}, {.signals = {signal.at(1)}}).value();
   const Point used = consumer.fill(m.at(1), std::uint32_t{6}, {.waits = {signal.at(1)}}).value();
-  REQUIRE(m.control.granted() == 1);
-  signal.fail(hal::Error(HAL_EXECUTION_FAILED, "the host gave up"));
-  m.control.complete("producer", 1);
-  m.control.complete("consumer", 1);
-  CHECK(reached(made));
-  const hal::Result<void> result = hal::wait(used, kSoon);
-  REQUIRE_FALSE(result);
-  CHECK(contains(result.error().text(), "the host gave up"));
-}
-
-TEST_CASE("order: a device-side wait for a timeline's value is good when its signal is, also if nobody else owns it") {
-  Manual m(true);
-  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
-  Point used{};
-  {
-    hal::Timeline signal = m.instance.timeline(0, "signal").value();
-    producer.fill(m.at(0), std::uint32_t{5}, {.signals = {signal.at(1)}}).value();
-    used = consumer.fill(m.at(1), std::uint32_t{6}, {.waits = {signal.at(1)}}).value();
+  CHECK(m.control.granted() == 0);
+  CHECK(m.control.taken("consumer") == 0);
+  SECTION("the host fails it before it is there") {
+    signal.fail(hal::Error(HAL_EXECUTION_FAILED, "the host gave up"));
+    m.control.complete("producer", 1);
+    CHECK(reached(made));
+    const hal::Result<void> result = hal::wait(used, kSoon);
+    REQUIRE_FALSE(result);
+    CHECK(contains(result.error().text(), "the host gave up"));
   }
-  REQUIRE(m.control.granted() == 1);
-  m.control.complete("producer", 1);
-  m.control.complete("consumer", 1);
-  CHECK(hal::wait(used, kSoon));
+  SECTION("other work brings it, and the first fails") {
+    const Point more = other.fill(m.at(2), std::uint32_t{7}, {.signals = {signal.at(2)}}).value();
+    m.control.complete("other", 1);
+    CHECK(reached(more));
+    m.control.fail("producer", 1, HAL_EXECUTION_FAILED, "a wire broke");
+    REQUIRE(eventually([&] { return m.control.taken("consumer") == 1; }));
+    m.control.complete("consumer", 1);
+    CHECK(hal::wait(used, kSoon));
+    CHECK(m.word(1) == 6);
+  }
+  SECTION("it is good when its signal is, also if nobody else owns it") {
+    signal = m.instance.timeline(0, "another").value();
+    m.control.complete("producer", 1);
+    REQUIRE(eventually([&] { return m.control.taken("consumer") == 1; }));
+    m.control.complete("consumer", 1);
+    CHECK(hal::wait(used, kSoon));
+  }
 }
 
 TEST_CASE("order: a device-side wait for work that is cancelled never shows the dependant as reached") {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a deadline says: each missing point, the way to what it waits for, and how that ends. And the flight recorder.
+#include <pthread.h>
+
 #include <halyard_catch.hpp>
 
 #include "core/order_fixture.hpp"
@@ -103,6 +105,95 @@ TEST_CASE("order: a deadline tells a host function that has not returned, and on
   CHECK(contains(text, "before it in queue 'q' on host:0: command 1 (call)"));
   REQUIRE(gate.signal(1));
   CHECK(hal::wait(behind, kSoon));
+}
+
+TEST_CASE("order: host functions that wait hold up no other queue's, however many they are") {
+  constexpr int kWaiting = 80;
+  Fixture f;
+  hal::Timeline gate = f.instance.timeline(0, "gate").value();
+  std::atomic<int> inside{0};
+  std::vector<hal::Queue> queues;
+  for (int i = 0; i < kWaiting; ++i) {
+    queues.push_back(f.device.queue("waiting").value());
+    queues.back()
+        .call([&]() -> hal::Result<void> {
+          ++inside;
+          return gate.wait(1, kSoon);
+        })
+        .value();
+  }
+  CHECK(eventually([&] { return inside == kWaiting; }));
+  CHECK(hal::wait(f.queue.call([]() -> hal::Result<void> { return {}; }).value(), kSoon));
+  REQUIRE(gate.signal(1));
+  for (hal::Queue& queue : queues) { CHECK(queue.finish(kSoon)); }
+}
+
+namespace {
+
+// While it lives the system gives no thread: none has room for such a stack.
+class NoThreads {
+ public:
+  NoThreads() {
+    REQUIRE(::pthread_getattr_default_np(&before_) == 0);
+    pthread_attr_t huge;
+    REQUIRE(::pthread_getattr_default_np(&huge) == 0);
+    REQUIRE(::pthread_attr_setstacksize(&huge, std::size_t{1} << 50U) == 0);
+    REQUIRE(::pthread_setattr_default_np(&huge) == 0);
+    ::pthread_attr_destroy(&huge);
+  }
+  ~NoThreads() {
+    ::pthread_setattr_default_np(&before_);
+    ::pthread_attr_destroy(&before_);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+
+ private:
+  pthread_attr_t before_{};
+};
+
+}  // namespace
+
+TEST_CASE("order: a deadline tells a host function that waits for a thread, which a failure takes back") {
+  Fixture f;
+  hal::Queue other = f.device.queue("other").value(), third = f.device.queue("third").value();
+  hal::Timeline gate = f.instance.timeline(0, "gate").value();
+  const Point first = f.queue.call([&]() -> hal::Result<void> { return gate.wait(1, kSoon); }).value();
+  REQUIRE(
+      eventually([&] { return contains(late(hal::wait(first, 0ns)), "is a host function that has not returned"); }));
+  std::vector<hal::Queue> queues;  // more than the instance may have threads by now
+  for (int i = 0; i < 8; ++i) { queues.push_back(f.device.queue("waiting").value()); }
+  std::atomic<int> ran{0}, told{0};
+  const auto function = [](void* user, const hal_error* failure) -> hal_error* {
+    auto& counts = *static_cast<std::array<std::atomic<int>*, 2>*>(user);
+    ++*counts[failure != nullptr ? 1 : 0];
+    return nullptr;
+  };
+  std::array<std::atomic<int>*, 2> counts{&ran, &told};
+  hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+  call.as.call = {function, &counts};
+  Point second{}, cancelled{};
+  {
+    const NoThreads none;
+    for (hal::Queue& queue : queues) {
+      queue.call([&]() -> hal::Result<void> { return gate.wait(1, kSoon); }).value();
+    }
+    second = other.submit({&call, 1}).value();
+    cancelled = third.submit({&call, 1}).value();
+    REQUIRE(eventually([&] {
+      const std::string text = late(hal::wait(second, 0ns));
+      return contains(text, "is a host function that waits for a thread: the instance has") &&
+             contains(text, "of at most 4096, all in functions that have not returned, and the system gives no more");
+    }));
+    third.cancel();
+    CHECK(hal::wait(cancelled, kSoon).error().code() == HAL_CANCELLED);
+    CHECK(ran + told == 0);
+    REQUIRE(gate.signal(1));  // whoever comes back takes what waits
+    CHECK(hal::wait(second, kSoon));
+    CHECK(eventually([&] { return told == 1; }));
+  }
+  CHECK(ran == 1);
+  CHECK(told == 1);
 }
 
 TEST_CASE("order: a deadline tells work that the device's own limit holds back") {

@@ -143,6 +143,32 @@ TEST_CASE("order: a pipe hung up without a byte fails the timeline, one with a b
   for (const int fd : {a[0], b[0], s[0], s[1]}) { ::close(fd); }
 }
 
+TEST_CASE("order: a socket hung up without a byte fails the timeline, one with a byte signals it") {
+  // Unlike a pipe's, its end is something to read.
+  for (const int kind : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    for (const auto& [with_byte, before] :
+         {std::pair{false, false}, std::pair{false, true}, std::pair{true, false}, std::pair{true, true}}) {
+      CAPTURE(kind, with_byte, before);
+      Fixture f;
+      hal::Timeline line = f.instance.timeline(0, "line").value();
+      std::array<int, 2> ends{};
+      REQUIRE(::socketpair(AF_UNIX, kind, 0, ends.data()) == 0);
+      const Fd ours(ends[0]);
+      Fd theirs(ends[1]);
+      if (before) { REQUIRE(line.import_fd(1, ours.fd)); }
+      if (with_byte) { REQUIRE(::write(theirs.fd, "x", 1) == 1); }
+      theirs.close();
+      if (!before) { REQUIRE(line.import_fd(1, ours.fd)); }
+      const hal::Result<void> result = line.wait(1, kSoon);
+      CHECK(result.has_value() == with_byte);
+      if (!result) {
+        CHECK(result.error().code() == HAL_UNAVAILABLE);
+        CHECK(contains(result.error().text(), "was hung up before it was readable"));
+      }
+    }
+  }
+}
+
 TEST_CASE("order: imports are refused with reasons, and let go with their timeline") {
   Fixture f;
   hal::Timeline line = f.instance.timeline(5, "line").value();

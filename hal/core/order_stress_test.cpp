@@ -109,15 +109,28 @@ TEST_CASE("order: random graphs of work fail and succeed as a model says") {
     CAPTURE(seed);
     std::mt19937 random(seed);
     const auto below = [&](std::size_t bound) { return static_cast<std::size_t>(random() % bound); };
-    constexpr std::size_t kNodes = 150, kQueues = 12, kGates = 6;
+    constexpr std::size_t kNodes = 150, kQueues = 12, kGates = 6, kShared = 5;
     Fixture f;
     std::vector<hal::Queue> queues;
-    std::vector<hal::Timeline> gates, lines;
-    for (std::size_t i = 0; i < kQueues; ++i) { queues.push_back(f.device.queue("graph").value()); }
+    std::vector<hal::Timeline> gates, lines, shared;
+    for (std::size_t i = 0; i < kShared; ++i) { shared.push_back(f.instance.timeline(0, "shared").value()); }
+    hal::Timeline start = f.instance.timeline(0, "start").value();
+    for (std::size_t i = 0; i < kQueues; ++i) {
+      queues.push_back(f.device.queue("graph").value());
+      queues.back().barrier({.waits = {start.at(1)}}).value();
+    }
     for (std::size_t i = 0; i < kGates; ++i) { gates.push_back(f.instance.timeline(0, "gate").value()); }
+    // Nodes of the first half signal timelines that they share, those of the second wait for them: a value is reached
+    // if any node that signals as much is good.
+    struct Signal {
+      std::size_t node;
+      std::uint64_t value;
+    };
+    std::array<std::vector<Signal>, kShared> signals;
     struct Node {
       std::size_t queue;
       std::vector<std::size_t> after, gates;
+      std::vector<std::pair<std::size_t, std::uint64_t>> after_shared;
       Point point{};
       bool called = false, fails = false;
     };
@@ -155,19 +168,39 @@ TEST_CASE("order: random graphs of work fail and succeed as a model says") {
         call.as.call.user = new std::shared_ptr<Calls>(calls[i]);
         commands.push_back(call);
       }
-      hal::Sync sync{.signals = {lines[i].at(1)}};
-      sync.more_waits = waits;
-      node.point = queues[node.queue].submit(commands, sync).value();
+      std::vector<Point> given{lines[i].at(1)};
+      if (i < kNodes / 2 && below(2) == 0) {
+        const std::size_t line = below(kShared);
+        signals[line].push_back({i, 1 + below(6)});
+        given.push_back(shared[line].at(signals[line].back().value));
+      }
+      if (i >= kNodes / 2 && below(4) == 0) {
+        if (const std::size_t line = below(kShared); !signals[line].empty()) {
+          node.after_shared.emplace_back(line, signals[line][below(signals[line].size())].value);
+          waits.push_back(shared[line].at(node.after_shared.back().second));
+        }
+      }
+      const hal_sync sync{waits.data(), given.data(), static_cast<std::uint32_t>(waits.size()),
+                          static_cast<std::uint32_t>(given.size()), nullptr};
+      REQUIRE(hal_queue_submit(queues[node.queue].get(), commands.data(), static_cast<std::uint32_t>(commands.size()),
+                               &sync, &node.point) == nullptr);
     }
-    // Nothing has begun before a gate opens; some of them fail instead. The model goes in order of submission.
+    REQUIRE(start.signal(1));  // nothing has begun before: every signal of a shared timeline was submitted in time
+    // Some of the gates open, some fail. The model goes in order of submission.
     std::vector<bool> gate_fails(kGates), queue_failed(kQueues, false);
     for (std::size_t i = 0; i < kGates; ++i) { gate_fails[i] = below(5) == 0; }
+    const auto is_lost = [&](std::size_t line, std::uint64_t value) {
+      return std::none_of(signals[line].begin(), signals[line].end(),
+                          [&](const Signal& signal) { return signal.value >= value && !nodes[signal.node].fails; });
+    };
     for (Node& node : nodes) {
       const bool by_gate =
           std::any_of(node.gates.begin(), node.gates.end(), [&](std::size_t g) { return gate_fails[g]; });
       const bool by_node =
           std::any_of(node.after.begin(), node.after.end(), [&](std::size_t n) { return nodes[n].fails; });
-      node.fails = by_gate || by_node || queue_failed[node.queue];
+      const bool by_shared = std::any_of(node.after_shared.begin(), node.after_shared.end(),
+                                         [&](const auto& point) { return is_lost(point.first, point.second); });
+      node.fails = by_gate || by_node || by_shared || queue_failed[node.queue];
       if (node.fails) { queue_failed[node.queue] = true; }
     }
     // A queue that fails refuses work later; what it holds back ahead of the failed one still succeeds. So the order in
@@ -176,6 +209,9 @@ TEST_CASE("order: random graphs of work fail and succeed as a model says") {
     for (std::size_t i = 0; i < kGates; ++i) { order[i] = i; }
     std::shuffle(order.begin(), order.end(), random);
     for (const std::size_t i : order) {
+      for (hal::Timeline& line : shared) {  // who looks changes nothing
+        if (below(3) == 0) { (void)line.value(); }
+      }
       if (gate_fails[i]) {
         gates[i].fail(hal::Error(HAL_PEER_LOST, "gate"));
       } else {
@@ -193,6 +229,12 @@ TEST_CASE("order: random graphs of work fail and succeed as a model says") {
         REQUIRE(eventually([&] { return calls[i]->ran + calls[i]->told == 1; }));
       }
       REQUIRE(calls[i]->ran == (nodes[i].called && !nodes[i].fails ? 1 : 0));
+    }
+    for (std::size_t line = 0; line < kShared; ++line) {
+      for (const Signal& signal : signals[line]) {
+        CAPTURE(line, signal.value);
+        REQUIRE(shared[line].wait(signal.value, kSoon).has_value() == !is_lost(line, signal.value));
+      }
     }
   }
 }

@@ -32,7 +32,8 @@ struct Pending {
   HostVector<std::string> texts;         // names of permutations
   hal_host_function function = nullptr;  // a host call instead of commands; a barrier takes its number when it returns
   void* user = nullptr;
-  enum class Call { none, waiting, running, returned } call = Call::none;
+  // For its turn, then for a thread; running and returned are set under the queue's lock by that thread.
+  enum class Call { none, waiting, posted, running, returned } call = Call::none;
   bool counts = true;  // towards the declared limit: one part of each submission does
   hal_site site{};
 

@@ -141,10 +141,15 @@ Error Queue::failed_already() const {
                              {}));
 }
 
-Result<void> Queue::check_points(const hal_sync& sync) const {
-  if ((sync.wait_count != 0 && sync.waits == nullptr) || (sync.signal_count != 0 && sync.signals == nullptr)) {
-    return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
+Result<void> Queue::check_counts(const hal_sync& sync) {
+  if ((sync.wait_count == 0 || sync.waits != nullptr) && (sync.signal_count == 0 || sync.signals != nullptr)) {
+    return {};
   }
+  return Error(HAL_INVALID_ARGUMENT, "hal_sync counts points but its array is NULL");
+}
+
+Result<void> Queue::check_points(const hal_sync& sync) const {
+  HAL_CHECK(check_counts(sync));
   for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
     if (wait.value >= kCapturedPoint && wait.timeline != nullptr && cast(wait.timeline)->is_lane()) {
       return Error(HAL_INVALID_ARGUMENT,
@@ -210,31 +215,30 @@ struct Queue::DeviceWait : Timeline::Gate {
   }
 };
 
-// Lets the device itself wait for a lane of the same device. False if it cannot, and the core must.
+// Lets the device itself wait for a lane of the same device. False if it cannot, and the core must. Never for a plain
+// timeline: others may bring its value than the work that the device would wait for, and when that fails the device may
+// skip what is behind the wait though the value is reached.
 bool Queue::device_waits(const hal_point& wait, std::uint64_t next) noexcept {
   const hal_driver_ops& ops = device_->driver();
-  if (ops.lane_wait == nullptr) { return false; }
-  std::uint64_t number = 0;
-  Ref<Timeline> producer = cast(wait.timeline)->producer(wait.value, number);
-  if (!producer || producer->device() != device_.get() || producer.get() == timeline_.get() ||
-      producer->handed.load(std::memory_order_acquire) < number) {
+  Timeline& producer = *cast(wait.timeline);
+  if (ops.lane_wait == nullptr || !producer.is_lane() || producer.device() != device_.get() ||
+      &producer == timeline_.get() || producer.handed.load(std::memory_order_acquire) < wait.value) {
     return false;
   }
   std::unique_ptr<DeviceWait> made(new (std::nothrow) DeviceWait);
-  if (made == nullptr || ops.lane_wait(device_->driver_self(), timeline_->lane(), producer->lane(), number) == 0) {
+  if (made == nullptr || ops.lane_wait(device_->driver_self(), timeline_->lane(), producer.lane(), wait.value) == 0) {
     return false;
   }
-  // Order is the device's now; whether it was kept with success stays ours to say. What was waited for says that, and
-  // not its producer: the host may still fail a timeline that the device no longer looks at.
+  // Order is the device's now; whether it was kept with success stays ours to say.
   DeviceWait& gate = *made.release();
   gate.next = next;
-  gate.number = number;
-  gate.source = std::move(producer);
+  gate.number = wait.value;
+  gate.source = Ref<Timeline>::share(&producer);
   gate.queue = Ref<Queue>::share(this);
   gate.waiter.of = &gate;
   gate.waiter.ended = DeviceWait::ended;
   timeline_->close_gate(gate);
-  cast(wait.timeline)->when(gate.waiter, wait.value);
+  producer.when(gate.waiter, wait.value);
   return true;
 }
 
@@ -458,10 +462,11 @@ void Queue::advance() {
           head.site));
     }
     if (timeline_->failed()) {
-      if (head.call == Pending::Call::running) { break; }  // user code that runs is never abandoned
+      // User code that runs is never abandoned, and the thread that comes for it finds the failure itself.
+      if (head.call == Pending::Call::running || head.call == Pending::Call::posted) { break; }
       if (head.call == Pending::Call::waiting) {
         head.told = timeline_->failure();
-        post_call(head, call_off);
+        post_call(head, run_call_off);
       }
       dropped.push_back(pop_head());
       continue;
@@ -481,12 +486,12 @@ Ref<Pending> Queue::pop_head() {
 // Moves the head on. True once the lane has all of it.
 bool Queue::advance_one(Pending& pending) {
   if (pending.call != Pending::Call::none && pending.call != Pending::Call::returned) {
-    if (pending.call == Pending::Call::running) { return false; }
+    if (pending.call != Pending::Call::waiting) { return false; }
     if (!timeline_->reached(pending.first - 1)) {
       come_again(pending.first - 1);
       return false;
     }
-    pending.call = Pending::Call::running;
+    pending.call = Pending::Call::posted;
     post_call(pending, run_call);
     return false;
   }
@@ -514,24 +519,37 @@ void Queue::post_call(Pending& pending, void (*run)(void* of)) {
 }
 
 // Its turn never comes.
-void Queue::call_off(void* of) {
+void Queue::call_off(Pending& pending) {
+  hal_release(pending.function(pending.user, pending.told));
+  hal_release(pending.told);
+}
+void Queue::run_call_off(void* of) {
   auto* pending = static_cast<Pending*>(of);
   const Ref<Queue> self(pending->queue);
   const Ref<Pending> kept(pending);
-  hal_release(pending->function(pending->user, pending->told));
-  hal_release(pending->told);
+  call_off(*pending);
 }
 
 void Queue::run_call(void* of) {
   auto* pending = static_cast<Pending*>(of);
   const Ref<Queue> self(pending->queue);
   const Ref<Pending> kept(pending);
-  Observer* observer = self->device_->instance().observer();
-  tell(observer, [&](Observer& told) { told.calling(*self->timeline_, pending->first); });
-  calling = self->timeline_.get();
-  hal_error* error = pending->function(pending->user, nullptr);
-  calling = nullptr;
-  tell(observer, [&](Observer& told) { told.called(*self->timeline_, pending->first); });
+  {
+    const std::lock_guard lock(self->mutex_);
+    pending->told = self->timeline_->failure();  // while it waited for a thread
+    if (pending->told == nullptr) { pending->call = Pending::Call::running; }
+  }
+  hal_error* error = nullptr;
+  if (pending->told != nullptr) {
+    call_off(*pending);
+  } else {
+    Observer* observer = self->device_->instance().observer();
+    tell(observer, [&](Observer& told) { told.calling(*self->timeline_, pending->first); });
+    calling = self->timeline_.get();
+    error = pending->function(pending->user, nullptr);
+    calling = nullptr;
+    tell(observer, [&](Observer& told) { told.called(*self->timeline_, pending->first); });
+  }
   // Before the call counts as returned: the engine may look at any time, and would hand over what is behind it.
   if (error != nullptr) {
     self->timeline_->fail(around(
@@ -581,6 +599,7 @@ Queue::Blocker Queue::blocker() {
   Pending& head = pending_.front();
   found.number = head.first;
   found.call = head.call == Pending::Call::running   ? Blocker::Call::running
+               : head.call == Pending::Call::posted  ? Blocker::Call::posted
                : head.call == Pending::Call::waiting ? Blocker::Call::waiting
                                                      : Blocker::Call::none;
   const std::lock_guard guard(head.failure_mutex);
@@ -673,11 +692,7 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
                                       hal_buffer** out_buffer, hal_point* out) {
   return guarded("hal_queue_alloc", {queue, pool, out_buffer}, [&]() -> hal::Result<void> {
     Queue& self = *cast(queue);
-    if (self.capturing()) {
-      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("hal_queue_alloc(): queue '{}' captures, and a recording "
-                                                          "allocates nothing; allocate before the capture",
-                                                          self.label()));
-    }
+    if (self.capturing()) { HAL_CHECK(self.refuse_captured_alloc()); }
     const auto& handle = *static_cast<PoolHandle*>(pool);
     if (handle.device.get() != &self.device()) {
       return hal::Error(HAL_INVALID_ARGUMENT,
@@ -685,7 +700,8 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
                                     owner_text(*handle.device, self.device()), self.device().uri()));
     }
     hal_sync order = sync != nullptr ? *sync : hal_sync{};
-    const std::span<const hal_point> asked(order.waits, order.waits != nullptr ? order.wait_count : 0);
+    HAL_CHECK(Queue::check_counts(order));
+    const std::span<const hal_point> asked(order.waits, order.wait_count);
     Ref<Timeline> gate;
     HAL_TRY(auto buffer, Buffer::make(self.device(), handle.pool, bytes, &self.timeline(), asked, gate));
     std::vector<hal_point> waits;

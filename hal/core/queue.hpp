@@ -50,11 +50,13 @@ class Queue : public hal_queue {
   hal_error* submit_run(const hal_command& command, const hal_site& site, hal_point* out);
   hal_error* submit_move(const hal_command& command, const hal_site& site, hal_point* out);
   hal_error* submit_barrier(const hal_command& command, const hal_site& site, hal_point* out);
+  static Result<void> check_counts(const hal_sync& sync);
   void flush();
   void cancel();
   // capture.cpp: from begin to end, submissions are recorded and do not run.
   Result<void> begin_capture();
   Result<Ref<Commands>> end_capture();
+  Result<void> refuse_captured_alloc();  // fine if the capture has ended meanwhile
   bool capturing() const { return capturing_.load(std::memory_order_relaxed); }
   // Hands over what has become ready. Called by the engine.
   void advance();
@@ -63,8 +65,8 @@ class Queue : public hal_queue {
   // For explanations: who this queue's next command waits for.
   std::string describe(std::uint64_t number) const;
   struct Blocker {
-    enum class Call { none, waiting, running };  // a host function: for its turn, or inside it
-    std::uint64_t number = 0;                    // first command held back; 0 if none is
+    enum class Call { none, waiting, posted, running };  // a host function: for its turn, for a thread, or inside it
+    std::uint64_t number = 0;                            // first command held back; 0 if none is
     Call call = Call::none;
     std::vector<std::pair<Ref<Timeline>, std::uint64_t>> waits;  // all points it still waits for
   };
@@ -105,6 +107,7 @@ class Queue : public hal_queue {
 
   Result<std::uint64_t> submit_unseen(std::span<const hal_command> commands, const hal_sync& sync);
   Result<std::uint64_t> submit_captured(std::span<const hal_command> commands, const hal_sync& sync);
+  Error spoil(Error why);
   Result<void> check_points(const hal_sync& sync) const;
   Result<void> check_limit() const;  // with the lock held, like everything down to promise_signals() but submit_...()
   // Whether work that gets the number `next` has to wait for a point.
@@ -138,7 +141,8 @@ class Queue : public hal_queue {
   void come_again(std::uint64_t value);
   void post_call(Pending& pending, void (*run)(void* of));
   static void run_call(void* of);
-  static void call_off(void* of);
+  static void call_off(Pending& pending);
+  static void run_call_off(void* of);
   std::uint32_t hand_over(std::uint64_t first, std::span<const hal_command> commands);
   Error failed_already() const;
 

@@ -16,6 +16,28 @@ void delete_all(Promise* list) {
   while (list != nullptr) { delete std::exchange(list, list->later); }
 }
 
+// Failures of lanes, of the whole process: while it is the same as at the last look at a timeline's promises, none of
+// them can be lost since. Counted when the failure can be seen; until then it is under way, and whoever looks looks
+// at all.
+std::atomic<std::uint64_t> failures_under_way{0}, failures{0};
+
+class Failing {
+ public:
+  explicit Failing(bool counts) : counts_(counts) {
+    if (counts_) { failures_under_way.fetch_add(1); }
+  }
+  ~Failing() {
+    if (!counts_) { return; }
+    failures.fetch_add(1);
+    failures_under_way.fetch_sub(1);
+  }
+  Failing(const Failing&) = delete;
+  Failing& operator=(const Failing&) = delete;
+
+ private:
+  const bool counts_;
+};
+
 }  // namespace
 
 Promises::Promises(std::size_t count) {
@@ -144,86 +166,138 @@ hal_error* Timeline::failure() const {
   return static_cast<hal_error*>(hal_retain(failure_));
 }
 
-void Timeline::advance(std::uint64_t value) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (failure_ != nullptr || value <= value_.load(std::memory_order_relaxed)) { return; }
-    value_.store(value, std::memory_order_release);
-  }
-  settle();
+void Timeline::raise(std::uint64_t value) {
+  value_.store(std::max(value_.load(std::memory_order_relaxed), value), std::memory_order_release);
 }
 
-// Takes the oldest promise off the list. It is the caller's to delete, after the lock, because the last reference to a
-// source may destroy a lane; NULL if its source is still to end it, and then that deletes it.
-Promise* Timeline::drop_first_promise() {
-  Promise* dropped = promises_;
-  promises_ = std::exchange(dropped->later, nullptr);
+void Timeline::advance(std::uint64_t value) {
+  Outcome out;
+  {
+    const std::lock_guard lock(mutex_);
+    judge(Look::news, out);
+    if (failure_ == nullptr) { raise(value); }  // a signal after failure is ignored
+    take_reached(out.reached);
+  }
+  finish(out);
+}
+
+// The caller has taken it off the list. It is deleted after the lock, because the last reference to a source may
+// destroy a lane; if its source is still to end it, that deletes it.
+void Timeline::drop(Promise& unlinked, Outcome& out) {
+  unlinked.listed = false;
+  if (!unlinked.watched) { unlinked.later = std::exchange(out.dropped, &unlinked); }
+}
+
+void Timeline::finish(Outcome& out) {
+  out.reached.end_all(nullptr);
+  if (!out.lost.empty()) { out.lost.end_all(failure_); }  // which never changes again
+  delete_all(out.dropped);
+}
+
+// Takes those off the list for which `gone` is true.
+template <class Gone>
+void Timeline::sift(Gone gone, Outcome& out) {
+  last_promise_ = nullptr;
+  for (Promise** at = &promises_; *at != nullptr;) {
+    Promise& one = **at;
+    if (gone(one)) {
+      *at = one.later;
+      drop(one, out);
+    } else {
+      last_promise_ = &one;
+      at = &one.later;
+    }
+  }
+}
+
+// What has come of the promises, the one place that says it (ORD-21). A promise that is kept raises the value. One that
+// is lost fails the timeline if none that may still be kept promises as much; what those promise can still be reached.
+// Of several that are lost the highest is the cause. So a value's outcome depends on how the work ends, and not on who
+// looks when.
+void Timeline::judge(Look look, Outcome& out) {
+  if (promises_ == nullptr) { return; }
+  const auto is_kept = [&](const Promise& one) {
+    if (!one.source->reached(one.number)) { return false; }
+    raise(one.promised);
+    return true;
+  };
+  // In the usual order this alone keeps the list short, and a signal that nobody waits for at constant time.
+  while (promises_ != nullptr && is_kept(*promises_)) { drop(*std::exchange(promises_, promises_->later), out); }
   if (promises_ == nullptr) { last_promise_ = nullptr; }
-  dropped->listed = false;
-  return dropped->watched ? nullptr : dropped;
+  const bool calm = failures_under_way.load() == 0;  // first: what has ended has been counted
+  const std::uint64_t seen = failures.load();
+  if (look == Look::all || !calm || seen != judged_) {
+    judged_ = seen;
+    std::uint64_t open = 0;  // the most that may still be promised with success
+    const Promise* lost = nullptr;
+    sift(
+        [&](const Promise& one) {
+          if (is_kept(one)) { return true; }
+          if (!one.source->lost(one.number)) {
+            open = std::max(open, one.promised);
+          } else if (lost == nullptr || one.promised > lost->promised) {
+            lost = &one;
+          }
+          return false;
+        },
+        out);
+    const std::uint64_t value = value_.load(std::memory_order_relaxed);
+    open = std::max(open, value);
+    if (lost != nullptr && failure_ == nullptr && lost->promised > open) { failure_ = lost->source->failure(); }
+    if (failure_ != nullptr) {
+      frozen_.store(std::min(frozen_.load(), open), std::memory_order_release);
+      show();
+      failed_.store(true, std::memory_order_release);
+      take_lost(out.lost);
+    }
+    if (lost != nullptr) {  // those that can be no cause any more
+      sift(
+          [&](const Promise& one) {
+            return (failure_ != nullptr || one.promised < open || one.promised <= value) &&
+                   one.promised <= lost->promised && one.source->lost(one.number);
+          },
+          out);
+    }
+  }
+  has_promises_.store(promises_ != nullptr, std::memory_order_release);
 }
 
 void Timeline::promise(Promise& made, std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number) {
-  bool somebody_waits = false;
-  Promise* dropped = nullptr;
+  Outcome out;
+  bool asked = false;
   made.promised = value;
   made.source = source;
   made.number = number;
   {
     const std::lock_guard lock(mutex_);
+    judge(Look::news, out);
     if (failure_ != nullptr) {  // a signal after failure is ignored
-      dropped = &made;
+      drop(made, out);
     } else {
-      // Promises that came true need no entry; looking at the front only keeps this constant time for the usual order.
-      while (promises_ != nullptr && promises_->source->reached(promises_->number)) {
-        value_.store(std::max(value_.load(std::memory_order_relaxed), promises_->promised), std::memory_order_release);
-        if (Promise* done = drop_first_promise()) { done->later = std::exchange(dropped, done); }
-      }
       made.listed = true;
       (last_promise_ != nullptr ? last_promise_->later : promises_) = &made;
       last_promise_ = &made;
       signalled_by_work_ = std::max(signalled_by_work_, value);
       has_promises_.store(true, std::memory_order_release);
-      somebody_waits = !logical_.empty();
+      if (source->failed()) { judge(Look::all, out); }  // it may be lost as it comes
+      asked = made.watched = made.listed && is_asked(made);
     }
+    take_reached(out.reached);
   }
-  delete_all(dropped);
-  if (somebody_waits) { watch(); }
+  finish(out);
+  if (asked) { watch(made); }
 }
 
 std::uint64_t Timeline::refresh() {
-  WaiterList ready;
-  Promise* dropped = nullptr;
-  hal_error* broken = nullptr;
+  Outcome out;
   std::uint64_t now = 0;
   {
     const std::lock_guard lock(mutex_);
-    Promise* kept = nullptr;
-    Promise* last_kept = nullptr;
-    while (Promise* one = promises_) {
-      if (one->source->reached(one->number)) {
-        if (failure_ == nullptr) {
-          value_.store(std::max(value_.load(std::memory_order_relaxed), one->promised), std::memory_order_release);
-        }
-      } else if (one->source->lost(one->number)) {
-        if (broken == nullptr) { broken = one->source->failure(); }
-      } else {
-        promises_ = std::exchange(one->later, nullptr);
-        (last_kept != nullptr ? last_kept->later : kept) = one;
-        last_kept = one;
-        continue;
-      }
-      if (Promise* done = drop_first_promise()) { done->later = std::exchange(dropped, done); }
-    }
-    promises_ = kept;
-    last_promise_ = last_kept;
-    has_promises_.store(promises_ != nullptr, std::memory_order_release);
+    judge(Look::all, out);
     now = value_.load(std::memory_order_relaxed);
-    take_reached(ready);
+    take_reached(out.reached);
   }
-  delete_all(dropped);
-  ready.end_all(nullptr);
-  if (broken != nullptr) { fail(broken); }
+  finish(out);
   return now;
 }
 
@@ -235,7 +309,10 @@ Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
   const std::lock_guard lock(mutex_);
   const Promise* best = nullptr;
   for (const Promise* one = promises_; one != nullptr; one = one->later) {
-    if (one->promised >= value && (best == nullptr || one->promised < best->promised)) { best = one; }
+    if (one->promised >= value && (best == nullptr || one->promised < best->promised) &&
+        !one->source->lost(one->number)) {
+      best = one;
+    }
   }
   if (best == nullptr) { return {}; }
   number = best->number;
@@ -246,6 +323,7 @@ void Timeline::fail(hal_error* error) { fail_with(error, UINT64_MAX, false); }
 void Timeline::fail_above(hal_error* error, std::uint64_t last_good) { fail_with(error, last_good, false); }
 void Timeline::cancel(hal_error* error) {
   std::uint64_t told = 0;
+  const Failing failing(true);
   {
     const std::lock_guard lock(mutex_);
     // Who asks without the lock sees no more from here on; what it may have seen until then stays reached.
@@ -261,20 +339,13 @@ void Timeline::cancel(hal_error* error) {
 void Timeline::fail_lane(hal_error* error) { fail_with(error, hal_lane_completed(lane_), true); }
 
 void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead) {
-  WaiterList reached, lost;
-  Promise* dropped = nullptr;
+  Outcome out;
   {
     const std::lock_guard lock(mutex_);
-    if (failure_ == nullptr) {
-      // What was signalled before the failure counts, also if nobody had looked yet.
-      for (const Promise* one = promises_; one != nullptr; one = one->later) {
-        if (one->source->reached(one->number)) {
-          value_.store(std::max(value_.load(std::memory_order_relaxed), one->promised), std::memory_order_release);
-        }
-      }
-      failure_ = error;
-    }
-    take_reached(reached);
+    const Failing failing(is_lane_);
+    judge(Look::all, out);  // what was signalled or lost before counts, also if nobody had looked yet
+    if (failure_ == nullptr) { failure_ = error; }
+    take_reached(out.reached);
     // A lane's own death may come after a failure by the core that left more reachable.
     const std::uint64_t standing = is_lane_ ? handed.load() : value_.load(std::memory_order_relaxed);
     frozen_.store(std::min({frozen_.load(), last_good, standing}), std::memory_order_release);
@@ -286,25 +357,18 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
     }
     lane_dead_ = lane_dead_ || lane_is_dead;
     if (lane_dead_) {
-      physical_.take(UINT64_MAX, lost);
+      physical_.take(UINT64_MAX, out.lost);
     } else {
       clip_physical();
     }
-    WaiterList kept;
-    logical_.take(frozen_.load(), kept);
-    logical_.take(UINT64_MAX, lost);
-    while (Waiter* waiter = kept.pop()) { logical_.add(*waiter); }
-    take_reached(reached);
-    while (promises_ != nullptr) {
-      if (Promise* done = drop_first_promise()) { done->later = std::exchange(dropped, done); }
-    }
+    take_lost(out.lost);
+    take_reached(out.reached);
+    sift([](const Promise&) { return true; }, out);
     has_promises_.store(false, std::memory_order_release);
   }
-  const hal_error* cause = failure_;  // never changes again
-  reached.end_all(nullptr);
-  lost.end_all(cause);
-  delete_all(dropped);
-  if (cause != error) { hal_release(error); }
+  const bool is_first = failure_ == error;
+  finish(out);
+  if (!is_first) { hal_release(error); }
 }
 
 void Timeline::add(Waiter& waiter, std::uint64_t value, Until until) {
@@ -369,19 +433,25 @@ void Timeline::not_taken(std::uint64_t number) {
 }
 
 void Timeline::clip() {
-  WaiterList lost;
+  Outcome out;
   {
     const std::lock_guard lock(mutex_);
+    const Failing failing(is_lane_);
     frozen_.store(std::min(frozen_.load(), handed.load()), std::memory_order_release);
     show();
     clip_physical();
-    WaiterList kept;
-    logical_.take(frozen_.load(), kept);
-    logical_.take(UINT64_MAX, lost);
-    while (Waiter* waiter = kept.pop()) { logical_.add(*waiter); }
+    take_lost(out.lost);
   }
-  lost.end_all(failure_);
+  finish(out);
   settle();
+}
+
+// Of a timeline that has failed.
+void Timeline::take_lost(WaiterList& out) {
+  WaiterList kept;
+  logical_.take(frozen_.load(), kept);
+  logical_.take(UINT64_MAX, out);
+  while (Waiter* waiter = kept.pop()) { logical_.add(*waiter); }
 }
 
 // Memory first: whoever is told that work is done finds that what it used is free again.
@@ -484,43 +554,53 @@ void Timeline::wake_driver() {
   }
 }
 
+// Whether somebody who waits may be ended by it: those that promise what is waited for and, as its loss fails the
+// timeline, the highest of all.
+bool Timeline::is_asked(const Promise& one) const {
+  return !logical_.empty() && one.promised >= std::min(logical_.first()->value, signalled_by_work_);
+}
+
 void Timeline::watch() {
-  refresh();
+  Outcome out;
   Promise* asked = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    if (logical_.empty()) { return; }
-    const std::uint64_t lowest = logical_.first()->value;
+    judge(Look::all, out);
+    take_reached(out.reached);
     for (Promise* one = promises_; one != nullptr; one = one->later) {
-      if (one->watched || one->promised < lowest) { continue; }
+      if (one->watched || !is_asked(*one)) { continue; }
       one->watched = true;
-      one->target = Ref<Timeline>::share(this);
       one->asked = std::exchange(asked, one);
     }
   }
-  while (asked != nullptr) {
-    Promise& one = *std::exchange(asked, asked->asked);
-    one.of = &one;
-    one.ended = [](void* of, const hal_error* error) {
-      auto& self = *static_cast<Promise*>(of);
-      const Ref<Timeline> target = std::move(self.target);
-      const std::uint64_t value = self.promised;
-      bool listed = true;
-      {
-        const std::lock_guard lock(target->mutex_);
-        self.watched = false;
-        listed = self.listed;
-      }
-      if (error == nullptr) {
-        target->advance(value);
-      } else {
-        target->fail(static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error))));
-      }
-      if (!listed) { delete &self; }  // last: it may hold the source, and that the error
-    };
-    const Ref<Timeline> source = one.source;  // the promise may end, and go, before this call has returned
-    source->when(one, one.number);
+  finish(out);
+  while (asked != nullptr) { watch(*std::exchange(asked, asked->asked)); }
+}
+
+void Timeline::watch(Promise& marked) {
+  marked.target = Ref<Timeline>::share(this);
+  marked.of = &marked;
+  marked.ended = promise_ended;
+  const Ref<Timeline> source = marked.source;  // the promise may end, and go, before this call has returned
+  source->when(marked, marked.number);
+}
+
+void Timeline::promise_ended(void* of, const hal_error* error) {
+  auto& self = *static_cast<Promise*>(of);
+  const Ref<Timeline> target = std::move(self.target);
+  Outcome out;  // may hold the promise, that the source, and that the error
+  {
+    const std::lock_guard lock(target->mutex_);
+    self.watched = false;
+    if (!self.listed) {
+      target->drop(self, out);
+    } else {
+      if (error == nullptr) { target->raise(self.promised); }
+      target->judge(error == nullptr ? Look::news : Look::all, out);
+      target->take_reached(out.reached);
+    }
   }
+  target->finish(out);
 }
 
 }  // namespace hal::core

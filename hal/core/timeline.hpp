@@ -183,16 +183,33 @@ class Timeline : public hal_timeline {
   static void dispose(hal_object* object);
   void destroy();
 
+  // What leaves the lock to be ended and deleted behind it, by finish().
+  struct Outcome {
+    WaiterList reached, lost;
+    Promise* dropped = nullptr;
+  };
+  enum class Look { news, all };  // at promises: what tells of itself (the oldest, and failures), or each
+
   std::uint64_t refresh();
   // With mutex_ held:
   void add(Waiter& waiter, std::uint64_t value, Until until);
   void take_reached(WaiterList& out);
+  void take_lost(WaiterList& out);
   void clip_physical();
-  Promise* drop_first_promise();
+  void raise(std::uint64_t value);
+  template <class Gone>
+  void sift(Gone gone, Outcome& out);
+  void judge(Look look, Outcome& out);
+  void drop(Promise& unlinked, Outcome& out);
+  bool is_asked(const Promise& one) const;
   void show();
+
+  void finish(Outcome& out);
   void clip();  // lanes that failed: what was not handed over will not come, so nobody waits for more
   void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
-  void watch();  // asks the sources of promises that somebody now waits for
+  void watch();                 // asks the sources of promises that somebody now waits for
+  void watch(Promise& marked);  // `watched` has been set under the lock
+  static void promise_ended(void* of, const hal_error* error);
   void wake_driver();
 
   Instance& instance_;
@@ -216,6 +233,7 @@ class Timeline : public hal_timeline {
   WaiterHeap logical_, physical_;
   std::uint64_t next_order_ = 0;
   Promise *promises_ = nullptr, *last_promise_ = nullptr;  // as they were given
+  std::uint64_t judged_ = 0;                               // how many failures of lanes judge() knows
   Gate *gates_ = nullptr, *last_gate_ = nullptr;           // by next
   std::vector<Import> imports_;
   std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
