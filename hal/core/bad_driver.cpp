@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One plug-in that is wrong in one way, chosen by the build: see HALYARD_BAD_DRIVERS.
+#include <cstddef>
 #include <cstdlib>
 #include <stdexcept>
 
 #include "hal/driver.h"
 
 namespace {
+
+[[maybe_unused]] void may_throw() {
+#if defined(BAD_calls_throw)
+  throw std::runtime_error("the card is on fire");
+#endif
+}
 
 [[maybe_unused]] hal_driver_ops table() {
   hal_driver_ops ops{};
@@ -28,26 +35,49 @@ namespace {
 #endif
     out->usable = 1;  // and every string stays NULL
   };
-  ops.device_open = [](hal_driver*, const hal_device_request*, hal_device_traits*) -> hal_error* {
-#if defined(BAD_no_lane)
-    return nullptr;
+  ops.device_open = [](hal_driver*, const hal_device_request*, [[maybe_unused]] hal_device_traits* out) -> hal_error* {
+#if defined(BAD_open_throws)
+    throw std::runtime_error("the card is on fire");
 #elif defined(BAD_open_exits)
     std::exit(3);
-#else
-    throw std::runtime_error("the card is on fire");
 #endif
+    out->memory_bytes = 1 << 20;
+    return nullptr;
   };
   ops.device_close = [](hal_driver*, void*) {};
   ops.supports = [](hal_driver*, void*, const char*) { return hal_verdict{HAL_NO, "bad"}; };
-  ops.memory_allocate = [](hal_driver*, void*, std::uint64_t, hal_memory*) -> hal_error* { return nullptr; };
+  ops.memory_allocate = [](hal_driver*, void*, std::uint64_t, hal_memory*) -> hal_error* {
+    may_throw();
+    return nullptr;
+  };
   ops.memory_free = [](hal_driver*, void*, const hal_memory*) {};
-  ops.lane_create = [](hal_driver*, void*, const char*, void*, hal_lane**) -> hal_error* { return nullptr; };
+  ops.lane_create = [](hal_driver*, void*, const char*, void*, hal_lane**) -> hal_error* {
+    may_throw();
+    return nullptr;
+  };
   ops.lane_destroy = [](hal_driver*, void*, hal_lane*) {};
   ops.submit = [](hal_driver*, hal_lane*, std::uint64_t, const hal_command*, std::uint32_t n) { return n; };
-  ops.program_check = [](hal_driver*, void*, const hal_image*) { return hal_verdict{HAL_NO, "bad"}; };
+  ops.program_check = [](hal_driver*, void*, const hal_image*) {
+    may_throw();
+    return hal_verdict{HAL_NO, "bad"};
+  };
   ops.program_load = [](hal_driver*, void*, const hal_image*, const hal_signature*, std::uint32_t,
-                        void**) -> hal_error* { return nullptr; };
+                        void**) -> hal_error* {
+    may_throw();
+    return nullptr;
+  };
   ops.program_unload = [](hal_driver*, void*, void*) {};
+#endif
+#if defined(BAD_half_virtual)
+  ops.range_map = [](hal_driver*, void*, const hal_memory*, std::uint64_t, void*, std::uint64_t, std::uint64_t,
+                     hal_access) -> hal_error* { return nullptr; };
+#elif defined(BAD_half_import)
+  ops.memory_import = [](hal_driver*, void*, void*, std::uint64_t, hal_memory*) -> hal_error* { return nullptr; };
+#elif defined(BAD_half_share)
+  ops.physical_import_fd = [](hal_driver*, void*, int, std::uint64_t, void**) -> hal_error* { return nullptr; };
+#elif defined(BAD_cut_entry)
+  ops.number = [](hal_driver*, void*, const char*, std::uint64_t*) -> std::uint32_t { return 0; };
+  ops.struct_size = offsetof(hal_driver_ops, number) + 4;
 #endif
   return ops;
 }

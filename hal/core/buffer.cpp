@@ -50,7 +50,7 @@ Result<Ref<Buffer>> Buffer::import(Device& device, void* address, std::uint64_t 
                              bytes == 0 ? "the least is 1" : "they end beyond the address space"));
   }
   const hal_driver_ops& ops = device.driver();
-  if (ops.memory_import == nullptr || ops.memory_unimport == nullptr) {
+  if (ops.memory_import == nullptr) {
     return Error(HAL_UNSUPPORTED, fmt::format("device {} does not take host memory: {}", device.uri(),
                                               device.supports("import.host").why));
   }

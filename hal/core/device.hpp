@@ -27,6 +27,7 @@ class Device : public hal_device {
   Instance& instance() const { return instance_; }
   const hal_driver_ops& driver() const { return driver_.ops; }
   hal_driver* driver_self() const { return driver_.self; }
+  const LoadedDriver& loaded() const { return driver_; }
   void* impl() const { return traits_.impl; }
   const hal_device_traits& traits() const { return traits_; }
   const std::string& uri() const { return uri_; }

@@ -20,14 +20,15 @@ class DeviceMemory {
   explicit DeviceMemory(Device& device) : device_(device) {}
 
   void set_budget(std::uint64_t bytes);
-  // Runs `attempt`, a driver's allocation that returns hal_error*, for `bytes` bytes within the budget. If budget or
-  // device refuse, takes back what all pools keep and tries once more. Calls the driver, so no lock may be held.
+  // Runs `attempt`, a driver's allocation as Result<void>, for `bytes` bytes within the
+  // budget. If budget or device refuse, takes back what all pools keep and tries once more. Calls the driver, so no
+  // lock may be held.
   template <class Attempt>
   Result<void> take(std::uint64_t bytes, Attempt attempt) {
     for (bool last = false;; last = true) {
       Result<void> refused = reserve(bytes);
       if (refused) {
-        refused = check(attempt());
+        refused = attempt();
         if (refused) { return {}; }
         give_back(bytes);
       }

@@ -212,15 +212,13 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   }
   const hal_device_request request{uri.index, 0, uri.part.c_str(), uri.params.c_str()};
   hal_device_traits traits{};
-  hal_error* error = nullptr;
-  try {
+  Result<void> opened;
+  {
     const InsideDriver inside(driver->path.c_str(), "in device_open()");
-    error = driver->ops.device_open(driver->self, &request, &traits);
-  } catch (...) {
-    return Error(HAL_INTERNAL,
-                 fmt::format("opening device '{}': device_open() of driver {}{}", text, driver->path, thrown()));
+    opened =
+        call_driver(*driver, "device_open", [&] { return driver->ops.device_open(driver->self, &request, &traits); });
   }
-  if (error != nullptr) { return Error::adopt(error).while_doing(fmt::format("opening device '{}'", text)); }
+  if (!opened) { return std::move(opened).error().while_doing(fmt::format("opening device '{}'", text)); }
   try {
     device = Ref<Device>(Storage::make<Device>(allocator_, *this, *driver, key, traits));
   } catch (...) {

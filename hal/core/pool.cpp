@@ -74,6 +74,16 @@ void BlockLists::remove(Block& block) {
   if (list.first == nullptr) { filled_[at / 64] &= ~(std::uint64_t{1} << (at % 64)); }
 }
 
+Block* BlockLists::first_from(std::size_t list) const {
+  for (std::size_t word = list / 64; word < filled_.size(); ++word) {
+    const std::uint64_t from = word == list / 64 ? ~std::uint64_t{0} << (list % 64) : ~std::uint64_t{0};
+    if (const std::uint64_t some = filled_[word] & from; some != 0) {
+      return lists_[word * 64 + static_cast<std::size_t>(std::countr_zero(some))].first;
+    }
+  }
+  return nullptr;
+}
+
 Block* BlockLists::largest() const {
   for (std::size_t word = filled_.size(); word-- > 0;) {
     if (filled_[word] != 0) {
@@ -120,14 +130,18 @@ Result<void> Pool::take_initial() {
   const std::uint64_t unit = std::max<std::uint64_t>(alignment, 64);
   const std::uint64_t bytes = std::max(initial_ / unit * unit, unit);
   arena_.emplace(device_.instance().allocator(), bytes, unit);
-  HAL_CHECK(device_.memory().take(bytes, [&] {
-    return device_.driver().memory_allocate(device_.driver_self(), device_.impl(), bytes, &arena_memory_);
-  }));
+  HAL_CHECK(device_.memory().take(bytes, [&] { return allocate(bytes, arena_memory_); }));
   arena_memory_.bytes = bytes;
   if (prefault_ && arena_memory_.host != nullptr) { populate(arena_memory_.host, bytes); }
   unit_ = unit;
   stats_.cached_bytes = bytes;
   return {};
+}
+
+Result<void> Pool::allocate(std::uint64_t bytes, hal_memory& out) {
+  return call_driver(device_.loaded(), "memory_allocate", [&] {
+    return device_.driver().memory_allocate(device_.driver_self(), device_.impl(), bytes, &out);
+  });
 }
 
 // A block that nobody uses.
@@ -155,15 +169,22 @@ Block* Pool::take_ready(std::uint64_t wanted) {
   return block;
 }
 
-// A block that only work before the caller's still uses: of its own queue, or of a queue that it waits for anyhow.
+namespace {
+
+// Whether only work before the caller's still uses a block: of its own queue, or of a queue that it waits for anyhow.
+bool is_protected(const Block& block, const Timeline* lane, std::span<const hal_point> waits) {
+  return block.lane == lane || std::any_of(waits.begin(), waits.end(), [&](const hal_point& wait) {
+           return wait.timeline == block.lane && wait.value >= block.number;
+         });
+}
+
+}  // namespace
+
 Block* Pool::take_protected(std::uint64_t wanted, const Timeline* lane, std::span<const hal_point> waits) {
   constexpr int kPatience = 64;  // with very many in flight a new block is the cheaper answer
   int looked = 0;
   for (Block* block = cooling_.first(wanted); block != nullptr && looked < kPatience; block = block->next, ++looked) {
-    const bool safe = block->lane == lane || std::any_of(waits.begin(), waits.end(), [&](const hal_point& wait) {
-                        return wait.timeline == block->lane && wait.value >= block->number;
-                      });
-    if (!safe) { continue; }
+    if (!is_protected(*block, lane, waits)) { continue; }
     end_use(*block);
     return block;
   }
@@ -243,7 +264,7 @@ Result<Pool::Taken> Pool::take(std::uint64_t asked, const Timeline* lane, std::s
     refused = std::move(block).error();
   }
   if (lane != nullptr && refused->code() == HAL_OUT_OF_DEVICE_MEMORY) {
-    return behind_work(wanted, asked, *std::move(refused));
+    return behind_work(wanted, asked, lane, waits, *std::move(refused));
   }
   const std::lock_guard lock(mutex_);
   ++stats_.failures;
@@ -256,9 +277,7 @@ Result<Block*> Pool::grow(std::uint64_t wanted, std::uint64_t asked) {
   Result<void> grown;
   try {
     block = Storage::make<Block>(device_.instance().allocator());
-    grown = device_.memory().take(wanted, [&] {
-      return device_.driver().memory_allocate(device_.driver_self(), device_.impl(), wanted, &block->memory);
-    });
+    grown = device_.memory().take(wanted, [&] { return allocate(wanted, block->memory); });
   } catch (const std::bad_alloc&) {
     grown = Error(HAL_OUT_OF_HOST_MEMORY, "the host has no memory left for a block of a pool");
   }
@@ -278,15 +297,22 @@ Result<Block*> Pool::grow(std::uint64_t wanted, std::uint64_t asked) {
   return block;
 }
 
-// Nothing is left but memory that work of other queues still uses: whoever gets it waits for that work to be done,
-// however it ends. The gate is a timeline of its own, so that the other queue's failure does not become this one's.
-Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked, Error refused) {
+// Nothing is left but memory that work still uses, of this size or larger. What the caller's own order protects it may
+// have at once. Of other queues' work it waits for the end, however that ends. The gate is a timeline of its own, so
+// that the other queue's failure does not become this one's.
+Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked, const Timeline* asking,
+                                      std::span<const hal_point> waits, Error refused) {
   Taken taken;
   Ref<Timeline> lane;
   std::uint64_t number = 0;
   {
     const std::lock_guard lock(mutex_);
-    Block* oldest = cooling_.first(wanted);
+    if (Block* block = cooling_.find(wanted, [&](const Block& one) { return is_protected(one, asking, waits); })) {
+      end_use(*block);
+      warm(*block, asked);
+      return Taken{block, {}};
+    }
+    const Block* oldest = cooling_.find(wanted, [](const Block&) { return true; });
     if (oldest == nullptr) {
       ++stats_.failures;
       return refused;
@@ -321,12 +347,9 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
 
 // A block that only the lane's work up to `number` still uses.
 Block* Pool::take_behind(std::uint64_t wanted, const Timeline* lane, std::uint64_t number) {
-  for (Block* block = cooling_.first(wanted); block != nullptr; block = block->next) {
-    if (block->lane != lane || block->number > number) { continue; }
-    end_use(*block);
-    return block;
-  }
-  return nullptr;
+  Block* block = cooling_.find(wanted, [&](const Block& one) { return one.lane == lane && one.number <= number; });
+  if (block != nullptr) { end_use(*block); }
+  return block;
 }
 
 // ------------------------------------------------------------------------------------------------------ coming back

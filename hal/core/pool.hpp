@@ -47,9 +47,19 @@ class BlockLists {
       }
     }
   }
+  // The first block of at least `bytes` for which `fits` is true, the smallest class and its oldest first.
+  template <class Fits>
+  Block* find(std::uint64_t bytes, Fits fits) const {
+    for (Block* block = first_from(list_of(bytes)); block != nullptr;) {
+      if (block->bytes >= bytes && fits(*block)) { return block; }
+      block = block->next != nullptr ? block->next : first_from(list_of(block->bytes) + 1);
+    }
+    return nullptr;
+  }
 
  private:
   static constexpr std::size_t kLists = 512;
+  Block* first_from(std::size_t list) const;
   static std::size_t list_of(std::uint64_t bytes);
   struct List {
     Block *first, *last;
@@ -99,9 +109,11 @@ class Pool : public std::enable_shared_from_this<Pool> {
   void look();
   Block* find_cooling(std::uint64_t bytes, std::uint64_t ticket) const;
 
+  Result<void> allocate(std::uint64_t bytes, hal_memory& out);
   void cooled(std::uint64_t bytes, std::uint64_t ticket);
   Result<Block*> grow(std::uint64_t wanted, std::uint64_t asked);
-  Result<Taken> behind_work(std::uint64_t wanted, std::uint64_t asked, Error refused);
+  Result<Taken> behind_work(std::uint64_t wanted, std::uint64_t asked, const Timeline* asking,
+                            std::span<const hal_point> waits, Error refused);
   Error over_limit(std::uint64_t asked) const;
 
   Device& device_;

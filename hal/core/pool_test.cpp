@@ -123,6 +123,47 @@ TEST_CASE("pool: trimming takes the largest first, and looks past sizes that are
   CHECK(pool.stats().cached_bytes == 256);
 }
 
+TEST_CASE("pool: where the limit refuses new memory a larger block serves, at once behind the queue's own free") {
+  Fixture f;
+  hal_pool_desc desc{sizeof(hal_pool_desc), 0, 1 << 20, 0, GENERATE(0U, 1U << 20U), "small"};
+  hal_pool* made = nullptr;
+  REQUIRE(hal_pool_create(f.device.get(), &desc, &made) == nullptr);
+  hal::Pool pool(made);
+  hal::Timeline gate = f.instance.timeline().value();
+  const bool own = GENERATE(true, false);
+  hal::Queue other = f.device.queue("other").value();
+  hal::Buffer whole = f.queue.alloc(pool, 1 << 20).value();
+  REQUIRE(f.queue.free(whole, {.waits = {gate.at(1)}}));
+  hal::Queue& asks = own ? f.queue : other;
+  hal::Buffer half = asks.alloc(pool, 1 << 19).value();
+  CHECK(address(half) == address(whole));
+  CHECK(half.size() == 1 << 19);
+  CHECK(pool.stats().waits == (own ? 0 : 1));
+  CHECK(pool.stats().used_bytes == 1 << 20);
+  CHECK(pool.stats().waste_bytes == 1 << 19);
+  const hal::Point filled = asks.fill(half, std::uint32_t{7}).value();
+  CHECK(hal::wait(filled, 0ns).error().code() == HAL_DEADLINE_EXCEEDED);
+  REQUIRE(gate.signal(1));
+  CHECK(hal::wait(filled, 20s));
+}
+
+TEST_CASE("pool: a call that counts waits and gives none is refused, also where memory is short") {
+  Fixture f;
+  hal::Pool pool = f.device.pool(4096).value();
+  hal::Timeline gate = f.instance.timeline().value();
+  hal::Queue other = f.device.queue("other").value();
+  hal::Buffer held = f.queue.alloc(pool, 4096).value();
+  REQUIRE(f.queue.free(held, {.waits = {gate.at(1)}}));
+  hal_sync malformed{};
+  malformed.wait_count = 1;
+  hal_buffer* out = nullptr;
+  CHECK(hal::check(hal_queue_alloc(other.get(), pool.get(), 4096, &malformed, &out, nullptr)).error().code() ==
+        HAL_INVALID_ARGUMENT);
+  CHECK(out == nullptr);
+  CHECK(pool.stats().waits == 0);
+  REQUIRE(gate.signal(1));
+}
+
 TEST_CASE("pool: trimming gives the cache back") {
   Fixture f;
   hal::Pool pool = f.device.pool().value();

@@ -18,6 +18,12 @@
 namespace hal::core {
 namespace {
 
+bool is_bundle(const hal_image& image) { return std::string_view(image.format) == "hal.bundle"; }
+bool is_compiled(const hal_image& image) { return std::string_view(image.format) == "hal.program"; }
+bool has_own_signatures(const hal_image& image) {
+  return is_bundle(image) || is_compiled(image) || std::string_view(image.format) == "hal.graph";
+}
+
 Result<void> check_image(const hal_image& image) {
   if (image.format == nullptr || *image.format == '\0') {
     return Error(HAL_INVALID_ARGUMENT, "hal_image.format is empty; name one, such as \"hal.graph\" or \"ptx\"");
@@ -27,6 +33,12 @@ Result<void> check_image(const hal_image& image) {
   }
   if (image.size == 0) {
     return Error(HAL_INVALID_IMAGE, fmt::format("image of format '{}' has no bytes", image.format));
+  }
+  if (image.manifest != nullptr && has_own_signatures(image)) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("hal_image.manifest is given, and images of format '{}' carry their own signatures, so "
+                             "that it would be ignored; leave it NULL",
+                             image.format));
   }
   return {};
 }
@@ -98,8 +110,6 @@ hal_image with_constants(const hal_image& image, const Signatures& signatures) {
   return full;
 }
 
-bool is_bundle(const hal_image& image) { return std::string_view(image.format) == "hal.bundle"; }
-
 // The images of a bundle, each with the constants that the load gives.
 Result<std::vector<hal_image>> images_of(const hal_image& bundle) {
   HAL_TRY(auto images, read_bundle({static_cast<const std::byte*>(bundle.bytes), bundle.size}));
@@ -138,10 +148,17 @@ Digest key_of(const Device& device, const hal_image& image, const Signatures& si
   return hash.finish();
 }
 
-bool is_compiled(const hal_image& image) { return std::string_view(image.format) == "hal.program"; }
-
 std::string refusal_of_driver(const Device& device, const hal_image& image) {
-  const hal_verdict verdict = device.driver().program_check(device.driver_self(), device.impl(), &image);
+  hal_verdict verdict{};
+  if (const Result<void> done = call_driver(device.loaded(), "program_check",
+                                            [&]() -> hal_error* {
+                                              verdict = device.driver().program_check(device.driver_self(),
+                                                                                      device.impl(), &image);
+                                              return nullptr;
+                                            });
+      !done) {
+    return std::string(done.error().what());
+  }
   if (verdict.support != HAL_NO) { return {}; }
   return verdict.why != nullptr && *verdict.why != '\0' ? verdict.why : "the driver gives no reason";
 }
@@ -172,13 +189,14 @@ std::string refusal(Device& device, const hal_image& image) {
 Result<void> Program::load_impl(const hal_image& image) {
   const auto& views = signatures.views();
   const hal_image full = with_constants(image, signatures);
-  if (hal_error* error = device->driver().program_load(device->driver_self(), device->impl(), &full, views.data(),
-                                                       static_cast<std::uint32_t>(views.size()), &impl)) {
-    impl = nullptr;
-    return Error::adopt(error).while_doing(
-        fmt::format("loading an image of format '{}' on {}", image.format, device->uri()));
-  }
-  return {};
+  Result<void> loaded = call_driver(device->loaded(), "program_load", [&] {
+    return device->driver().program_load(device->driver_self(), device->impl(), &full, views.data(),
+                                         static_cast<std::uint32_t>(views.size()), &impl);
+  });
+  if (loaded) { return {}; }
+  impl = nullptr;
+  return std::move(loaded).error().while_doing(
+      fmt::format("loading an image of format '{}' on {}", image.format, device->uri()));
 }
 
 Result<std::vector<std::byte>> Program::serialize(const Digest& source) const {

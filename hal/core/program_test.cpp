@@ -51,6 +51,15 @@ TEST_CASE("program: wrong arguments are refused before anything runs") {
   CHECK(f.program.entry("subtract").error().what().find("add") != std::string_view::npos);
   CHECK(f.device.load({"no.such.format", f.bytes}).error().code() == HAL_INVALID_IMAGE);
   CHECK(f.device.load({"hal.graph", std::span(f.bytes).first(20)}).error().code() == HAL_INVALID_IMAGE);
+  // What would be ignored unread is refused, by check and by load.
+  for (const char* format : {"hal.graph", "hal.bundle", "hal.program"}) {
+    const hal::Image image{format, f.bytes, "entry other kernel"};
+    const hal::Error refused = f.device.load(image).error();
+    CHECK(refused.code() == HAL_INVALID_ARGUMENT);
+    CHECK(refused.what().find(std::string("images of format '") + format) != std::string_view::npos);
+    const hal_image same = image.c();
+    CHECK(hal_device_check(f.device.get(), &same).support == HAL_NO);
+  }
 }
 
 TEST_CASE("commands: a recording is replayed with other buffers in its slots") {

@@ -105,15 +105,16 @@ Result<Ref<Queue>> Queue::create(Device& device, const char* label, Use use) {
   HAL_CHECK(device.instance().engine().start());
   Ref<Timeline> timeline = Timeline::of_lane(device, label);
   hal_lane* lane = nullptr;
-  if (hal_error* error = device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(),
-                                                     timeline.get(), &lane)) {
-    return Error::adopt(error).while_doing(fmt::format("making a queue on {}", device.uri()));
+  Result<void> lane_made = call_driver(device.loaded(), "lane_create", [&] {
+    return device.driver().lane_create(device.driver_self(), device.impl(), timeline->label().c_str(), timeline.get(),
+                                       &lane);
+  });
+  if (lane_made && lane == nullptr) {
+    lane_made = Error(HAL_INTERNAL, fmt::format("lane_create() of driver {} reported success but gave no lane",
+                                                device.loaded().path));
   }
-  if (lane == nullptr) {
-    return Error(HAL_INTERNAL,
-                 fmt::format("making a queue on {}: lane_create() of the driver reported success but gave "
-                             "no lane",
-                             device.uri()));
+  if (!lane_made) {
+    return std::move(lane_made).error().while_doing(fmt::format("making a queue on {}", device.uri()));
   }
   timeline->attach(lane);
   Ref<Queue> made;

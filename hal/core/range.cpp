@@ -39,8 +39,11 @@ Result<Ref<Physical>> Physical::create(Device& device, std::uint64_t bytes) {
                              device.uri(), unit));
   }
   Ref<Physical> made = blank(device);
-  HAL_CHECK(device.memory().take(
-      bytes, [&] { return device.driver().physical_create(device.driver_self(), device.impl(), bytes, &made->impl); }));
+  HAL_CHECK(device.memory().take(bytes, [&] {
+    return call_driver(device.loaded(), "physical_create", [&] {
+      return device.driver().physical_create(device.driver_self(), device.impl(), bytes, &made->impl);
+    });
+  }));
   made->bytes = bytes;
   made->counted = true;
   if (Observer* observer = device.instance().observer()) {

@@ -132,6 +132,13 @@ bool names_rest(const hal_command& command) {
          });
 }
 
+// Gives a run of an entry with symbols its extents, if they are known already; else a replay has to check all of it.
+Result<void> bind_known(const Context& at, hal_command& command, std::vector<hal_arg>& storage, bool& full) {
+  if (!extents_open(command)) { return with_extents(at, command, storage); }
+  full = true;
+  return {};
+}
+
 }  // namespace
 
 Recorder::Recorder(Device& device)
@@ -239,15 +246,9 @@ Result<void> Recorder::add(const hal_command& given) {
     }
     hal_command command = given;
     HAL_CHECK(check_command(at_, command));
-    bool full = names_rest(command);
     std::vector<hal_arg> bound;
-    if (has_symbols(command)) {
-      if (extents_open(command)) {
-        full = true;
-      } else {
-        HAL_CHECK(with_extents(at_, command, bound));
-      }
-    }
+    bool full = names_rest(command);
+    if (has_symbols(command)) { HAL_CHECK(bind_known(at_, command, bound, full)); }
     append(command, given, full);
   }
   ++at_.index;
@@ -294,13 +295,7 @@ Result<void> Recorder::nest(const hal_command& execute) {
     const hal_command named = command;
     HAL_CHECK(check_command(inside, command));
     bool full = names_rest(command);
-    if (has_symbols(command)) {
-      if (extents_open(command)) {
-        full = true;
-      } else {
-        HAL_CHECK(with_extents(inside, command, bound));
-      }
-    }
+    if (has_symbols(command)) { HAL_CHECK(bind_known(inside, command, bound, full)); }
     append(command, named, full);
   }
   return {};

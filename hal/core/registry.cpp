@@ -175,6 +175,41 @@ std::string thrown() {
   return fmt::format(" threw a C++ exception{}; no exception may cross the border", what);
 }
 
+namespace {
+
+// Entries that are there together or not at all.
+std::string incomplete_group(const hal_driver_ops& ops) {
+  const struct {
+    const char* group;
+    const char* name;
+    bool there;
+  } entries[] = {
+      {"import.host", "memory_import", ops.memory_import != nullptr},
+      {"import.host", "memory_unimport", ops.memory_unimport != nullptr},
+      {"virtual-memory", "range_reserve", ops.range_reserve != nullptr},
+      {"virtual-memory", "range_release", ops.range_release != nullptr},
+      {"virtual-memory", "range_map", ops.range_map != nullptr},
+      {"virtual-memory", "range_protect", ops.range_protect != nullptr},
+      {"virtual-memory", "range_unmap", ops.range_unmap != nullptr},
+      {"virtual-memory", "physical_create", ops.physical_create != nullptr},
+      {"virtual-memory", "physical_free", ops.physical_free != nullptr},
+      {"share.fd", "physical_export_fd", ops.physical_export_fd != nullptr},
+      {"share.fd", "physical_import_fd", ops.physical_import_fd != nullptr},
+      {"fabric", "peer_connect", ops.peer_connect != nullptr},
+      {"fabric", "peer_close", ops.peer_close != nullptr},
+  };
+  for (const auto& have : entries) {
+    for (const auto& lack : entries) {
+      if (!have.there || lack.there || std::string_view(have.group) != lack.group) { continue; }
+      return fmt::format("offers {}() without {}(); of \"{}\" a table has all entries or none", have.name, lack.name,
+                         have.group);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
   if (offered->abi_major != HAL_DRIVER_ABI_MAJOR) {
     return fmt::format(
@@ -186,7 +221,8 @@ std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
                        offsetof(hal_driver_ops, number));
   }
   out = {};
-  std::memcpy(&out, offered, std::min<std::size_t>(offered->struct_size, sizeof out));
+  const std::size_t given = std::min<std::size_t>(offered->struct_size, sizeof out);
+  std::memcpy(&out, offered, given - given % sizeof(void*));  // half an entry is none
   out.struct_size = sizeof out;
   if (out.name == nullptr || *out.name == '\0') { return "has no name in its table"; }
   const std::string_view name(out.name, strnlen(out.name, kLongestName + 1));
@@ -216,7 +252,7 @@ std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out) {
   for (const auto& slot : required) {
     if (!slot.there) { return fmt::format("leaves the required entry {}() empty", slot.name); }
   }
-  return {};
+  return incomplete_group(out);
 }
 
 std::vector<std::string> found_drivers() {

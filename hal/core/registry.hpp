@@ -3,11 +3,13 @@
 #pragma once
 
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "hal/driver.h"
+#include "hal/result.hpp"
 
 namespace hal::core {
 
@@ -50,5 +52,16 @@ class InsideDriver {
 
 // To be called inside a catch (...) around a driver's function: " threw a C++ exception (what); ...".
 std::string thrown();
+
+// Calls a driver's function that returns hal_error*. What it throws, against the border's rule, becomes an error that
+// names driver and function; bad_alloc stays what it is.
+template <class Call>
+Result<void> call_driver(const LoadedDriver& driver, const char* function, Call call) {
+  try {
+    return check(call());
+  } catch (const std::bad_alloc&) { throw; } catch (...) {
+    return Error(HAL_INTERNAL, std::string(function) + "() of driver " + driver.path + thrown());
+  }
+}
 
 }  // namespace hal::core

@@ -39,7 +39,7 @@ TEST_CASE("registry: a plug-in that throws while it opens a device gives an erro
   CHECK(std::string(instance.devices()[0].uri) == "bad:0");
   const auto device = instance.open("bad:0");
   CHECK(device.error().code() == HAL_INTERNAL);
-  CHECK(device.error().what().find("bad-open_throws.so threw a C++ exception (the card is on fire)") !=
+  CHECK(device.error().text().find("bad-open_throws.so threw a C++ exception (the card is on fire)") !=
         std::string_view::npos);
 }
 
@@ -56,16 +56,6 @@ TEST_CASE("registry: a driver named twice is loaded once; two that share a name 
   CHECK(both.find("calls itself 'bad' as") != std::string::npos);
   CHECK(both.find("bad: loaded from") != std::string::npos);
   std::filesystem::remove(copy);
-}
-
-TEST_CASE("registry: a plug-in that gives no lane gives an error that says so") {
-  hal::Instance instance = hal::Instance::create(bad("no_lane")).value();
-  const auto device = instance.open("bad:0");
-  REQUIRE(device);
-  const auto queue = device->queue("q");
-  REQUIRE_FALSE(queue);
-  CHECK(queue.error().what().find("lane_create() of the driver reported success but gave no lane") !=
-        std::string_view::npos);
 }
 
 TEST_CASE("registry: a driver that ends the process is named on the way out", "[fork]") {
@@ -93,6 +83,42 @@ TEST_CASE("registry: a driver that ends the process is named on the way out", "[
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 3);
   CHECK(said.find(std::string("bad-") + file + ".so called exit() " + when) != std::string::npos);
+}
+
+TEST_CASE("registry: entries that belong together are there together, and half an entry is none") {
+  CHECK(report_of(bad("half_virtual")).find("offers range_map() without range_reserve(); of \"virtual-memory\"") !=
+        std::string::npos);
+  CHECK(report_of(bad("half_import")).find("offers memory_import() without memory_unimport()") != std::string::npos);
+  CHECK(report_of(bad("half_share")).find("offers physical_import_fd() without physical_export_fd()") !=
+        std::string::npos);
+  const hal::Device device = hal::Instance::create(bad("cut_entry")).value().open("bad:0").value();
+  std::uint64_t number = 0;
+  CHECK(hal::check(hal_device_number(device.get(), "colour", &number)).error().code() == HAL_NOT_FOUND);
+}
+
+TEST_CASE("registry: what a device's functions throw, and what they say they have made, are errors that name them") {
+  const auto said = [](const auto& result, const char* part) {
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code() == HAL_INTERNAL);
+    INFO(result.error().text());
+    CHECK(result.error().text().find(part) != std::string_view::npos);
+  };
+  {
+    hal::Device device = hal::Instance::create(bad("calls_throw")).value().open("bad:0").value();
+    said(device.buffer(64), "memory_allocate() of driver");
+    said(device.buffer(64), "bad-calls_throw.so threw a C++ exception (the card is on fire)");
+    said(device.queue("q"), "lane_create() of driver");
+    const int code = 0;
+    const hal_image image{"x", &code, sizeof code, "entry a kernel group=1,1,1 shared=0\n", nullptr, 0};
+    hal_program* program = nullptr;
+    said(hal::check(hal_program_load(device.get(), &image, &program)), "program_load() of driver");
+    const hal_verdict verdict = hal_device_check(device.get(), &image);
+    CHECK(verdict.support == HAL_NO);
+    CHECK(std::string(verdict.why).find("program_check() of driver") != std::string::npos);
+  }
+  hal::Device device = hal::Instance::create(bad("no_lane")).value().open("bad:0").value();
+  said(device.queue("q"), "lane_create() of driver");
+  said(device.queue("q"), "reported success but gave no lane");
 }
 
 TEST_CASE("registry: settings with values that will be ignored are named with what is taken") {

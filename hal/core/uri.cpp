@@ -33,12 +33,15 @@ class Reader {
   }
   bool done() const { return at_ == text_.size(); }
 
-  Error expected(std::string_view what) const {
+  std::size_t at() const { return at_; }
+
+  Error expected(std::string_view what) const { return expected(what, at_); }
+  Error expected(std::string_view what, std::size_t at) const {
     return Error(
         HAL_INVALID_ARGUMENT,
         fmt::format("device URI '{}' has no {} at position {}; the form is driver:index[/part][?key=value&...], "
                     "for example \"host:0?mode=weak&seed=7\"",
-                    printable(text_), what, at_));
+                    printable(text_), what, at));
   }
 
  private:
@@ -59,8 +62,9 @@ Result<Uri> parse_uri(std::string_view text) {
   if (uri.driver.empty()) { return in.expected("driver name"); }
   if (in.done()) { return uri; }  // "host" is "host:0"
   if (!in.skip(':')) { return in.expected("':'"); }
+  const std::size_t index = in.at();
   const std::string_view digits = in.take([](char c) { return c >= '0' && c <= '9'; });
-  if (digits.empty() || digits.size() > 5) { return in.expected("index of 1 to 5 digits"); }
+  if (digits.empty() || digits.size() > 5) { return in.expected("index of 1 to 5 digits", index); }
   for (const char c : digits) { uri.index = uri.index * 10 + static_cast<std::uint32_t>(c - '0'); }
   if (in.skip('/')) {
     uri.part = in.take(is_part);

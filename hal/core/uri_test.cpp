@@ -21,6 +21,7 @@ TEST_CASE("uri: a bad character is shown with its position") {
   CHECK(parse_uri("host:0?").error().what().find("position 7") != std::string_view::npos);
   CHECK(parse_uri("host:0 x").error().what().find("position 6") != std::string_view::npos);
   CHECK(parse_uri("host:123456").error().code() == HAL_INVALID_ARGUMENT);
+  CHECK(parse_uri("host:99999999999999999999").error().what().find("5 digits at position 5") != std::string_view::npos);
   CHECK(parse_uri("ho\nst:0").error().what().find('\n') == std::string_view::npos);
   CHECK(parse_uri(std::string(10'000, 'a')).error().code() == HAL_INVALID_ARGUMENT);
 }
