@@ -17,8 +17,12 @@
  * A driver is one shared object that exports one symbol, hal_driver_entry(). Every call goes through one table, so a layer
  * (validation, trace, fault injection) is a driver that wraps a driver. docs/porting.md walks backends/template.
  *
- * Required entries are marked so; a null optional entry means "this device does without", never a crash. Entries are only
- * ever appended.
+ * No function of the table may throw, and none may end the process: the core turns what comes out of some of them into an
+ * error that names the driver, and what comes out of the others ends the program.
+ *
+ * Required entries are marked so; a null optional entry means "this device does without", never a crash. Entries that go
+ * together are there together, or the driver is refused. Entries are only ever appended; one that a table ends inside of is
+ * none.
  */
 #ifndef HAL_DRIVER_H
 #define HAL_DRIVER_H
@@ -189,7 +193,7 @@ struct hal_driver_ops {
   void (*memory_free)(hal_driver* self, void* device, const hal_memory* memory);
 
   /* -- lanes -- */
-  /** Required. `core` goes into the lane's head. */
+  /** Required. `core` goes into the lane's head. `out` gets a lane, or there is an error. */
   hal_error* (*lane_create)(hal_driver* self, void* device, const char* label, void* core, hal_lane** out);
   /** Required. All commands are published, or the lane has failed. On return no publish or host call of this
       lane is still running. Never called from inside a host call. */
@@ -205,7 +209,8 @@ struct hal_driver_ops {
   /* -- programs -- */
   /** Required. Would this image load? Bytes may be hostile. The reason lives until device_close(). */
   hal_verdict (*program_check)(hal_driver* self, void* device, const hal_image* image);
-  /** Required. `signatures` are the core's reading of manifest or graph, already verified. */
+  /** Required. `signatures` are the core's reading of manifest or graph, already verified. `out` may stay NULL where the driver
+      needs nothing of its own: program_unload() is then not called. */
   hal_error* (*program_load)(hal_driver* self, void* device, const hal_image* image, const hal_signature* signatures,
                              uint32_t signature_count, void** out);
   /** Required. */
@@ -233,7 +238,7 @@ struct hal_driver_ops {
   /** JSON text about the device, made with malloc(). */
   hal_error* (*report)(hal_driver* self, void* device, char** out);
 
-  /* -- optional: fabric ports -- */
+  /* -- optional: fabric ports. peer_connect and peer_close: both or none. -- */
   hal_error* (*memory_export)(hal_driver* self, void* device, const hal_memory* memory, hal_remote* out);
   hal_error* (*address)(hal_driver* self, void* device, const void** out_bytes, uint64_t* out_size);
   hal_error* (*peer_connect)(hal_driver* self, void* device, const void* address, uint64_t size, uint32_t rank, void** out);

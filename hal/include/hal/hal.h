@@ -184,7 +184,12 @@ static inline hal_slice hal_slot(uint32_t number, uint64_t offset, uint64_t leng
   return slice;
 }
 
-/** What a submission waits for, what it signals besides its own timeline, and where it was called. All optional. */
+/**
+ * What a submission waits for, what it signals besides its own timeline, and where it was called. All optional.
+ *
+ * Several submissions may be to signal one timeline: a value is reached once any that signals it or more is good, and lost,
+ * which fails the timeline, once one of those has failed and no other submitted by then is left (docs/ordering.md, ORD-21).
+ */
 typedef struct hal_sync {
   const hal_point* waits;
   const hal_point* signals;
@@ -244,7 +249,9 @@ typedef enum hal_op {
 } hal_op;
 
 /**
- * A host function of HAL_OP_CALL. Called exactly once after a successful submit: with `failure` NULL in queue order, or with
+ * A host function of HAL_OP_CALL. It may wait: an instance adds threads for those that do, at most 4,096 or what the system
+ * gives; beyond that a function waits for another to return, and a deadline says so.
+ * Called exactly once after a successful submit: with `failure` NULL in queue order, or with
  * the queue's failure (borrowed) if it will never be its turn, so that it can release what `user` holds. May call any
  * function of this header except waits for its own queue's later work. Returns NULL or an error, which fails the queue and
  * whose ownership passes; the result is ignored (and released) if `failure` was given. It must not throw a C++ exception,
@@ -437,7 +444,8 @@ typedef struct hal_pool_desc {
   const char* label;       /* optional; shown in errors; copied */
 } hal_pool_desc;
 
-/** Bytes are those of blocks, which are up to an eighth larger than what was asked for. All numbers are of one moment. */
+/** Bytes are those of blocks, which are up to an eighth larger than what was asked for, or more where nothing else was
+    left. All numbers are of one moment. */
 typedef struct hal_pool_stats {
   uint64_t used_bytes;          /* in live buffers */
   uint64_t cached_bytes;        /* kept for the next allocation, the rest of the initial piece included */
@@ -457,7 +465,8 @@ typedef struct hal_pool_stats {
  *
  * What a buffer is made of, in this order: a block that is ready; for hal_queue_alloc() a block that the same queue's order
  * protects, or that a wait of the call protects; new memory; and, where the limit, the budget or the device refuses that, a
- * block that work of another queue still uses: the queue is then made to wait for that work. So a pool never makes queues wait
+ * larger block that order protects, or one at least as large that work of another queue still uses: the queue is then made to
+ * wait for that work. Smaller blocks that work still uses are not joined. So a pool never makes queues wait
  * for each other unless the alternative is OUT_OF_DEVICE_MEMORY.
  *
  * Errors   INVALID_ARGUMENT      struct_size is not this header's, prefault is above 1, or initial_bytes is above limit_bytes
@@ -610,9 +619,10 @@ HAL_NODISCARD HAL_API hal_error* hal_point_export_fd(hal_point point, int* out);
 
 /**
  * Signals `value` when `fd` becomes readable: an eventfd, a pipe, a socket, a timer, a sync_file. Nothing is read from it.
- * The core keeps a duplicate, so the caller may close its own at once. If the other side hangs up without a byte, or the
- * descriptor reports an error, the timeline fails with UNAVAILABLE. When the timeline's last owner goes, or another
- * signal is already higher, the descriptor is let go without effect. One descriptor may be imported many times.
+ * The core keeps a duplicate, so the caller may close its own at once. If the other side hangs up without a byte (of a
+ * socket too, whose end alone is readable), or the descriptor reports an error, the timeline fails with UNAVAILABLE. When the
+ * timeline's last owner goes, or another signal is already higher, the descriptor is let go without effect. One descriptor
+ * may be imported many times.
  *
  * Errors   INVALID_ARGUMENT  value is not above the current one; a queue owns the timeline; fd is not open, is open
  *                            for writing only (the end of a pipe that is written), or is of a kind that cannot be
@@ -650,13 +660,13 @@ typedef struct hal_constant {
 
 /** A program in some format: "hal.graph", "ptx", "cubin", "rngd.image", "host.functions", "host.so", "hal.bundle", which holds
     several, or "hal.program", which hal_program_serialize() wrote. The manifest, our own text, has the signatures that no
-    vendor's binary carries; hal.graph, hal.bundle and hal.program need none. All that is pointed to is read during the call
-    only. */
+    vendor's binary carries; hal.graph, hal.bundle and hal.program carry their own and take none. All that is pointed to is
+    read during the call only. */
 typedef struct hal_image {
   const char* format;
   const void* bytes;
   uint64_t size;
-  const char* manifest; /* optional for hal.graph, hal.bundle and hal.program; docs/manifest.md has the grammar */
+  const char* manifest; /* NULL for hal.graph, hal.bundle and hal.program, required else; docs/manifest.md has the grammar */
   const hal_constant* constants HAL_ELSE(nullptr); /* values in place of the manifest's defaults, in any order */
   uint64_t constant_count HAL_ELSE(0);
 } hal_image;
@@ -699,7 +709,8 @@ HAL_API hal_verdict hal_device_check(hal_device* device, const hal_image* image)
  *          INCOMPATIBLE      another version or target
  *          UNSUPPORTED       the device does not take this format, or an operation inside it, named; or the manifest
  *                            declares constants and the device denies "constants"
- *          INVALID_ARGUMENT  a constant is unknown, given twice, or not of the declared type; the text lists what there is
+ *          INVALID_ARGUMENT  a constant is unknown, given twice, or not of the declared type: the text lists what there is; or
+ *                            a manifest is given with a format that has its own signatures
  */
 HAL_NODISCARD HAL_API hal_error* hal_program_load(hal_device* device, const hal_image* image, hal_program** out);
 

@@ -21,7 +21,7 @@ using Verdict = hal_verdict;
 struct Image {
   const char* format;
   std::span<const std::byte> bytes;
-  const char* manifest = nullptr;  // hal.graph needs none
+  const char* manifest = nullptr;  // hal.graph, hal.bundle and hal.program take none
   std::span<const hal_constant> constants = {};
 
   hal_image c() const { return {format, bytes.data(), bytes.size(), manifest, constants.data(), constants.size()}; }
