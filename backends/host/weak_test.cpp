@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // mode=weak keeps the contract, uses its freedoms, repeats itself by seed, and finds programs that are wrong.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <halyard_catch.hpp>
@@ -112,6 +113,29 @@ TEST_CASE("weak: the same seed and the same submissions give the same schedule, 
     different.insert(first);
   }
   CHECK(different.size() == 12);
+}
+
+TEST_CASE("weak: in what portions work is handed over does not change its schedule") {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    std::set<std::string> schedules;
+    for (std::size_t portion = 1; portion <= 7; ++portion) {
+      Harness host{std::string(HOST_DRIVER)};
+      const auto device = host.open(0, weak(seed) + "&patience=600000");
+      hal_buffer* buffers[] = {device->allocate(kBytes), device->allocate(kBytes)};
+      Program program(5);
+      Harness::Lane lane(*device);
+      std::vector<hal_command> commands;
+      for (int n = 0; n < 40; ++n) { commands.push_back(program.next(buffers)); }
+      for (std::size_t at = 0; at < commands.size(); at += portion) {
+        lane.submit(std::span(commands).subspan(at, std::min(portion, commands.size() - at)));
+      }
+      lane.finish();
+      const std::string text = report(host, *device);
+      schedules.insert(text.substr(text.find("\"lanes\":")));
+    }
+    INFO("seed " << seed);
+    CHECK(schedules.size() == 1);
+  }
 }
 
 TEST_CASE("weak: queues that wait for each other repeat themselves too, whenever the core hands their work over") {
