@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <ctime>
 #include <memory>
@@ -111,7 +112,9 @@ class Card {
     std::atomic<std::uint32_t> running{0};
     std::unique_ptr<Handler> owned;
   };
-  static constexpr unsigned kBudget = 64;  // commands per turn: bounds how long register accesses wait
+  // Of a turn, but for its last command: bounds how long register accesses wait, and a thread that helps.
+  static constexpr unsigned kBudget = 64;
+  static constexpr std::chrono::microseconds kTurn{200};
   static constexpr unsigned kYields = 64, kNaps = 50;
   enum class State : std::uint32_t { awake, napping, asleep };
 
@@ -121,7 +124,12 @@ class Card {
   static bool is_semaphore(std::uint64_t offset) { return offset >= rqi::kSemaphores && offset < rqi::kBar2Bytes; }
 
   bool turn(std::unique_lock<std::mutex>& lock, bool quiet) {
-    const bool progress = core_.run(kBudget);
+    bool progress = false;
+    const auto end = std::chrono::steady_clock::now() + kTurn;
+    for (unsigned done = 0; done < kBudget && core_.run(); ++done) {
+      progress = true;
+      if (std::chrono::steady_clock::now() > end) { break; }
+    }
     std::uint64_t raised = core_.take_interrupts();
     lock.unlock();
     if (quiet && raised > 1) {

@@ -271,11 +271,7 @@ void Core::refresh_active() {
   next_active_ = 0;
 }
 
-bool Core::run(unsigned budget) {
-  bool progress = false;
-  while (budget-- > 0 && (step_admin() || step())) { progress = true; }
-  return progress;
-}
+bool Core::run() { return step_admin() || step(); }
 
 // Every idle queue starts its next command at the present time; then the command that ends first ends.
 bool Core::step() {

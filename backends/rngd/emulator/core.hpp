@@ -41,8 +41,8 @@ class Core {
   // -- one thread at a time --
   std::uint64_t read(std::uint32_t bar, std::uint64_t offset, unsigned bytes);
   void write(std::uint32_t bar, std::uint64_t offset, std::uint64_t value);
-  /// Processes up to `budget` commands; false when there was nothing to do.
-  bool run(unsigned budget);
+  /// Processes a command; false when there was nothing to do.
+  bool run();
   /// Bit per vector raised since the last call.
   std::uint64_t take_interrupts();
   /// A mapping is about to go: queues whose rings lie in it stop.
