@@ -16,7 +16,7 @@ namespace hal::cuda {
 namespace {
 
 constexpr std::uint64_t kStagingBytes = 4u << 20;
-constexpr auto kHelpFor = std::chrono::microseconds(30);
+constexpr std::uint64_t kHelpNs = 30'000;
 
 }  // namespace
 
@@ -372,8 +372,7 @@ void notify(hal_driver*, hal_lane* head) {
 void help(hal_driver*, hal_lane* head, std::uint64_t number, std::uint64_t within_ns) {
   Lane* lane = Lane::of(head);
   lane->device().enter();
-  const auto until = std::chrono::steady_clock::now() +
-                     std::min<std::chrono::nanoseconds>(kHelpFor, std::chrono::nanoseconds(within_ns));
+  const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(std::min(kHelpNs, within_ns));
   do {
     lane->pump();
     if (hal_lane_completed(head) >= number || lane->settled()) { return; }

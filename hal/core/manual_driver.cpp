@@ -25,7 +25,7 @@ struct alignas(4096) Lane : hal_lane {  // pages of its own: see ManualControl::
   std::string label;
   std::deque<hal_command> commands;  // completed + 1, completed + 2, ...
   std::vector<Wait> waits;
-  std::uint64_t last = 0, capacity = UINT64_MAX, executed = 0, flushed = 0;
+  std::uint64_t last = 0, capacity = UINT64_MAX, executed = 0, flushed = 0, lent_ns = 0;
   bool failed = false, cancelled = false;
   int calls = 0;  // into the core, by the test's threads: lane_destroy() waits for their end
 };
@@ -245,6 +245,10 @@ hal_driver_ops table() {
     const std::lock_guard lock(g.mutex);
     ++static_cast<Lane*>(head)->flushed;
   };
+  ops.help = [](hal_driver*, hal_lane* head, std::uint64_t, std::uint64_t within_ns) {
+    const std::lock_guard lock(g.mutex);
+    static_cast<Lane*>(head)->lent_ns += within_ns;
+  };
   ops.lane_cancel = [](hal_driver*, hal_lane* head) {
     const std::lock_guard lock(g.mutex);
     static_cast<Lane*>(head)->cancelled = true;
@@ -296,7 +300,11 @@ const hal::test::ManualControl manual_control{complete,
                                                 g_clock = yes;
                                                 g_clock_at_once = at_once;
                                               },
-                                              [](void (*hook)(const char*, std::uint32_t)) { g_on_submit = hook; }};
+                                              [](void (*hook)(const char*, std::uint32_t)) { g_on_submit = hook; },
+                                              [](const char* label) {
+                                                const std::lock_guard lock(g.mutex);
+                                                return g.lanes.at(label)->lent_ns;
+                                              }};
 
 extern "C" HAL_API hal_error* hal_driver_entry(const hal_host_api* host, hal_driver** out) {
   g_host = host;

@@ -39,6 +39,8 @@ struct ManualControl {
   void (*set_clock)(bool yes, bool at_once);
   // Called at the end of each submit(), which has taken so many commands. NULL: no more.
   void (*on_submit)(void (*hook)(const char* lane, std::uint32_t taken));
+  // For how long waiting threads were lent to the lane, all together. It does nothing with them.
+  std::uint64_t (*lent_ns)(const char* lane);
 };
 
 }  // namespace hal::test

@@ -413,3 +413,13 @@ TEST_CASE("order: a copy between devices whose reading device is lost between th
     c.expect_lost(copied, to);
   }
 }
+
+TEST_CASE("order: a thread that waits is lent for no more than its time and a sixteenth") {
+  Manual m;
+  hal::Queue queue = m.device.queue("lent").value();
+  const Point last = queue.fill(m.at(0), std::uint32_t{1}).value();
+  CHECK_FALSE(hal::wait(last, 16ms));
+  CHECK(m.control.lent_ns("lent") > 0);
+  CHECK(m.control.lent_ns("lent") <= 17'000'000);
+  m.control.complete("lent", 1);
+}

@@ -281,12 +281,12 @@ void rngd_queue_help(rngd_queue* queue, uint64_t value, uint64_t within_ns) {
 rngd_status rngd_queue_wait(rngd_queue* queue, uint64_t value, uint64_t timeout_ns) {
   const std::uint64_t start = now_ns();
   rngd_device* device = queue->partition->device;
-  for (;;) {
-    rngd_queue_help(queue, value, timeout_ns);
+  for (std::uint64_t waited = 0;;) {
+    rngd_queue_help(queue, value, timeout_ns - waited);
     if (queue->load_completed() >= value) { return RNGD_OK; }
     if (queue->failed.load(std::memory_order_seq_cst)) { return RNGD_QUEUE_FAILED; }
     if (device->lost.load()) { return RNGD_DEVICE_LOST; }
-    const std::uint64_t waited = now_ns() - start;
+    waited = now_ns() - start;
     if (waited >= timeout_ns) { return RNGD_TIMEOUT; }
     device->bus.kick(device->bus.context);
     queue->waiters.fetch_add(1, std::memory_order_seq_cst);
