@@ -77,6 +77,7 @@ inline Value convert(GraphBuilder& b, Value x, DType type, Site site) {
 inline Value slice_axis(GraphBuilder& b, Value x, std::uint32_t axis, std::int64_t low, std::int64_t size, Site site) {
   Shape lows(b.shape(x).size(), 0);
   Shape sizes = b.shape(x);
+  if (axis >= sizes.size()) { return b.fail("the operand of slice was never made by this builder", site); }
   lows[axis] = low;
   sizes[axis] = size;
   return b.slice(x, std::move(lows), std::move(sizes), site);

@@ -38,6 +38,7 @@ Value windows(GraphBuilder& b, Value x, const Windows& w, const char* what, Site
               std::optional<std::int64_t> first_tap = {}) {
   const Shape in = b.shape(x);
   const std::size_t spatial = w.size.size();
+  if (in.size() < spatial + 2) { return {}; }  // a mistake above
   Shape dense(in.size(), 1);
   for (std::size_t i = in.size() - 1; i-- > 0;) { dense[i] = times(b, dense[i + 1], in[i + 1], site); }
   Shape shape{in[0]}, strides{dense[0]}, taps, tap_strides;
@@ -135,6 +136,7 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
                   site);
   }
   Shape parts = b.shape(padded);
+  if (parts.empty()) { return {}; }  // a mistake above
   parts.back() = groups;
   parts.push_back(in / groups);
   const Value grouped = b.reshape(padded, std::move(parts), site);
@@ -142,6 +144,7 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
   split.push_back(groups);
   split.push_back(out / groups);
   const Value banks = b.reshape(filters, std::move(split), site);
+  if (b.shape(grouped).empty() || b.shape(banks).empty()) { return {}; }
   Value y;
   if (*spatial < 3) {
     y = b.contract(fmt::format("n{0}{1}gc,{1}cgo->n{0}go", places, tap_letters), windows(b, grouped, w, what, site),
@@ -314,6 +317,7 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
     if ((*strides)[i] == 1 || n == 1) { continue; }
     // [.., n, ..] -> [.., n, 1, ..] -> [.., n, stride, ..] -> [.., n * stride, ..], less the zeros behind the last.
     Shape shape = b.shape(spread);
+    if (shape.empty()) { return {}; }  // a mistake above
     Shape apart = shape;
     apart.insert(apart.begin() + axis + 1, 1);
     Shape none(apart.size(), 0), behind = none;

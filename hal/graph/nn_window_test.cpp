@@ -211,6 +211,42 @@ TEST_CASE("nn: mistakes in windows say which") {
   CHECK_THAT(mistake(flat.b, nn::conv(flat.b, line, line)), Contains("x is [3, 4], expected [n, w, c], [n, h, w, c]"));
 }
 
+TEST_CASE("nn: windows after a mistake keep the first error") {
+  for (const std::size_t spatial : {1U, 2U, 3U}) {
+    CAPTURE(spatial);
+    const Shape ones(spatial, 1), twos(spatial, 2);
+    Shape x_shape(spatial + 2, 4), full(spatial + 2, 2), grouped = full;
+    full[spatial] = 4;
+    using Layer = std::function<Value(GraphBuilder&, Value, Value, Value)>;
+    for (const Layer& layer : {
+             Layer([&](auto& b, Value x, Value f, Value) { return nn::conv(b, x, f); }),
+             Layer([&](auto& b, Value x, Value f, Value) { return nn::conv(b, x, f, {.pad_low = ones}); }),
+             Layer([&](auto& b, Value x, Value, Value g) { return nn::conv(b, x, g, {.groups = 2}); }),
+             Layer(
+                 [&](auto& b, Value x, Value, Value g) { return nn::conv(b, x, g, {.pad_high = ones, .groups = 2}); }),
+             Layer([&](auto& b, Value x, Value f, Value) { return nn::conv_transpose(b, x, f); }),
+             Layer([&](auto& b, Value x, Value f, Value) {
+               return nn::conv_transpose(b, x, f, {.strides = twos, .pad_low = ones, .output_pad = ones});
+             }),
+             Layer(
+                 [&](auto& b, Value x, Value, Value) { return nn::max_pool(b, x, {.window = twos, .pad_low = ones}); }),
+             Layer([&](auto& b, Value x, Value, Value) { return nn::max_pool(b, x, {.window = twos}); }),
+             Layer([&](auto& b, Value x, Value, Value) {
+               return nn::average_pool(b, x, {.window = twos, .pad_high = ones});
+             }),
+         }) {
+      GraphBuilder b("late");
+      const Value x = b.input("x", DType::f32, x_shape), f = b.input("f", DType::f32, full),
+                  g = b.input("g", DType::f32, grouped);
+      CHECK(b.shape(b.reshape(x, {3})).empty());
+      const Value y = layer(b, x, f, g);
+      layer(b, y, f, g);
+      layer(b, x, y, y);
+      CHECK_THAT(mistake(b, y), Contains("reshape: [3] does not hold the elements of"));
+    }
+  }
+}
+
 TEST_CASE("nn: resize picks or mixes neighbours") {
   const auto place = [](nn::Coordinates c, std::int64_t i, double m, double n) {
     const auto at = static_cast<double>(i);
