@@ -13,6 +13,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "text/utf8.hpp"
+
 namespace hal::topology {
 namespace {
 
@@ -138,11 +140,47 @@ bool objects_are_spelt_right(std::string_view xml, std::string& wrong) {
   return true;
 }
 
+// hwloc's parser sees tags under names that the search for <object> does not: with a prefix, in another namespace, or
+// out of an entity that the file defines. hwloc writes none of these. The first such tag, or nothing.
+std::optional<std::string_view> foreign_tag(std::string_view xml) {
+  constexpr std::string_view kEnd = " \t\r\n/<>\"'=";
+  for (std::size_t at = xml.find('<'); at < xml.size(); at = xml.find('<', at)) {
+    ++at;
+    if (xml.substr(at).starts_with("!--")) { continue; }  // what stands in it is looked at all the same
+    if (xml.substr(at).starts_with('/')) { ++at; }
+    const std::string_view name = xml.substr(at, std::min(xml.find_first_of(kEnd, at), xml.size()) - at);
+    if (name.contains(':')) { return name; }
+    const bool type = name == "!DOCTYPE";
+    char quote = 0;
+    for (at += name.size(); at < xml.size(); ++at) {
+      const char c = xml[at];
+      if (c == '<') {  // in a tag, no quotes make that XML; in a document type they do
+        if (type) { return name; }
+        break;
+      }
+      if (quote != 0) {
+        if (c == quote) { quote = 0; }
+        continue;
+      }
+      if (c == '>') { break; }
+      if (c == '"' || c == '\'') { quote = c; }
+      if ((type && c == '[') || (kEnd.contains(xml[at - 1]) && xml.substr(at).starts_with("xmlns"))) { return name; }
+    }
+  }
+  return {};
+}
+
 Result<void> check_text(const std::string& path) {
   constexpr std::string_view kMajor = "2";
   std::ifstream in(path, std::ios::binary);
   const std::string xml((std::istreambuf_iterator<char>(in)), {});
   std::string wrong;
+  if (const auto tag = foreign_tag(xml)) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("'{}' is no hwloc topology: its tag <{}> has a namespace or definitions of its own; make "
+                             "one with: lstopo machine.xml",
+                             path, text::plain(tag->substr(0, 40))));
+  }
   std::size_t at = 0;
   const auto root = next_tag(xml, "<topology", at);
   if (!root) {
@@ -159,13 +197,13 @@ Result<void> check_text(const std::string& path) {
     return Error(HAL_INCOMPATIBLE,
                  fmt::format("'{}' is a topology in version {} of hwloc's format, {} is expected; make one with "
                              "lstopo of hwloc {}: lstopo machine.xml",
-                             path, version.substr(0, 40), kMajor, kMajor));
+                             path, text::plain(version.substr(0, 40)), kMajor, kMajor));
   }
   if (objects_are_spelt_right(xml, wrong)) { return {}; }
   return Error(HAL_INVALID_ARGUMENT,
                fmt::format("'{}' is no hwloc topology: '{}' is no attribute of an object; make one "
                            "with: lstopo machine.xml",
-                           path, wrong));
+                           path, text::plain(wrong)));
 }
 
 // How many objects the counts outside parentheses make; saturates.

@@ -190,6 +190,31 @@ TEST_CASE("topology: bad sources end in an error that names them") {
     const Scratch file(misspelt);
     CHECK(open("xml:" + file.path.string()) == "INVALID_ARGUMENT");
   }
+  // Objects that hwloc reads and that are not called <object>; text that the parser would put in.
+  const std::string begin = "<topology version=\"2.0\">", machine_tag = "<object type=\"Machine\"";
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = whole;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  const auto reason = [](const std::string& text) {
+    const Scratch file(text);
+    const auto opened = Topology::open("xml:" + file.path.string());
+    return opened ? std::string("opened") : code_of(opened.error()) + " " + std::string(opened.error().what());
+  };
+  CHECK(reason(with("<!-- ", "<!--a:b xmlns=\"c\" [ ")) == "opened");
+  CHECK(reason(with("type=\"Machine\"", "name=\"a:b xmlns=c [\" type=\"Machine\"")) == "opened");
+  for (const auto& [text, tag] :
+       {std::pair{with(begin, "<topology version=\"2.0\" xmlns:h=\"u\">"), "<topology>"},
+        std::pair{with(begin, "<topology version=\"2.0\"\txmlns='u'>"), "<topology>"},
+        std::pair{with(machine_tag, "<h:object type=\"Machine\" cpusex=\"1\""), "<h:object>"},
+        std::pair{with(machine_tag, "<h\x1b:object type=\"Machine\""), "<h?:object>"},
+        std::pair{with("\"hwloc2.dtd\"", "\"hwloc2.dtd\" [<!ENTITY o '<h/>'>]"), "<!DOCTYPE>"},
+        std::pair{with("\"hwloc2.dtd\"", "\"a<b>\" [<!ENTITY o '<h/>'>]"), "<!DOCTYPE>"}}) {
+    CHECK(reason(text).starts_with("INVALID_ARGUMENT "));
+    CHECK(reason(text).find("its tag " + std::string(tag) + " has") != std::string::npos);
+  }
+  CHECK(reason(with(" type=\"Machine\"", " t\x1bpe=\"Machine\"")).find("'t?pe' is no attribute") != std::string::npos);
+  CHECK(reason(with(begin, "<topology version=\"\x1b\">")).find("version ? of") != std::string::npos);
   // Random damage: any answer but a crash.
   std::mt19937 random(7);
   for (int i = 0; i < 400; ++i) {
