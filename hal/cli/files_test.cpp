@@ -9,6 +9,7 @@
 #include <halyard_catch.hpp>
 
 #include "cli/table.hpp"
+#include "text/utf8.hpp"
 
 using namespace hal::cli;
 
@@ -28,6 +29,17 @@ TEST_CASE("npy: what is written is read back", "[cli]") {
 
 TEST_CASE("npy: types without a name in numpy are refused", "[cli]") {
   CHECK(to_npy({hal::DType::bf16, {1}, {}}).error().code() == HAL_UNSUPPORTED);
+}
+
+TEST_CASE("text: control characters become question marks, in time that grows with the text", "[cli]") {
+  using hal::text::plain;
+  CHECK(plain("").empty());
+  CHECK(plain("a\n\x1b[1mb\x7f") == "a??[1mb?");
+  CHECK(plain("\u0080x\u009f\u00a0\u20ac") == "?x?\u00a0\u20ac");
+  CHECK(plain("\u00e9\xff") == "???");
+  std::string many;
+  for (int i = 0; i < 1 << 22; ++i) { many += "\u0085"; }
+  CHECK(plain(many) == std::string(std::size_t{1} << 22U, '?'));
 }
 
 TEST_CASE("files: reasons name the file", "[cli]") {

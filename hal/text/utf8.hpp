@@ -35,12 +35,14 @@ inline bool valid_utf8(std::string_view text) {
 // '?', and so do all bytes above ASCII if it is no UTF-8.
 inline std::string plain(std::string_view from) {
   const bool utf8 = valid_utf8(from);
-  std::string out(from);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(out[i]);
-    if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8)) { out[i] = '?'; }
+  std::string out;
+  out.reserve(from.size());
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(from[i]);
     // U+0080 to U+009F are control characters too.
-    if (byte == 0xC2 && utf8 && static_cast<unsigned char>(out[i + 1]) < 0xA0) { out.replace(i, 2, "?"); }
+    const bool wide_control = byte == 0xC2 && utf8 && static_cast<unsigned char>(from[i + 1]) < 0xA0;
+    out += wide_control || byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8) ? '?' : from[i];
+    if (wide_control) { ++i; }
   }
   return out;
 }
