@@ -211,12 +211,12 @@ std::optional<std::vector<double>> counts_inside(const PoolPlan& plan, const Sha
     std::vector<double> next;
     for (const double outer : counts) {
       for (std::int64_t i = 0; i < out[d + 1]; ++i) {
-        std::int64_t inside = 0;
-        for (std::int64_t t = 0; t < plan.windows.size[d]; ++t) {
-          const std::int64_t at = i * plan.windows.strides[d] + t * plan.windows.dilation[d] - plan.low[d];
-          inside += at >= 0 && at < x[d + 1] ? 1 : 0;
-        }
-        if (inside == 0) { return std::nullopt; }
+        // Tap t lies at start + t * dilation; a window may have more taps than can be walked.
+        const std::int64_t start = i * plan.windows.strides[d] - plan.low[d], room = x[d + 1] - 1 - start;
+        const std::int64_t first = start >= 0 ? 0 : (-start - 1) / plan.windows.dilation[d] + 1;
+        const std::int64_t last = std::min(plan.windows.size[d] - 1, room / plan.windows.dilation[d]);
+        const std::int64_t inside = room < 0 ? 0 : last - first + 1;
+        if (inside < 1) { return std::nullopt; }
         next.push_back(outer * static_cast<double>(inside));
       }
     }

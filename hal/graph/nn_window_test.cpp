@@ -211,6 +211,24 @@ TEST_CASE("nn: mistakes in windows say which") {
   CHECK_THAT(mistake(flat.b, nn::conv(flat.b, line, line)), Contains("x is [3, 4], expected [n, w, c], [n, h, w, c]"));
 }
 
+TEST_CASE("nn: a pool may have more taps than can be walked") {
+  constexpr std::int64_t kTapsInAll = std::int64_t{1} << 40U;
+  for (const std::int64_t inside : {4, 0}) {
+    GraphBuilder b("long");
+    const Value x = b.input("x", DType::f32, {1, 4, 1});
+    const nn::Pool options{.window = {kTapsInAll}, .pad_low = {kTapsInAll - inside}};
+    const Value y = nn::average_pool(b, x, options);
+    if (inside == 0) {
+      CHECK_THAT(mistake(b, y), Contains("nothing but padding"));
+      continue;
+    }
+    CHECK(b.shape(y) == Shape{1, 1, 1});
+    CHECK(b.shape(nn::max_pool(b, x, options)) == Shape{1, 1, 1});
+    b.output("y", y);
+    CHECK(b.finish());
+  }
+}
+
 TEST_CASE("nn: windows after a mistake keep the first error") {
   for (const std::size_t spatial : {1U, 2U, 3U}) {
     CAPTURE(spatial);
