@@ -11,6 +11,9 @@ using namespace lower;
 
 namespace {
 
+// The most bytes of a table that is filled while the graph is built.
+constexpr std::int64_t kMostTableBytes = std::int64_t{1} << 30U;
+
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
 // 1 where query i of s may see key j of t.
@@ -24,6 +27,12 @@ Value causal_mask(GraphBuilder& b, std::int64_t s, std::int64_t t, Causal causal
     const Value seen =
         b.concat({line(std::byte{1}, from_start ? s : t), line(std::byte{0}, from_start ? t : s)}, 0, site);
     return b.view(seen, {s, t}, b.size(graph::SizeOp::sub, s, 1, site), {-1, 1}, site);
+  }
+  if (const auto bytes = graph::byte_count(DType::boolean, Shape{s, t}); !bytes || *bytes > kMostTableBytes) {
+    return b.fail(fmt::format("attention: the causal mask of {} queries and {} keys has more than the {} bytes that a "
+                              "table may have",
+                              s, t, kMostTableBytes),
+                  site);
   }
   const std::int64_t shift = causal == Causal::from_end ? t - s : 0;
   std::vector<std::byte> seen(static_cast<std::size_t>(s) * static_cast<std::size_t>(t));
@@ -124,6 +133,12 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
                   site);
   }
   const std::int64_t pairs = dims / 2;
+  if (const auto bytes = graph::byte_count(DType::f32, Shape{rows, pairs}); !bytes || *bytes > kMostTableBytes) {
+    return b.fail(fmt::format("rotary: the cosines of {} positions and {} pairs have more than the {} bytes that a "
+                              "table may have",
+                              rows, pairs, kMostTableBytes),
+                  site);
+  }
   std::vector<float> cosines, sines;
   for (std::int64_t p = 0; p < rows; ++p) {
     for (std::int64_t i = 0; i < pairs; ++i) {

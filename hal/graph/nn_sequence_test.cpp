@@ -127,6 +127,19 @@ TEST_CASE("nn: rotary turns pairs, in halves or interleaved") {
              Contains("max_position"));
 }
 
+TEST_CASE("nn: tables that no memory holds are refused before they are filled") {
+  {
+    GraphBuilder b("long");
+    const Value q = b.input("q", DType::f32, {1, 1, 1 << 20, 2}), k = b.input("k", DType::f32, {1, 1, 1 << 21, 2});
+    CHECK_THAT(mistake(b, nn::attention(b, q, k, k, {.causal = nn::Causal::from_start})),
+               Contains("causal mask of 1048576 queries and 2097152 keys has more than the 1073741824 bytes"));
+  }
+  GraphBuilder b("wide");
+  const Value x = b.input("x", DType::f32, {1 << 24, 1 << 10});
+  CHECK_THAT(mistake(b, nn::rotary(b, x)),
+             Contains("rotary: the cosines of 16777216 positions and 512 pairs have more than the 1073741824 bytes"));
+}
+
 TEST_CASE("nn: argmax and argmin along any axis take the first of equals") {
   for (const DType type : {DType::f32, DType::bf16, DType::i32}) {
     Grid x = random_grid({3, 4, 5}, 7);
