@@ -246,7 +246,12 @@ Result<Pool::Taken> Pool::take(std::uint64_t asked, const Timeline* lane, std::s
   {
     const std::lock_guard lock(mutex_);
     ++stats_.allocations;
-    if (Block* block = take_cached(wanted, lane, waits)) {
+    Block* block = take_cached(wanted, lane, waits);
+    if (block == nullptr && limit_ != 0) {  // what is done counts against the limit until somebody looks
+      look();
+      block = take_ready(wanted);
+    }
+    if (block != nullptr) {
       warm(*block, asked);
       return Taken{block, {}};
     }
@@ -305,8 +310,22 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
   Taken taken;
   Ref<Timeline> lane;
   std::uint64_t number = 0;
+  // Each time that the lock was free work may have ended, and a larger block than was asked for be ready.
+  const auto take_idle = [&] {
+    look();
+    Block* block = take_ready(wanted);
+    if (block == nullptr) {
+      block = ready_.find(wanted, [](const Block&) { return true; });
+      if (block != nullptr) { ready_.remove(*block); }
+    }
+    return block;
+  };
   {
     const std::lock_guard lock(mutex_);
+    if (Block* idle = take_idle()) {
+      warm(*idle, asked);
+      return Taken{idle, {}};
+    }
     if (Block* block = cooling_.find(wanted, [&](const Block& one) { return is_protected(one, asking, waits); })) {
       end_use(*block);
       warm(*block, asked);
@@ -330,9 +349,8 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
     lane->when(number, [gate = taken.gate](const hal_error*) { gate->advance(1); }, Timeline::Until::physical);
   }
   const std::lock_guard lock(mutex_);
-  // While the lock was free the block may have become ready, or gone.
-  if (Block* ready = take_ready(wanted)) {
-    taken = {ready, {}};
+  if (Block* idle = take_idle()) {
+    taken = {idle, {}};
   } else {
     taken.block = take_behind(wanted, lane.get(), number);
     if (taken.block == nullptr) {

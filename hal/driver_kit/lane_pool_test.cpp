@@ -343,6 +343,18 @@ TEST_CASE("lane pool: threads are started when there is work, and no more than a
   }
 }
 
+// Waits until it is so once, which a broken pool never brings about.
+template <class Condition>
+bool becomes(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  bool is = condition();
+  while (!is && std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+    is = condition();
+  }
+  return is;
+}
+
 TEST_CASE("lane pool: whoever is called to take part may run on every core of its process") {
   Fixture fixture(2, 1);
   cpu_set_t allowed;
@@ -356,7 +368,7 @@ TEST_CASE("lane pool: whoever is called to take part may run on every core of it
       (void)sched_getaffinity(0, sizeof found[i], &found[i]);
     });
     for (const cpu_set_t& one : found) { REQUIRE(CPU_EQUAL(&one, &allowed)); }
-    while (fixture.pool.asleep() < fixture.pool.started()) { std::this_thread::yield(); }  // it is called anew
+    REQUIRE(becomes([&] { return fixture.pool.asleep() >= fixture.pool.started(); }));  // it is called anew
   }
 }
 
@@ -430,7 +442,7 @@ TEST_CASE("lane pool: the thread that fell asleep last is called first") {
       while (begun < parts) { std::this_thread::yield(); }
     });
     std::erase(who, std::this_thread::get_id());
-    while (fixture.pool.asleep() < fixture.pool.started()) { std::this_thread::yield(); }
+    REQUIRE(becomes([&] { return fixture.pool.asleep() >= fixture.pool.started(); }));
     return who;
   };
   REQUIRE(share(3).size() == 2);
@@ -440,18 +452,6 @@ TEST_CASE("lane pool: the thread that fell asleep last is called first") {
   for (int time = 0; time < 20; ++time) { others += share(2) == last ? 0 : 1; }
   CHECK(others == 0);
   REQUIRE(sched_setaffinity(0, sizeof before, &before) == 0);
-}
-
-// Waits until it is so once, which a broken pool never brings about.
-template <class Condition>
-bool becomes(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  bool is = condition();
-  while (!is && std::chrono::steady_clock::now() < end) {
-    std::this_thread::yield();
-    is = condition();
-  }
-  return is;
 }
 
 TEST_CASE("lane pool: a worker that is called from the core where it sleeps may run everywhere again") {
