@@ -154,6 +154,7 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
     const DType sum = wide(type);
     for (std::int64_t tap = 0; tap < taps[0]; ++tap) {
       const Value patches = windows(b, grouped, w, what, site, tap);
+      if (b.shape(patches).empty()) { return {}; }  // a mistake above, which leaves the banks void too
       Shape bank(b.shape(banks).begin() + 1, b.shape(banks).end());
       const Value slice = b.reshape(slice_axis(b, banks, 0, tap, 1, site), std::move(bank), site);
       const Value part =
@@ -296,6 +297,7 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
   Shape crop_low(*spatial + 2, 0), size = b.shape(x);
   for (std::size_t i = 0; i < *spatial; ++i) {
     const auto axis = static_cast<std::uint32_t>(i + 1);
+    if (b.shape(spread).empty()) { return {}; }  // a mistake above, which leaves x void too
     const std::int64_t n = b.shape(x)[axis];
     std::int64_t reach = 0, dense = 0;  // elements from the first to the last tap, and of x spread out
     if (__builtin_mul_overflow(taps[i] - 1, (*dilation)[i], &reach) ||
@@ -317,7 +319,6 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
     if ((*strides)[i] == 1 || n == 1) { continue; }
     // [.., n, ..] -> [.., n, 1, ..] -> [.., n, stride, ..] -> [.., n * stride, ..], less the zeros behind the last.
     Shape shape = b.shape(spread);
-    if (shape.empty()) { return {}; }  // a mistake above
     Shape apart = shape;
     apart.insert(apart.begin() + axis + 1, 1);
     Shape none(apart.size(), 0), behind = none;

@@ -229,6 +229,42 @@ TEST_CASE("nn: a pool may have more taps than can be walked") {
   }
 }
 
+TEST_CASE("nn: a mistake within a layer of windows is the error, and what it leaves void is not looked into") {
+  const auto refused = [](const Shape& x_shape, const Shape& f_shape, auto&& layer) {
+    GraphBuilder b("within");
+    const Value x = b.input("x", DType::f32, x_shape), f = b.input("f", DType::f32, f_shape);
+    return mistake(b, layer(b, x, f));
+  };
+  constexpr std::int64_t kFar = std::int64_t{1} << 45U;
+  for (const std::size_t spatial : {1U, 2U, 3U}) {
+    CAPTURE(spatial);
+    const Shape far(spatial, kFar), steps(spatial, std::int64_t{1} << 38U), twos(spatial, 2), nines(spatial, 9);
+    const Shape x(spatial + 2, 4);
+    Shape full(spatial + 2, 2), grouped = full;
+    full[spatial] = 4;
+    CHECK_THAT(refused(x, full, [&](auto& b, Value v, Value f) { return nn::conv(b, v, f, {.pad_low = far}); }),
+               Contains("a tensor f32 ["));
+    CHECK_THAT(refused(x, grouped,
+                       [&](auto& b, Value v, Value f) { return nn::conv(b, v, f, {.pad_low = far, .groups = 2}); }),
+               Contains("a tensor f32 ["));
+    CHECK_THAT(refused(x, grouped,
+                       [&](auto& b, Value v, Value f) { return nn::conv(b, v, f, {.dilation = nines, .groups = 2}); }),
+               Contains("do not fit"));
+    CHECK_THAT(refused(x, full,
+                       [&](auto& b, Value v, Value f) {
+                         return nn::conv_transpose(b, v, f, {.strides = spatial == 1 ? far : steps});
+                       }),
+               Contains(spatial == 1 ? "becomes too large" : "a tensor f32 ["));
+    CHECK_THAT(
+        refused(x, full, [&](auto& b, Value v, Value) { return nn::max_pool(b, v, {.window = twos, .pad_low = far}); }),
+        Contains("a tensor f32 ["));
+    CHECK_THAT(
+        refused(x, full,
+                [&](auto& b, Value v, Value) { return nn::average_pool(b, v, {.window = twos, .pad_high = far}); }),
+        Contains("a tensor f32 ["));
+  }
+}
+
 TEST_CASE("nn: windows after a mistake keep the first error") {
   for (const std::size_t spatial : {1U, 2U, 3U}) {
     CAPTURE(spatial);
