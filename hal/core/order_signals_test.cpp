@@ -87,6 +87,13 @@ TEST_CASE("order: a value is lost with the last work that could bring it, and th
   CHECK(s.f.word(0) == 0);
 }
 
+TEST_CASE("order: of several signals lost while nobody looked the highest is the cause") {
+  Signallers s{1, 2};
+  s.fail(0, "cause of 1");
+  s.fail(1, "cause of 2");
+  CHECK(contains(s.line.value().error().text(), "cause of 2"));
+}
+
 TEST_CASE("order: a lost signal leaves lower values to the work that is to bring them") {
   const Look how = GENERATE(from_range(kLooks));
   CAPTURE(static_cast<int>(how));
