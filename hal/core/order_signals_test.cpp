@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Timelines that several works are to signal, some of which fail: whose value comes, and that looking changes nothing.
+#include <poll.h>
 #include <unistd.h>
 
 #include <halyard_catch.hpp>
@@ -140,6 +141,11 @@ TEST_CASE(
     REQUIRE(s.line.import_fd(2, ends[0]));
     REQUIRE(write(ends[1], "x", 1) == 1);
     close(ends[0]);
+    // Nobody reads any more: it has come.
+    CHECK(eventually([&] {
+      pollfd reader{ends[1], 0, 0};
+      return poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR) != 0;
+    }));
     close(ends[1]);
   }
   SECTION("a failure of the host") { s.line.fail(hal::Error(HAL_CANCELLED, "too late")); }
