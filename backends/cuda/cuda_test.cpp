@@ -21,7 +21,7 @@
 #include "hal/graph.hpp"
 #include "scale_kernel.hpp"
 
-using hal::cuda::kScale;
+using hal::cuda::kScale, hal::cuda::ScaleSignature;
 using hal::kit::buffer_arg, hal::kit::copy, hal::kit::fill, hal::kit::Harness;
 using Bytes = std::vector<std::byte>;
 
@@ -55,21 +55,6 @@ hal_command run(hal_program* program, const std::vector<hal_arg>& args, std::uin
 }
 
 // The signature of `scale`.
-struct ScaleSignature {
-  hal_param params[3] = {};
-  hal_signature signature{};
-  ScaleSignature() {
-    params[0] = {"data", HAL_PARAM_BUFFER, HAL_INOUT, HAL_F32, 0, {}, 0, {}};
-    params[1] = {"count", HAL_PARAM_SCALAR, HAL_IN, HAL_U32, 0, {}, 4, {}};
-    params[2] = {"factor", HAL_PARAM_SCALAR, HAL_IN, HAL_F32, 0, {}, 4, {}};
-    signature.name = "scale";
-    signature.kind = HAL_KERNEL;
-    signature.param_count = 3;
-    signature.params = params;
-    signature.group_size[0] = 64;
-    signature.group_size[1] = signature.group_size[2] = 1;
-  }
-};
 constexpr std::byte kUntouched{0x5a};
 const hal_image kImage{"ptx", kScale, std::strlen(kScale), nullptr};
 

@@ -57,9 +57,7 @@ TEST_CASE("cuda lane: what is left of a command that could not be enqueued whole
   const CUhostFn gate = [](void* user) { static_cast<std::promise<void>*>(user)->get_future().wait(); };
   REQUIRE(g_launch(stream, gate, &go) == CUDA_SUCCESS);
 
-  hal_command copy{};
-  copy.op = HAL_OP_COPY;
-  copy.as.copy = {{buffer, 0, kBytes}, hal_host(bytes.data(), kBytes)};
+  const hal_command copy = hal::kit::copy(hal::kit::whole(buffer), hal_host(bytes.data(), kBytes));
   g_left = 1;  // the second piece is refused, the first waits on the stream
   CHECK(lane.submit({copy, hal_command{}}) == 2);
   for (int time = 0; time < 100; ++time) { lane.ops().notify(fixture.host->driver(), lane.get()); }
@@ -90,29 +88,15 @@ TEST_CASE("cuda lane: a lost context fails a lane when what runs on its stream h
   gate.inside.get_future().wait();
 
   // A kernel that writes where there is no memory loses the context for all streams.
-  hal_param params[3] = {{"data", HAL_PARAM_BUFFER, HAL_INOUT, HAL_F32, 0, {}, 0, {}},
-                         {"count", HAL_PARAM_SCALAR, HAL_IN, HAL_U32, 0, {}, 4, {}},
-                         {"factor", HAL_PARAM_SCALAR, HAL_IN, HAL_F32, 0, {}, 4, {}}};
-  hal_signature signature{};
-  signature.name = "scale";
-  signature.kind = HAL_KERNEL;
-  signature.param_count = 3;
-  signature.params = params;
-  signature.group_size[0] = 64;
-  signature.group_size[1] = signature.group_size[2] = 1;
-  hal_program* program = fixture.device->load({"ptx", kScale, std::strlen(kScale), nullptr}, {&signature, 1});
+  const ScaleSignature scale;
+  hal_program* program = fixture.device->load({"ptx", kScale, std::strlen(kScale), nullptr}, {&scale.signature, 1});
   hal_arg args[3] = {};
-  args[0].kind = HAL_ARG_BUFFER;
-  args[0].value.slice = {fixture.device->allocate(64), 0, 64};
+  args[0] = hal::kit::buffer_arg(hal::kit::whole(fixture.device->allocate(64)));
   args[1].kind = args[2].kind = HAL_ARG_SCALAR;
   args[1].size = args[2].size = 4;
   const std::uint32_t too_many = 17;
   std::memcpy(args[1].value.scalar, &too_many, 4);
-  hal_command run{};
-  run.op = HAL_OP_RUN;
-  run.as.run.program = program;
-  run.as.run.args = args;
-  run.as.run.arg_count = 3;
+  hal_command run = hal::kit::run(program, args);
   run.as.run.has_grid = 1;
   run.as.run.grid.groups[0] = run.as.run.grid.groups[1] = run.as.run.grid.groups[2] = 1;
   CHECK_FALSE(other.wait(other.submit({run})));

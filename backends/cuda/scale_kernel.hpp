@@ -2,6 +2,8 @@
 // For tests: a kernel that multiplies `count` floats by a factor, 64 threads a group.
 #pragma once
 
+#include "hal/driver.h"
+
 namespace hal::cuda {
 
 inline constexpr const char* kScale = R"(.version 7.0
@@ -24,5 +26,21 @@ DONE:
   ret;
 }
 )";
+
+struct ScaleSignature {
+  hal_param params[3] = {};
+  hal_signature signature{};
+  ScaleSignature() {
+    params[0] = {"data", HAL_PARAM_BUFFER, HAL_INOUT, HAL_F32, 0, {}, 0, {}};
+    params[1] = {"count", HAL_PARAM_SCALAR, HAL_IN, HAL_U32, 0, {}, 4, {}};
+    params[2] = {"factor", HAL_PARAM_SCALAR, HAL_IN, HAL_F32, 0, {}, 4, {}};
+    signature.name = "scale";
+    signature.kind = HAL_KERNEL;
+    signature.param_count = 3;
+    signature.params = params;
+    signature.group_size[0] = 64;
+    signature.group_size[1] = signature.group_size[2] = 1;
+  }
+};
 
 }  // namespace hal::cuda

@@ -47,12 +47,7 @@ struct Fixture {
   }
 };
 
-hal_command fill(void* host, std::uint64_t bytes) {
-  hal_command command{};
-  command.op = HAL_OP_FILL;
-  command.as.fill = {hal_host(host, bytes), 9, 4};
-  return command;
-}
+hal_command fill(void* word) { return hal::kit::fill(hal_host(word, 4), 9, 4); }
 
 // Keeps the card's thread where it gives the lane's first host memory back: the command is done, and not published.
 class Gate {
@@ -71,77 +66,70 @@ class Gate {
   std::promise<void> inside_, go_;
 };
 
+// A lane whose first command is done and not published, and how much host memory of its commands was mapped when it
+// failed.
+struct HeldLane {
+  Fixture fixture;
+  Gate gate;
+  Harness::Lane lane{*fixture.device};
+  const int own = g_mapped;  // the lane's rings
+  int mapped = -1;
+
+  explicit HeldLane(std::uint32_t* word) {
+    lane.at_failure = [this] { mapped = g_mapped - own; };
+    lane.submit({fill(word)});
+    lane.flush();
+    gate.wait();
+  }
+};
+
 }  // namespace
 
 TEST_CASE(
     "rngd lane: a card that is lost while its thread publishes fails the lane behind what that thread has found") {
-  Fixture fixture;
   std::uint32_t word = 0;
-  Gate gate;
-  Harness::Lane lane(*fixture.device);
-  const int own = g_mapped;  // the lane's rings
-  int mapped = -1;
-  lane.at_failure = [&] { mapped = g_mapped - own; };
-  lane.submit({fill(&word, 4)});
-  lane.flush();
-  gate.wait();
-  REQUIRE(rngd_device_reset(fixture.card, nullptr) == RNGD_OK);
-  CHECK(lane.submit({hal_command{}, hal_command{}}) == 3);  // finds the loss
-  CHECK(lane.failure() == nullptr);
-  CHECK(lane.completed() == 0);
-  gate.open();
-  CHECK_FALSE(lane.wait(3));
-  CHECK(lane.failed_number() == 2);
-  CHECK(lane.completed() == 1);
+  HeldLane held(&word);
+  REQUIRE(rngd_device_reset(held.fixture.card, nullptr) == RNGD_OK);
+  CHECK(held.lane.submit({hal_command{}, hal_command{}}) == 3);  // finds the loss
+  CHECK(held.lane.failure() == nullptr);
+  CHECK(held.lane.completed() == 0);
+  held.gate.open();
+  CHECK_FALSE(held.lane.wait(3));
+  CHECK(held.lane.failed_number() == 2);
+  CHECK(held.lane.completed() == 1);
   CHECK(word == 9);
-  CHECK(mapped == 0);
-  CHECK(hal_error_describe(lane.failure()).code == HAL_DEVICE_LOST);
+  CHECK(held.mapped == 0);
+  CHECK(hal_error_describe(held.lane.failure()).code == HAL_DEVICE_LOST);
 }
 
 TEST_CASE("rngd lane: a command that cannot be handed over fails when the card has let go of those before it") {
-  Fixture fixture;
   std::uint32_t word = 0;
-  Gate gate;
-  Harness::Lane lane(*fixture.device);
-  const int own = g_mapped;  // the lane's rings
-  int mapped = -1;
-  lane.at_failure = [&] { mapped = g_mapped - own; };
-  lane.submit({fill(&word, 4)});
-  lane.flush();
-  gate.wait();
-  CHECK(lane.submit({fill(nullptr, 4), hal_command{}}) == 3);
-  CHECK(lane.failure() == nullptr);
-  gate.open();
-  CHECK_FALSE(lane.wait(3));
-  CHECK((lane.failed_number() == 2 && lane.completed() == 1));
-  CHECK(mapped == 0);
+  HeldLane held(&word);
+  CHECK(held.lane.submit({fill(nullptr), hal_command{}}) == 3);
+  CHECK(held.lane.failure() == nullptr);
+  held.gate.open();
+  CHECK_FALSE(held.lane.wait(3));
+  CHECK((held.lane.failed_number() == 2 && held.lane.completed() == 1));
+  CHECK(held.mapped == 0);
 }
 
 TEST_CASE("rngd lane: where the card goes on behind a failure it is stopped before that is told") {
-  Fixture fixture;
-  std::vector<std::uint32_t> words(900);
-  Gate gate;
-  Harness::Lane lane(*fixture.device);
-  const int own = g_mapped;  // the lane's rings
-  int mapped = -1;
-  std::vector<std::uint32_t> told;
-  lane.at_failure = [&] {
-    mapped = g_mapped - own;
+  std::vector<std::uint32_t> words(900), told;
+  HeldLane held(&words[0]);
+  held.lane.at_failure = [&] {
+    held.mapped = g_mapped - held.own;
     told = words;
   };
-  lane.submit({fill(&words[0], 4)});
-  lane.flush();
-  gate.wait();
   // The card does the second command, but never says so; it knows of no failure.
-  REQUIRE(rngd_device_inject(fixture.card, RNGD_INJECT_LOSE_COMPLETION, 0xFFFF, 0, 1, 0, nullptr) == RNGD_OK);
+  REQUIRE(rngd_device_inject(held.fixture.card, RNGD_INJECT_LOSE_COMPLETION, 0xFFFF, 0, 1, 0, nullptr) == RNGD_OK);
   std::vector<hal_command> commands;
-  for (std::size_t i = 1; i < words.size(); ++i) { commands.push_back(fill(&words[i], 4)); }
-  lane.submit(commands);
-  lane.flush();
-  gate.open();
-  CHECK_FALSE(lane.wait(words.size(), false));
-  CHECK((lane.failed_number() == 2 && lane.completed() == 1));
-  CHECK(mapped == 0);
+  for (std::size_t i = 1; i < words.size(); ++i) { commands.push_back(fill(&words[i])); }
+  held.lane.submit(commands);
+  held.lane.flush();
+  held.gate.open();
+  CHECK_FALSE(held.lane.wait(words.size(), false));
+  CHECK((held.lane.failed_number() == 2 && held.lane.completed() == 1));
+  CHECK(held.mapped == 0);
   CHECK(told[1] == 9);
   CHECK(told.back() == 0);
   CHECK(told == words);

@@ -24,6 +24,15 @@ std::string place(const std::string& name) {
   return (std::filesystem::temp_directory_path() / ("halyard_recording_test_" + name)).string();
 }
 
+hal::Instance recorded(const std::string& path) {
+  const std::string layers = "record=" + path;
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  desc.layers = layers.c_str();
+  return hal::Instance::create(desc).value();
+}
+
 // The file is whole once the last object has gone, which a thread of the instance may see to.
 std::vector<std::byte> file_of(const std::string& path) {
   for (int i = 0; i < 500; ++i) {
@@ -44,13 +53,9 @@ std::vector<std::byte> file_of(const std::string& path) {
 // Two queues, a graph, a recorded list with slots, a timeline, a host call that changes host memory, a refused
 // submission, and host memory that is used twice.
 std::vector<std::byte> record_program() {
-  const std::string path = place("program.halrec"), layers = "record=" + path;
+  const std::string path = place("program.halrec");
   {
-    hal_instance_desc desc{};
-    desc.struct_size = sizeof desc;
-    desc.drivers = "host";
-    desc.layers = layers.c_str();
-    const hal::Instance instance = hal::Instance::create(desc).value();
+    const hal::Instance instance = recorded(path);
     const hal::Device device = instance.open("host:0").value();
     hal::Queue up = device.queue("up").value(), work = device.queue("work").value();
     const std::vector<std::byte> bytes = hal::add_graph(64);
@@ -153,13 +158,9 @@ TEST_CASE("recording: the first difference is named with its buffer and the comm
 }
 
 TEST_CASE("recording: of what one wait has shown the first difference is the oldest, under its label") {
-  const std::string path = place("chain.halrec"), layers = "record=" + path;
+  const std::string path = place("chain.halrec");
   {
-    hal_instance_desc desc{};
-    desc.struct_size = sizeof desc;
-    desc.drivers = "host";
-    desc.layers = layers.c_str();
-    const hal::Instance instance = hal::Instance::create(desc).value();
+    const hal::Instance instance = recorded(path);
     const hal::Device device = instance.open("host:0").value();
     hal::Queue queue = device.queue("q").value();
     const std::vector<std::byte> bytes = hal::add_graph(64);
