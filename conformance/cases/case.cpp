@@ -95,6 +95,11 @@ hal_command execute(hal_commands* commands, std::span<const hal_slice> slots) {
   return made;
 }
 
+hal_command by_slot(hal_command command, std::uint32_t number, std::uint64_t offset) {
+  hal_by_slot(&command, number, offset);
+  return command;
+}
+
 hal_command run_kernel(hal_program* program, std::uint32_t entry, std::span<const hal_arg> args, std::uint32_t groups,
                        std::uint32_t groups_y) {
   hal_command made = run_graph(program, entry, args);

@@ -203,6 +203,8 @@ hal_command call(hal_host_function function, void* user);
 hal_command timestamp(hal_slice to);
 hal_command free_buffer(hal_buffer* buffer);
 hal_command execute(hal_commands* commands, std::span<const hal_slice> slots);
+// The command with its value from a slot of the recording that it goes into.
+hal_command by_slot(hal_command command, std::uint32_t number, std::uint64_t offset);
 hal_command run_kernel(hal_program* program, std::uint32_t entry, std::span<const hal_arg> args, std::uint32_t groups,
                        std::uint32_t groups_y = 1);
 hal_command run_graph(hal_program* program, std::uint32_t entry, std::span<const hal_arg> args);

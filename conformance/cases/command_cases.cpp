@@ -230,6 +230,83 @@ HAL_CASE(CMD_023, "scalars by slot") {
   EXPECT_CODE(hal_commands_create(t.device(), &command, 1, &none), HAL_INVALID_ARGUMENT);
 }
 
+HAL_CASE(CMD_027, "patterns by slot") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  constexpr std::uint32_t kReplays = 6;
+  auto out = t.filled(queue, kReplays * 8, 0);
+  auto recording = record(t, {by_slot(fill(hal_slot(1, 0, 4), 0, 2), 0, 2)});
+  const std::array<hal_slice, 2> shifted = {hal_slot(0, 2, HAL_REST), hal_slot(1, 4, 4)};
+  auto both = record(t, {execute(recording, std::array<hal_slice, 2>{hal_slot(0, 0, 4), hal_slot(1, 0, 4)}),
+                         execute(recording, shifted)});
+  std::array<std::array<std::uint16_t, 3>, kReplays> patterns{};
+  std::array<std::array<hal_slice, 2>, kReplays> slots{};
+  std::vector<hal_command> replays;
+  for (std::uint32_t i = 0; i < kReplays; ++i) {
+    patterns[i] = {0xDEAD, static_cast<std::uint16_t>(0x4100 + i), static_cast<std::uint16_t>(0x5200 + i)};
+    slots[i] = {hal_host(patterns[i].data(), 6), slice(out, i * 8, 8)};
+    replays.push_back(execute(both, slots[i]));
+  }
+  const hal_point last = t.submit(queue, replays, {{{gate, 1}}});
+  patterns = {};
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(last);
+  const auto found = t.read_as<std::uint16_t>(queue, out);
+  for (std::uint32_t i = 0; i < 4 * kReplays; ++i) { EXPECT_EQ(found[i], (i % 4 < 2 ? 0x4100 : 0x5200) + i / 4); }
+}
+
+HAL_CASE(CMD_027, "what a slot cannot give is refused") {
+  auto queue = t.queue();
+  auto out = t.filled(queue, 16, 0x31);
+  auto recording = record(t, {by_slot(fill(whole(out), 0, 4), 0, 0)});
+  const std::uint32_t pattern = 0x66666666;
+  const std::array<hal_slice, 1> device_memory = {slice(out, 0, 8)}, few = {hal_host(&pattern, 3)}, none = {};
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, device_memory)}), HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, few)}), HAL_OUT_OF_RANGE);
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, none)}), HAL_OUT_OF_RANGE, HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(t.try_submit(queue, {by_slot(fill(whole(out), 0, 4), 0, 0)}), HAL_INVALID_ARGUMENT);
+  hal_commands* refused = nullptr;
+  for (const hal_command& command : {by_slot(barrier(), 0, 0), by_slot(copy(slice(out, 0, 4), slice(out, 8, 4)), 0, 0),
+                                     by_slot(fill(whole(out), 0, 4), 256, 0)}) {
+    EXPECT_CODE(hal_commands_create(t.device(), &command, 1, &refused), HAL_INVALID_ARGUMENT);
+  }
+  t.expect_all(t.read(queue, out), 0, 16, 0x31, "after the refusals");
+}
+
+HAL_CASE(CMD_028, "grids by slot") {
+  auto queue = t.queue();
+  auto gate = t.timeline();
+  auto program = load_pack(t);
+  constexpr std::uint32_t kReplays = 5, kItems = 64 * kReplays;
+  auto out = t.filled(queue, kReplays * kItems * 4, 0);
+  const std::vector<hal_arg> args = {scalar<std::uint32_t>(kItems), scalar<std::uint32_t>(9),
+                                     arg(hal_slot(0, 0, kItems * 4))};
+  auto recording = record(t, {by_slot(run_kernel(program, entry_of(program, "pack_fill"), args, 1), 1, 4)});
+  struct Given {
+    std::uint32_t before;
+    hal_grid grid;
+  };
+  std::array<Given, kReplays> given{};
+  std::array<std::array<hal_slice, 2>, kReplays> slots{};
+  std::vector<hal_command> replays;
+  for (std::uint32_t i = 0; i < kReplays; ++i) {
+    given[i] = {0, {{i + 1, 1, 1}, {i % 2 == 0 ? 0U : 64U, i % 2, i % 2}, 0}};
+    slots[i] = {slice(out, i * kItems * 4, kItems * 4), hal_host(&given[i], sizeof given[i])};
+    replays.push_back(execute(recording, slots[i]));
+  }
+  const hal_point last = t.submit(queue, replays, {{{gate, 1}}});
+  given = {};
+  EXPECT_OK(hal_timeline_signal(gate, 1));
+  t.wait(last);
+  const auto found = t.read_as<std::uint32_t>(queue, out);
+  for (std::uint32_t i = 0; i < kReplays * kItems; ++i) {
+    EXPECT_EQ(found[i], i % kItems < 64 * (i / kItems + 1) ? 9U : 0U);
+  }
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, slots[0])}), HAL_INVALID_ARGUMENT);  // no groups
+  slots[0][1].length = 31;
+  EXPECT_CODE(t.try_submit(queue, {execute(recording, slots[0])}), HAL_OUT_OF_RANGE);
+}
+
 HAL_CASE(CMD_024, "a capture records and runs nothing") {
   auto queue = t.queue();
   auto buffer = t.filled(queue, 16, 0);

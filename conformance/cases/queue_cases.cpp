@@ -408,11 +408,11 @@ HAL_CASE(QUE_016, "a malformed command refuses all of its submission") {
   const std::uint64_t before = t.submit(queue, {barrier()}).value;
   hal_command unknown = barrier();
   unknown.op = HAL_OP_COUNT;
-  hal_command reserved = barrier();
-  reserved.reserved = 1;
+  hal_command by_a_slot = barrier();
+  by_a_slot.by_slot = 1;
   EXPECT_CODE(t.try_submit(queue, {fill(whole(buffer), 2), fill(slice(buffer, 0, 65), 2)}), HAL_OUT_OF_RANGE);
   EXPECT_CODE(t.try_submit(queue, {fill(whole(buffer), 2), unknown}), HAL_INVALID_ARGUMENT, HAL_UNSUPPORTED);
-  EXPECT_CODE(t.try_submit(queue, {fill(whole(buffer), 2), reserved}), HAL_INVALID_ARGUMENT);
+  EXPECT_CODE(t.try_submit(queue, {fill(whole(buffer), 2), by_a_slot}), HAL_INVALID_ARGUMENT);
   EXPECT_CODE(t.try_submit(queue, {fill(whole(buffer), 2), fill(hal_slot(0, 0, 8), 2)}), HAL_INVALID_ARGUMENT);
   EXPECT_CODE(t.try_submit(queue, {fill(whole(buffer), 2), call(nullptr, nullptr)}), HAL_INVALID_ARGUMENT);
   EXPECT_EQ(t.submit(queue, {barrier()}).value, before + 1);

@@ -35,6 +35,14 @@ hal_arg extent(std::int64_t value) {
   return out;
 }
 
+hal_arg slot_extent(std::uint32_t number, std::uint64_t offset) {
+  hal_arg out{};
+  out.kind = HAL_ARG_SLOT;
+  out.size = 8;
+  out.value.slice = hal_slot(number, offset, 8);
+  return out;
+}
+
 std::vector<hal_arg> extents_of(std::int64_t n) { return {extent(n), extent(2 * n)}; }
 
 // One run of rows_graph(): its own buffers, input and what should come out. It stays where it is while it is pending.
@@ -171,6 +179,21 @@ HAL_CASE(EXE_026, "what was prepared with its extents loads nothing when it runs
   auto replayed = t.queue("prepared by a recording");
   t.wait(t.submit(replayed, {execute(recorded, {})}));
   expect_ready(replayed);
+
+  n = 12;  // in a recording whose slots give them
+  const std::array<hal_arg, 2> open = {slot_extent(0, 8), slot_extent(1, 0)};
+  const hal_command by_slots = prepare(program, open);
+  EXPECT_OK(hal_commands_create(t.device(), &by_slots, 1, recorded.out()));
+  std::array<std::int64_t, 3> given = {0, n, 2 * n};
+  const std::array<hal_slice, 2> slots = {hal_host(given.data(), 16), hal_host(&given[2], 8)};
+  auto filled_in = t.queue("prepared by slots");
+  const hal_point done = t.submit(filled_in, {execute(recorded, slots)}, {.waits = {{gate, 2}}});
+  given = {};  // read during the call
+  EXPECT_OK(hal_timeline_signal(gate, 2));
+  t.wait(done);
+  expect_ready(filled_in);
+  EXPECT_CODE(t.try_submit(filled_in, {execute(recorded, slots)}), HAL_INVALID_ARGUMENT);  // of 0 rows
+  EXPECT_CODE(t.try_submit(filled_in, {by_slots}), HAL_INVALID_ARGUMENT);
 
   n = 13;  // without extents nothing is known, and nothing is wrong
   t.wait(t.submit(queue, {prepare(program, {})}));

@@ -136,21 +136,28 @@ void spoil_run(const Lane& lane, hal_command& command, std::vector<std::vector<h
   if (shim.is("SF-214") && run.entry == 1) { run.entry = 0; }
 }
 
-// SF-187: each launch of an entry gets the scalars of the last one in the batch.
-void capture_late(std::vector<hal_command>& commands, std::vector<std::vector<hal_arg>>& args) {
+bool is_alike(const hal_command& a, const hal_command& b) {
+  if (a.op != b.op) { return false; }
+  if (a.op == HAL_OP_FILL) { return a.as.fill.pattern_bytes == b.as.fill.pattern_bytes; }
+  return a.op == HAL_OP_RUN && a.as.run.program == b.as.run.program && a.as.run.entry == b.as.run.entry;
+}
+
+// SF-187, SF-256, SF-257: each launch of an entry, or fill, gets something of the last one in the batch.
+void capture_late(const Shim& shim, std::vector<hal_command>& commands, std::vector<std::vector<hal_arg>>& args) {
+  if (!shim.is("SF-187") && !shim.is("SF-256") && !shim.is("SF-257")) { return; }
   for (std::size_t i = 0; i < commands.size(); ++i) {
-    for (std::size_t k = commands.size(); k-- > i + 1;) {
-      const auto& first = commands[i].as.run;
-      const auto& later = commands[k].as.run;
-      if (commands[i].op != HAL_OP_RUN || commands[k].op != HAL_OP_RUN || first.program != later.program ||
-          first.entry != later.entry) {
-        continue;
-      }
-      std::vector<hal_arg>& changed = own_args(commands[i], args);
-      for (std::size_t a = 0; a < changed.size(); ++a) {
-        if (changed[a].kind == HAL_ARG_SCALAR) { changed[a] = later.args[a]; }
-      }
-      break;
+    const auto last = std::find_if(commands.rbegin(), commands.rend() - static_cast<std::ptrdiff_t>(i) - 1,
+                                   [&](const hal_command& later) { return is_alike(commands[i], later); });
+    if (last == commands.rend() - static_cast<std::ptrdiff_t>(i) - 1) { continue; }
+    if (commands[i].op == HAL_OP_FILL) {
+      if (shim.is("SF-256")) { commands[i].as.fill.pattern = last->as.fill.pattern; }
+      continue;
+    }
+    if (shim.is("SF-257")) { commands[i].as.run.grid = last->as.run.grid; }
+    if (!shim.is("SF-187")) { continue; }
+    std::vector<hal_arg>& changed = own_args(commands[i], args);
+    for (std::size_t a = 0; a < changed.size(); ++a) {
+      if (changed[a].kind == HAL_ARG_SCALAR) { changed[a] = last->as.run.args[a]; }
     }
   }
 }
@@ -161,7 +168,7 @@ void spoil(const Lane& lane, std::uint64_t first, std::vector<hal_command>& comm
            std::vector<std::vector<hal_arg>>& args) {
   Shim& shim = *lane.shim;
   args.reserve(commands.size() * 2);
-  if (shim.is("SF-187")) { capture_late(commands, args); }
+  capture_late(shim, commands, args);
   for (std::size_t i = 0; i < commands.size(); ++i) {
     hal_command& command = commands[i];
     if (shim.is("SF-074") && i + 8 < commands.size()) { drop(command); }

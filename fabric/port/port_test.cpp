@@ -230,6 +230,42 @@ TEST_CASE("port: recorded commands replay with other buffers", "[fabric]") {
   }
 }
 
+TEST_CASE("port: remote memory and tags come at replay, by slot", "[fabric]") {
+  Ports p;
+  auto window = p.device[1].buffer(64).value();
+  auto local = p.device[0].buffer(32).value();
+  const auto all = window.export_memory().value();
+  const std::array<hal::Command, 3> commands{
+      hal::command::fill(local, std::uint32_t{77}),
+      hal::command::by_slot(hal::command::put(local, p.peer[0], hal::Remote{}), 0),
+      hal::command::by_slot(hal::command::send(local, p.peer[0], 0), 1)};
+  const auto recorded = p.device[0].record(commands).value();
+  p.queue[1].fill(window, std::uint32_t{0}).value();
+  REQUIRE(p.queue[1].finish(kSoon));
+  for (const std::uint64_t tag : {3U, 4U}) {
+    hal_remote half{all.key, all.address + (tag == 3 ? 0 : 32), 32};
+    std::uint64_t given = tag;
+    const std::array<hal::Slice, 2> slots{hal_host(&half, sizeof half), hal_host(&given, sizeof given)};
+    std::vector<std::uint32_t> place(8);
+    const auto received = p.queue[1].recv(p.peer[1], tag, hal::host(place)).value();
+    const auto sent = p.queue[0].execute(recorded, slots).value();
+    half = {}, given = 99;  // read during the call
+    REQUIRE(hal::wait(sent, kSoon));
+    REQUIRE(hal::wait(received, kSoon));
+    CHECK(place == std::vector<std::uint32_t>(8, 77));
+    const auto* words = reinterpret_cast<const std::uint32_t*>(window.host().data());
+    CHECK(words[7] == 77);
+    CHECK(words[8] == (tag == 3 ? 0 : 77));
+  }
+  const hal_remote few{all.key, all.address, 31};
+  const std::uint64_t tag = 5;
+  const std::array<hal::Slice, 2> slots{hal_host(&few, sizeof few), hal_host(&tag, sizeof tag)};
+  const auto refused = p.queue[0].execute(recorded, slots);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == HAL_OUT_OF_RANGE);
+  CHECK_THAT(std::string(refused.error().what()), Catch::Matchers::Contains("slot 0 gives the remote memory"));
+}
+
 TEST_CASE("port: waits and signals cross devices", "[fabric]") {
   Ports p;
   auto gate = p.instance.timeline(0, "gate").value();

@@ -47,6 +47,18 @@ bool has_symbols(const hal_command& command);
 // checks every tensor's length against them. The list lives in `storage`.
 Result<void> with_extents(const Context& at, hal_command& command, std::vector<hal_arg>& storage);
 
+// What of a command a slot may give that is neither a slice nor an argument. In a recording its first 8 bytes are where
+// in the slot it begins.
+struct Value {
+  void* at;
+  std::uint32_t bytes;
+  const char* name;
+};
+// Has no `at` if the command has no such value.
+Value value_of(hal_command& command);
+// Where a command with `by_slot` finds its value.
+hal_slice value_slot(hal_command& command);
+
 // Calls `visit` with every slice of a command but those of a run's arguments.
 template <class Visit>
 void each_slice(hal_command& command, Visit visit) {

@@ -191,7 +191,7 @@ hal_error* Queue::submit_barrier(const hal_command& command, const hal_site& sit
 // The same where an observer watches, which has been asked already. False if it has to go the general way.
 bool Queue::submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out) {
   const bool watched = command.op < 32 && (straight_.watched_ops >> command.op & 1U) != 0;
-  if (!watched || (sync.wait_count | sync.signal_count | command.reserved) != 0) { return false; }
+  if (!watched || (sync.wait_count | sync.signal_count | command.by_slot) != 0) { return false; }
   if (!is_plain_command(straight_.device, command)) { return false; }
   static constexpr hal_site kNowhere{};
   const hal_site& site = sync.where != nullptr ? *sync.where : kNowhere;
@@ -217,8 +217,8 @@ extern "C" hal_error* hal_queue_submit(hal_queue* queue, const hal_command* comm
   if (count != 1 || queue == nullptr || commands == nullptr) [[unlikely]] {
     return submit_in_general(queue, commands, count, sync, out);
   }
-  // One load of both words: a reserved one that is not 0 makes a number that no operation has.
-  if (!cast(queue)->is_straight(commands->op | std::uint64_t{commands->reserved} << 32U)) [[unlikely]] {
+  // One load of both words: a value by slot makes a number that no operation has.
+  if (!cast(queue)->is_straight(commands->op | std::uint64_t{commands->by_slot} << 32U)) [[unlikely]] {
     return submit_in_general(queue, commands, count, sync, out);
   }
   if (sync != nullptr) [[unlikely]] {

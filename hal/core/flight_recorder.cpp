@@ -146,7 +146,7 @@ bool FlightRecorder::read(const Entry& entry, Copy& out) {
   hal_command command;
   const auto head = words(entry.head);
   std::memcpy(&command, head.data(), sizeof head);
-  out.first = out.last - command.reserved;
+  out.first = out.last - command.by_slot;
   out.op = command.op;
   out.label_words = command.label != nullptr ? words(entry.label) : decltype(out.label_words){};
   out.data = words(entry.data);

@@ -69,7 +69,7 @@ class FlightRecorder {
   struct alignas(64) Entry {
     Word last{0};
     std::array<Word, 3> site{};  // hal_site
-    std::array<Word, 2> head{};  // of the command: op, where it has `reserved` how many more came with it, label
+    std::array<Word, 2> head{};  // of the command: op, where it has `by_slot` how many more came with it, label
     std::array<Word, 3> label{};
     std::array<Word, kArgs + kShownArgs * kArgWords> data{};  // by operation
   };

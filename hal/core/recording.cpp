@@ -48,23 +48,50 @@ Result<bool> fill_in(const Context& at, Slots slots, hal_slice& slice) {
   return true;
 }
 
-// The same for a scalar, whose bytes are read now if the table gives host memory.
-Result<void> fill_in_scalar(const Context& at, Slots slots, hal_arg& arg) {
-  const std::uint32_t number = slot_number(arg.value.slice);
-  hal_slice slice = arg.value.slice;
+// The same for what is read now, into `to`, if the table gives host memory. False if it gives a slot again, which
+// `slice` is then.
+Result<bool> read_in(const Context& at, Slots slots, hal_slice& slice, const char* what, void* to) {
+  const std::uint32_t number = slot_number(slice);
   HAL_TRY([[maybe_unused]] const bool filled, fill_in(at, slots, slice));
-  if (is_slot(slice)) {
-    arg.value.slice = slice;
-    return {};
-  }
+  if (is_slot(slice)) { return false; }
   if (slice.buffer != nullptr || slice.offset == 0) {
     return at.bad(HAL_INVALID_ARGUMENT,
-                  fmt::format("slot {} stands for a scalar of {} bytes and is given {}; give hal_host(&value, {})",
-                              number, arg.size, slice.buffer != nullptr ? "a buffer" : "no address", arg.size));
+                  fmt::format("slot {} stands for a {} of {} bytes and is given {}; give hal_host(&value, {})", number,
+                              what, slice.length, slice.buffer != nullptr ? "a buffer" : "no address", slice.length));
   }
-  arg.kind = HAL_ARG_SCALAR;
-  std::memcpy(arg.value.scalar, reinterpret_cast<const void*>(static_cast<std::uintptr_t>(slice.offset)), arg.size);
+  std::memcpy(to, reinterpret_cast<const void*>(static_cast<std::uintptr_t>(slice.offset)), slice.length);
+  return true;
+}
+
+Result<void> fill_in_scalar(const Context& at, Slots slots, hal_arg& arg) {
+  hal_slice slice = arg.value.slice;
+  HAL_TRY(const bool known, read_in(at, slots, slice, "scalar", arg.value.scalar));
+  if (known) {
+    arg.kind = HAL_ARG_SCALAR;
+  } else {
+    arg.value.slice = slice;
+  }
   return {};
+}
+
+Result<void> fill_in_value(const Context& at, Slots slots, hal_command& command) {
+  hal_slice slice = value_slot(command);
+  const Value value = value_of(command);
+  std::memset(value.at, 0, std::max<std::size_t>(value.bytes, sizeof slice.offset));
+  HAL_TRY(const bool known, read_in(at, slots, slice, value.name, value.at));
+  command.by_slot = known ? 0 : slot_number(slice) + 1;
+  if (!known) { std::memcpy(value.at, &slice.offset, sizeof slice.offset); }
+  return {};
+}
+
+// All slots of a command. Its arguments, if it has any, are the caller's to change.
+Result<void> fill_in_command(const Context& at, Slots slots, hal_command& command) {
+  Result<void> fine;
+  each_slice(command, [&](hal_slice& slice) {
+    if (Result<bool> done = fill_in(at, slots, slice); !done && fine) { fine = std::move(done).error(); }
+  });
+  HAL_CHECK(std::move(fine));
+  return command.by_slot != 0 ? fill_in_value(at, slots, command) : Result<void>();
 }
 
 // Fills in a run's arguments, which are the caller's to change. Kinds and lengths were checked when it was recorded;
@@ -198,6 +225,7 @@ void Recorder::append(hal_command command, const hal_command& named, bool full) 
   bool open = false;
   hal_command given = named;
   each_slice(given, [&](const hal_slice& slice) { open = note(slice, full) || open; });
+  if (given.by_slot != 0) { open = full = note(value_slot(given), full); }
   switch (command.op) {
     case HAL_OP_RUN:
     case HAL_OP_PREPARE: {
@@ -282,12 +310,8 @@ Result<void> Recorder::nest(const hal_command& execute) {
     Context inside = at_;
     inside.command = &recorded;
     hal_command command = recorded;
-    Result<void> fine;
-    each_slice(command, [&](hal_slice& slice) {
-      if (Result<bool> done = fill_in(inside, slots, slice); !done && fine) { fine = std::move(done).error(); }
-    });
-    HAL_CHECK(std::move(fine));
-    if (command.op == HAL_OP_RUN) {
+    HAL_CHECK(fill_in_command(inside, slots, command));
+    if (has_args(command)) {
       args.assign(recorded.as.run.args, recorded.as.run.args + recorded.as.run.arg_count);
       HAL_CHECK(fill_in_args(inside, slots, args));
       command.as.run.args = args.data();
@@ -324,18 +348,14 @@ Result<void> replay(const Context& at, const hal_command& execute, Batch& out) {
     Context inside = at;
     inside.command = &recording->commands[open.index];
     hal_command& command = out.commands[start + open.index];
-    Result<void> fine;
-    each_slice(command, [&](hal_slice& slice) {
-      if (Result<bool> done = fill_in(inside, slots, slice); !done && fine) { fine = std::move(done).error(); }
-    });
-    HAL_CHECK(std::move(fine));
-    if (command.op == HAL_OP_RUN) {
+    HAL_CHECK(fill_in_command(inside, slots, command));
+    if (has_args(command)) {
       auto& run = command.as.run;
       const std::size_t first = out.args.size();
       out.args.insert(out.args.end(), run.args, run.args + run.arg_count);
       run.args = out.args.data() + first;
       HAL_CHECK(fill_in_args(inside, slots, std::span(out.args).subspan(first)));
-      if (!open.full) { continue; }
+      if (command.op == HAL_OP_RUN && !open.full) { continue; }
     }
     HAL_CHECK(check_command(inside, command));
     if (has_symbols(command)) { HAL_CHECK(with_extents(inside, command, out.bound.emplace_back())); }

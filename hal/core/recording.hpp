@@ -23,8 +23,8 @@ struct Commands : hal_commands {
   explicit Commands(const hal_allocator& from)
       : commands(FromHost<hal_command>(from)), args(FromHost<hal_arg>(from)), owned(FromHost<hal_object*>(from)) {}
 
-  // A command that names slots. `full`: its lengths or extents depend on what they are given, or it names an address
-  // range, where the mapping may change between replays; so all is checked again.
+  // A command that names slots. `full`: its lengths, extents or grid depend on what they are given, or it names an
+  // address range, where the mapping may change between replays; so all is checked again.
   struct Open {
     std::uint32_t index;
     bool full;

@@ -230,6 +230,105 @@ TEST_CASE("recording: scalars come at replay, by slot") {
         HAL_INVALID_ARGUMENT);
 }
 
+TEST_CASE("recording: a fill's pattern and a run's grid come at replay, by slot") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  const hal::Entry size = f.program.entry("group_size").value();
+  const std::array<hal::Arg, 1> args{out.slice(8, 4)};
+  const std::array commands{hal::command::by_slot(hal::command::fill(hal::slot(1, 0, 8), std::uint16_t{0xDEAD}), 0, 2),
+                            hal::command::by_slot(hal::command::run(size, args, hal::Grid(1)), 2)};
+  hal::Commands recording = f.device.record(commands).value();
+  f.queue.fill(out, 0U).value();
+  for (std::uint32_t round = 1; round <= 4; ++round) {
+    std::array<std::uint16_t, 2> patterns{0xDEAD, static_cast<std::uint16_t>(0x1100 + round)};
+    hal_grid grid = hal::Grid(1).group(round, 2);
+    const std::array<hal::Slice, 3> slots{hal::host(patterns), out.slice(0, 8), hal_host(&grid, sizeof grid)};
+    REQUIRE(f.queue.execute(recording, slots));
+    patterns = {0xDEAD, 0xDEAD}, grid = {};  // read during the call
+    const std::uint32_t twice = 0x11001100 + round * 0x10001;
+    CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{twice, twice, 2 * round, 0});
+  }
+  // Zeros are the entry's own group, as they are in a grid that is recorded.
+  const std::uint32_t four = 0x44444444;
+  const hal_grid own = hal::Grid(1);
+  const std::array<hal::Slice, 3> good{hal_host(&four, 4), out.slice(0, 8), hal_host(&own, sizeof own)};
+  REQUIRE(f.queue.execute(recording, good));
+  CHECK(f.read<std::uint32_t, 3>(out)[2] == 12);
+
+  // Inside another recording: passed through and shifted, or read when that is recorded.
+  std::array<hal_grid, 2> grids{hal::Grid(1).group(5), hal::Grid(1).group(7)};
+  const std::array<hal::Slice, 3> passed{hal_host(&four, 4), out.slice(0, 8), hal::slot(0, sizeof(hal_grid), HAL_REST)};
+  const std::array<hal::Slice, 3> fixed{hal::slot(1, 0, 4), out.slice(0, 8), hal::host(grids)};
+  hal::Commands outer =
+      f.device.record(std::array{hal::command::execute(recording, fixed), hal::command::execute(recording, passed)})
+          .value();
+  grids[0] = hal::Grid(0);
+  const std::array<hal::Slice, 2> table{hal::host(grids), hal_host(&four, 4)};
+  REQUIRE(f.queue.execute(outer, table));
+  CHECK(f.read<std::uint32_t, 3>(out) == std::array<std::uint32_t, 3>{four, four, 7});
+
+  const auto refusal = [&](const hal::Commands& what, std::span<const hal::Slice> slots, hal_code code) {
+    const auto refused = f.queue.execute(what, slots);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == code);
+    return std::string(refused.error().what());
+  };
+  const auto has = [](const char* part) { return Catch::Matchers::Contains(part); };
+  const hal_grid none = hal::Grid(1, 0);
+  std::array<hal::Slice, 3> bad = good;
+  bad[2] = hal_host(&none, sizeof none);
+  CHECK_THAT(refusal(recording, bad, HAL_INVALID_ARGUMENT),
+             has("groups[1] is 0; the least is 1 (slot 2 gives the grid)"));
+  bad[2] = hal_host(&own, sizeof own - 1);
+  CHECK_THAT(refusal(recording, bad, HAL_OUT_OF_RANGE), has("slot 2 is given 27 bytes"));
+  bad[2] = out;
+  CHECK_THAT(refusal(recording, bad, HAL_OUT_OF_RANGE), has("slot 2 is given 16 bytes"));
+  bad = good;
+  bad[0] = out.slice(0, 4);
+  CHECK_THAT(refusal(recording, bad, HAL_INVALID_ARGUMENT),
+             has("slot 0 stands for a pattern of 2 bytes and is given a buffer"));
+  CHECK(f.read<std::uint32_t, 3>(out) == std::array<std::uint32_t, 3>{four, four, 7});
+}
+
+TEST_CASE("recording: a value by slot that cannot be is refused when it is recorded, and outside of recordings") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  const auto refusal = [&](const hal::Command& command, hal_code code = HAL_INVALID_ARGUMENT) {
+    const auto refused = f.device.record(std::array{command});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == code);
+    return std::string(refused.error().what());
+  };
+  const auto has = [](const char* part) { return Catch::Matchers::Contains(part); };
+  const hal::Command fill = hal::command::fill(out, std::uint32_t{7});
+  CHECK_THAT(refusal(hal::command::by_slot(fill, 256)), has("'pattern' names slot 256; the highest is 255"));
+  CHECK_THAT(refusal(hal::command::by_slot(fill, UINT32_MAX - 1)), has("the highest is 255"));
+  CHECK_THAT(refusal(hal::command::by_slot(fill, 0, UINT64_MAX - 3), HAL_OUT_OF_RANGE), has("wraps"));
+  CHECK_THAT(refusal(hal::command::by_slot(hal::command::copy(out.slice(0, 4), out.slice(4, 4)), 0)),
+             has("by_slot is 1, and it has no value that a slot could give"));
+  CHECK_THAT(refusal(hal::command::by_slot(hal::command::prepare(f.sum), 3)), has("no value that a slot could give"));
+  hal::Command odd = hal::command::by_slot(fill, 0);
+  odd.as.fill.pattern_bytes = 3;
+  CHECK_THAT(refusal(odd), has("pattern_bytes is 3"));
+  const auto direct = f.queue.submit(std::array{hal::command::by_slot(fill, 4)});
+  REQUIRE_FALSE(direct);
+  CHECK(direct.error().code() == HAL_INVALID_ARGUMENT);
+  CHECK_THAT(std::string(direct.error().what()), has("'pattern' names slot 4; slots stand only in recordings"));
+  // Of no length it does nothing, and still wants its slot.
+  hal::Commands empty =
+      f.device.record(std::array{hal::command::by_slot(hal::command::fill(out.slice(0, 0), 1U), 1)}).value();
+  const std::uint32_t number = 5;
+  const std::array<hal::Slice, 2> slots{hal::Slice{}, hal_host(&number, 4)};
+  REQUIRE(hal::wait(f.queue.execute(empty, slots).value(), 20s));
+  CHECK(f.queue.execute(empty, std::span(slots).first(1)).error().code() == HAL_INVALID_ARGUMENT);
+  // A capture records it, too.
+  REQUIRE(f.queue.begin_capture());
+  REQUIRE(f.queue.submit(std::array{hal::command::by_slot(hal::command::fill(out, std::uint32_t{7}), 1)}));
+  hal::Commands captured = f.queue.end_capture().value();
+  REQUIRE(f.queue.execute(captured, slots));
+  CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{5, 5, 5, 5});
+}
+
 TEST_CASE("program: extents of dynamic dimensions from slices, by hand and by slot") {
   Fixture f;
   hal::Buffer x = f.device.buffer(24 * 4).value(), sums = f.device.buffer(24 * 4).value();
@@ -290,8 +389,20 @@ TEST_CASE("program: a preparation takes the extents of its entry's symbols, all 
       slot{hal::scalar_slot<std::int64_t>(0), hal::extent(6)};
   CHECK_THAT(refusal(f.sum, zero), has("is given 0 as the extent of 'columns'"));
   CHECK_THAT(refusal(f.sum, narrow), has("takes the extent of 'columns' as an i64 scalar of 8 bytes in argument 1"));
-  CHECK_THAT(refusal(f.sum, slot), has("takes the extent of 'rows' as an i64 scalar of 8 bytes in argument 0"));
-  CHECK(f.device.record(std::array{hal::command::prepare(f.sum, slot)}).error().code() == HAL_INVALID_ARGUMENT);
+  CHECK_THAT(refusal(f.sum, slot), has("'rows' names slot 0; slots stand only in recordings"));
+  hal::Commands by_slot = f.device.record(std::array{hal::command::prepare(f.sum, slot)}).value();
+  hal::Commands shifted = [&] {
+    const std::array<hal::Slice, 1> passed{hal::slot(2, 8, 8)};
+    return f.device.record(std::array{hal::command::execute(by_slot, passed)}).value();
+  }();
+  std::array<std::int64_t, 2> rows{0, 4};
+  const std::array<hal::Slice, 3> table{hal_host(&rows[1], 8), {}, hal::host(rows)};
+  REQUIRE(hal::wait(f.queue.execute(by_slot, table).value(), 20s));
+  REQUIRE(hal::wait(f.queue.execute(shifted, table).value(), 20s));
+  rows[1] = 0;
+  CHECK_THAT(std::string(f.queue.execute(shifted, table).error().what()), has("is given 0 as the extent of 'rows'"));
+  const std::array<hal::Arg, 2> short_slot{hal::scalar_slot<std::int32_t>(0), hal::extent(6)};
+  CHECK(f.device.record(std::array{hal::command::prepare(f.sum, short_slot)}).error().code() == HAL_INVALID_ARGUMENT);
 
   // Their own copies wherever a command is kept: behind a run's arguments in a recording, nested, captured, held back.
   hal::Buffer x = f.device.buffer(96).value(), sums = f.device.buffer(32).value();

@@ -20,9 +20,39 @@ namespace hal::core {
 
 Error Context::bad(hal_code code, const std::string& why) const {
   const char* label = command->label;
+  hal_command copy = *command;
+  const Value value = value_of(copy);
   return Error(
-      code, fmt::format("command {} ({}{}{}{}) for {}: {}", index, op_name(command->op), label != nullptr ? " '" : "",
-                        label != nullptr ? label : "", label != nullptr ? "'" : "", device.uri(), why));
+      code, fmt::format("command {} ({}{}{}{}) for {}: {}{}", index, op_name(command->op), label != nullptr ? " '" : "",
+                        label != nullptr ? label : "", label != nullptr ? "'" : "", device.uri(), why,
+                        command->by_slot != 0 && value.at != nullptr
+                            ? fmt::format(" (slot {} gives the {})", command->by_slot - 1, value.name)
+                            : ""));
+}
+
+Value value_of(hal_command& command) {
+  switch (command.op) {
+    case HAL_OP_FILL:
+      return {&command.as.fill.pattern,
+              static_cast<std::uint32_t>(std::min<std::uint64_t>(command.as.fill.pattern_bytes, 8)), "pattern"};
+    case HAL_OP_RUN:
+      return {&command.as.run.grid, sizeof(hal_grid), "grid"};
+    case HAL_OP_PUT:
+    case HAL_OP_GET:
+      return {&command.as.transfer.remote, sizeof(hal_remote), "remote memory"};
+    case HAL_OP_SEND:
+    case HAL_OP_RECV:
+      return {&command.as.message.tag, sizeof command.as.message.tag, "tag"};
+    default:
+      return {nullptr, 0, ""};
+  }
+}
+
+hal_slice value_slot(hal_command& command) {
+  const Value value = value_of(command);
+  std::uint64_t offset = 0;
+  std::memcpy(&offset, value.at, sizeof offset);
+  return hal_slot(command.by_slot - 1, offset, value.bytes);
 }
 
 Result<void> resolve(const Context& at, const char* field, hal_slice& slice, Use use) {
@@ -143,6 +173,7 @@ Result<void> check_grid(const Context& at, hal_command& command, const hal_signa
   if (run.has_grid == 0) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("entry '{}' is a kernel and needs a grid", entry.name));
   }
+  if (command.by_slot != 0) { return {}; }
   for (std::size_t axis = 0; axis < 3; ++axis) {
     if (run.grid.groups[axis] == 0) {
       return at.bad(HAL_INVALID_ARGUMENT, fmt::format("grid.groups[{}] is 0; the least is 1", axis));
@@ -178,8 +209,17 @@ Result<void> check_prepared(const Context& at, const decltype(hal_command::as.ru
                     entry.symbol_count != 0 ? fmt::format(", or {} extents", entry.symbol_count) : "", count));
   }
   if (run.args == nullptr) { return at.bad(HAL_INVALID_ARGUMENT, "'args' is NULL"); }
+  std::array<hal_arg, kMostSymbols> args;
+  std::copy_n(run.args, count, args.begin());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (args[i].kind != HAL_ARG_SLOT) { continue; }
+    HAL_CHECK(check_scalar_slot(at, entry.symbols[i], args[i]));
+    const std::uint32_t size = args[i].size;
+    args[i] = {HAL_ARG_SCALAR, size, {}};
+    args[i].value.scalar[0] = 1;  // any extent: a replay looks again
+  }
   std::array<std::int64_t, kMostSymbols> extents;
-  if (Result<void> fits = read_extents(entry, {run.args, count}, 0, std::span(extents).first(count)); !fits) {
+  if (Result<void> fits = read_extents(entry, {args.data(), count}, 0, std::span(extents).first(count)); !fits) {
     return at.bad(fits.error().code(), std::string(fits.error().what()));
   }
   return {};
@@ -237,11 +277,24 @@ Result<void> check_peer(const Context& at, hal_peer* peer, const hal_slice& loca
   return own(at, "local", local);
 }
 
+// The value itself is checked by each replay.
+Result<void> check_value_slot(const Context& at, hal_command& command) {
+  const Value value = value_of(command);
+  if (value.at == nullptr) {
+    return at.bad(HAL_INVALID_ARGUMENT, fmt::format("by_slot is {}, and it has no value that a slot could give: a fill "
+                                                    "has its pattern, a run its grid, a put or get the remote memory, "
+                                                    "a send or recv its tag",
+                                                    command.by_slot));
+  }
+  hal_slice slot = value_slot(command);
+  return resolve(at, value.name, slot, Use::reads);
+}
+
 Result<void> check_transfer(const Context& at, hal_command& command) {
   auto& transfer = command.as.transfer;
   HAL_CHECK(resolve(at, "local", transfer.local, command.op == HAL_OP_GET ? Use::writes : Use::reads));
   HAL_CHECK(check_peer(at, transfer.peer, transfer.local));
-  if (transfer.local.length != HAL_REST && transfer.local.length > transfer.remote.length) {
+  if (command.by_slot == 0 && transfer.local.length != HAL_REST && transfer.local.length > transfer.remote.length) {
     return at.bad(HAL_OUT_OF_RANGE, fmt::format("'local' has {} bytes, the peer exported {}", transfer.local.length,
                                                 transfer.remote.length));
   }
@@ -255,7 +308,7 @@ Result<void> check_command(const Context& at, hal_command& command) {
   if (command.op >= HAL_OP_COUNT) {
     return at.bad(HAL_INVALID_ARGUMENT, fmt::format("op is {}; the highest is {}", command.op, HAL_OP_COUNT - 1));
   }
-  if (command.reserved != 0) { return at.bad(HAL_INVALID_ARGUMENT, "reserved is not 0"); }
+  if (command.by_slot != 0) { HAL_CHECK(check_value_slot(at, command)); }
   const bool ours = command.op == HAL_OP_CALL || command.op == HAL_OP_FREE || command.op == HAL_OP_EXECUTE;
   if (!ours && !at.device.executes(command.op)) {
     return at.bad(HAL_UNSUPPORTED, "the device does not do this operation");

@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/checks.hpp"
 #include "core/device.hpp"
 #include "core/instance.hpp"
 #include "core/program.hpp"
@@ -93,7 +94,8 @@ class Recorder final : public core::Observer {
     return found != ids_.end() ? found->second : 0;
   }
   recording::Slice slice(const hal_slice& given) const;
-  bool encode(const hal_command& command, recording::Command& out);
+  bool encode(const hal_command& given, recording::Command& out);
+  bool encode_all_but_slot(const hal_command& command, recording::Command& out);
   void add_args(const hal_command& run, recording::Command& out) const;
   template <class Visit>
   void each_touch(const hal_command& command, std::span<const hal_slice> slots, Visit visit) const;
@@ -276,7 +278,16 @@ void Recorder::add_args(const hal_command& command, recording::Command& out) con
 }
 
 // False for what a replay cannot do.
-bool Recorder::encode(const hal_command& command, recording::Command& out) {
+bool Recorder::encode(const hal_command& given, recording::Command& out) {
+  if (!encode_all_but_slot(given, out)) { return false; }
+  hal_command command = given;
+  if (command.by_slot != 0 && core::value_of(command).at != nullptr) {
+    out.slices.push_back(slice(core::value_slot(command)));
+  }
+  return true;
+}
+
+bool Recorder::encode_all_but_slot(const hal_command& command, recording::Command& out) {
   out.op = command.op;
   out.label = command.label != nullptr ? command.label : "";
   switch (command.op) {
@@ -338,6 +349,14 @@ void Recorder::each_touch(const hal_command& command, std::span<const hal_slice>
     }
     if (where.length != 0 && where.in != In::slot) { visit(where, write); }
   };
+  hal_command copy = command;
+  if (command.by_slot != 0 && core::value_of(copy).at != nullptr) { tell(core::value_slot(copy), false); }
+  if (core::has_args(command)) {
+    const auto& run = command.as.run;
+    for (std::uint32_t i = 0; run.args != nullptr && i < run.arg_count; ++i) {
+      if (run.args[i].kind == HAL_ARG_SLOT) { tell(run.args[i].value.slice, false); }
+    }
+  }
   switch (command.op) {
     case HAL_OP_FILL:
       tell(command.as.fill.to, true);
@@ -351,7 +370,6 @@ void Recorder::each_touch(const hal_command& command, std::span<const hal_slice>
       const auto& entries = core::cast(run.program)->signatures.views();
       if (run.entry >= entries.size() || run.args == nullptr) { break; }
       for (std::uint32_t i = 0; i < std::min(run.arg_count, entries[run.entry].param_count); ++i) {
-        if (run.args[i].kind == HAL_ARG_SLOT) { tell(run.args[i].value.slice, false); }
         if (run.args[i].kind != HAL_ARG_BUFFER) { continue; }
         const hal_direction direction = entries[run.entry].params[i].direction;
         if (direction != HAL_OUT) { tell(run.args[i].value.slice, false); }

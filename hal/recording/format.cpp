@@ -302,8 +302,14 @@ class Verifier {
   std::string command(const Command& one, bool in_list) {
     Shape shape = kAny;
     if (!shape_of(one.op, shape)) { return fmt::format("op {} is none that is recorded", one.op); }
-    if ((shape.slices != SIZE_MAX && one.slices.size() != shape.slices) || one.numbers.size() != shape.numbers ||
-        (!shape.args && !one.args.empty())) {
+    const bool by_slot =
+        in_list && (one.op == HAL_OP_FILL || one.op == HAL_OP_RUN) && one.slices.size() == shape.slices + 1;
+    if (by_slot && one.slices.back().in != In::slot) {
+      return fmt::format("the value of an op {} is in {}; it must be in a slot", one.op,
+                         static_cast<unsigned>(one.slices.back().in));
+    }
+    if ((shape.slices != SIZE_MAX && one.slices.size() - (by_slot ? 1 : 0) != shape.slices) ||
+        one.numbers.size() != shape.numbers || (!shape.args && !one.args.empty())) {
       return fmt::format("op {} has {} slices, {} numbers and {} arguments, which is not its shape", one.op,
                          one.slices.size(), one.numbers.size(), one.args.size());
     }

@@ -60,7 +60,9 @@ struct Arg {
 struct Command {
   std::uint32_t op = 0;
   std::string label;
-  std::vector<Slice> slices;           // fill: to; copy: to, from; timestamp: to; free: buffer; execute: slots
+  std::vector<Slice> slices;  // fill: to; copy: to, from; timestamp: to; free: buffer; execute: slots. In a list
+                              // a fill may have one more, where a slot gives its pattern, and a run one for its
+                              // grid
   std::vector<std::uint64_t> numbers;  // fill: pattern, its bytes; run: program, entry, has_grid, 3 groups, 3 sizes,
                                        // shared; prepare: program, entry; execute: list; call: its id
   std::vector<Arg> args;

@@ -24,11 +24,11 @@ std::string place(const std::string& name) {
   return (std::filesystem::temp_directory_path() / ("halyard_recording_test_" + name)).string();
 }
 
-hal::Instance recorded(const std::string& path) {
+hal::Instance recorded(const std::string& path, const char* drivers = "host") {
   const std::string layers = "record=" + path;
   hal_instance_desc desc{};
   desc.struct_size = sizeof desc;
-  desc.drivers = "host";
+  desc.drivers = drivers;
   desc.layers = layers.c_str();
   return hal::Instance::create(desc).value();
 }
@@ -105,6 +105,78 @@ std::vector<std::byte> record_program() {
   return file_of(path);
 }
 
+// A list whose slots give a pattern, the extents of a preparation and of a run, and the run's lengths.
+std::vector<std::byte> record_values() {
+  const std::string path = place("values.halrec");
+  {
+    const hal::Instance instance = recorded(path);
+    const hal::Device device = instance.open("host:0").value();
+    hal::Queue queue = device.queue("q").value();
+    hal::GraphBuilder b("double");
+    const auto x = b.input("x", hal::DType::i32, {b.symbol("n")});
+    b.output("y", b.map({x}, hal::graph::arg(0) * 2.0));
+    const std::vector<std::byte> bytes = b.finish().value();
+    hal::Program program = device.load({"hal.graph", bytes}).value();
+    const hal::Entry entry = program.entry("double").value();
+    const std::array<hal::Arg, 1> extent{hal::scalar_slot<std::int64_t>(1, 8)};
+    const std::array<hal::Arg, 3> args{hal::slot(2, 0, HAL_REST), hal::slot(3, 0, HAL_REST),
+                                       hal::scalar_slot<std::int64_t>(1, 8)};
+    const std::array commands{hal::command::by_slot(hal::command::fill(hal::slot(2, 0, HAL_REST), 0U), 0, 4),
+                              hal::command::prepare(entry, extent), hal::command::run(entry, args)};
+    hal::Commands list = device.record(commands).value();
+    for (std::uint32_t round = 1; round <= 3; ++round) {
+      hal::Buffer in = device.buffer(16 * round).value(), out = device.buffer(16 * round).value();
+      std::array<std::uint32_t, 2> pattern{0, 100 * round};
+      std::array<std::int64_t, 2> extents{0, 4 * round};
+      const std::array<hal::Slice, 4> slots{hal::host(pattern), hal::host(extents), in, out};
+      REQUIRE(queue.execute(list, slots));
+      pattern = {}, extents = {};
+      std::vector<std::uint32_t> found(4 * round);
+      REQUIRE(hal::wait(queue.copy(out, hal::host(found)).value(), 5s));
+      CHECK(found == std::vector<std::uint32_t>(4 * round, 200 * round));
+    }
+  }
+  return file_of(path);
+}
+
+// A kernel that writes how many groups there are, launched with grids from a slot.
+std::vector<std::byte> record_grids() {
+  constexpr const char* kPtx = R"(.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry groups(.param .u64 out)
+{
+  .reg .u64 %rd<2>;
+  .reg .u32 %r<2>;
+  ld.param.u64 %rd1, [out];
+  mov.u32 %r1, %nctaid.x;
+  st.global.u32 [%rd1], %r1;
+  ret;
+})";
+  const std::string path = place("grids.halrec");
+  {
+    const hal::Instance instance = recorded(path, "cuda");
+    const hal::Device device = instance.open("cuda:0").value();
+    hal::Queue queue = device.queue("q").value();
+    const auto ptx = std::as_bytes(std::span(kPtx, std::strlen(kPtx) + 1));
+    hal::Program program = device.load({"ptx", ptx, "entry groups kernel group=1\n buffer out out u32\n"}).value();
+    hal::Buffer out = device.buffer(4).value();
+    const std::array<hal::Arg, 1> args{out};
+    const hal::Command run = hal::command::run(program.entry("groups").value(), args, hal::Grid(1));
+    hal::Commands list = device.record(std::array{hal::command::by_slot(run, 0)}).value();
+    for (std::uint32_t round = 1; round <= 3; ++round) {
+      hal_grid grid = hal::Grid(round);
+      const std::array<hal::Slice, 1> slots{hal_host(&grid, sizeof grid)};
+      REQUIRE(queue.execute(list, slots));
+      grid = {};
+      std::array<std::uint32_t, 1> found{};
+      REQUIRE(hal::wait(queue.copy(out, hal::host(found)).value(), 20s));
+      CHECK(found[0] == round);
+    }
+  }
+  return file_of(path);
+}
+
 hal::Result<recording::Outcome> replay_on(const std::vector<recording::Record>& records, const std::string& device) {
   const std::string driver = device.substr(0, device.find(':'));
   const hal::Instance instance = hal::Instance::create(driver).value();
@@ -143,6 +215,33 @@ TEST_CASE("recording: a program recorded on the host comes out the same there an
     CHECK(outcome->compared >= 4);
     for (const recording::Difference& one : outcome->differences) { FAIL_CHECK(one.where << " " << one.what); }
   }
+}
+
+TEST_CASE("recording: what slots gave is in a recording, and its replays give it again") {
+  const auto values = recording::read(record_values()).value();
+  for (const char* device : {"host:0", "host:0?mode=weak&seed=7", "host:0?mode=minimal", "rngd:0", "cuda:0"}) {
+    INFO(device);
+    const auto outcome = replay_on(values, device);
+    if (!outcome) { FAIL(outcome.error().text()); }
+    CHECK(outcome->compared >= 6);
+    for (const recording::Difference& one : outcome->differences) { FAIL_CHECK(one.where << " " << one.what); }
+  }
+  const auto grids = replay_on(recording::read(record_grids()).value(), "cuda:0");
+  if (!grids) { FAIL(grids.error().text()); }
+  CHECK(grids->compared == 3);
+  CHECK(grids->differences.empty());
+}
+
+TEST_CASE("recording: a value that is in no slot is refused with its place") {
+  auto records = recording::read(record_values()).value();
+  for (recording::Record& record : records) {
+    if (record.kind != recording::Kind::list) { continue; }
+    REQUIRE(record.commands[0].slices.size() == 2);
+    record.commands[0].slices[1] = {recording::In::host, 0, 64, 4};
+  }
+  const auto refused = recording::read(file_from(records));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().what().find("must be in a slot") != std::string_view::npos);
 }
 
 TEST_CASE("recording: the first difference is named with its buffer and the command that wrote it") {

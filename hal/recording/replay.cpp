@@ -240,6 +240,7 @@ class Replay {
           command.as.fill.to = slice(given.slices[0]);
           command.as.fill.pattern = given.numbers[0];
           command.as.fill.pattern_bytes = given.numbers[1];
+          if (given.slices.size() > 1) { hal_by_slot(&command, given.slices[1].id, given.slices[1].offset); }
           break;
         case HAL_OP_COPY:
           command.as.copy.to = slice(given.slices[0]);
@@ -263,6 +264,7 @@ class Replay {
               run.grid.group_size[i] = static_cast<std::uint32_t>(given.numbers[6 + i]);
             }
             run.grid.shared_bytes = static_cast<std::uint32_t>(given.numbers[9]);
+            if (!given.slices.empty()) { hal_by_slot(&command, given.slices[0].id, given.slices[0].offset); }
           }
           std::vector<hal_arg>& list = args.emplace_back();
           for (const Arg& arg : given.args) {

@@ -262,13 +262,14 @@ typedef hal_error* (*hal_host_function)(void* user, const hal_error* failure);
 /** One piece of work, as a value. The queue copies it (arguments too) at submission, so it may be reused at once. */
 typedef struct hal_command {
   uint32_t op;       /* hal_op */
-  uint32_t reserved; /* 0 */
+  uint32_t by_slot;  /* 0; in a recording n + 1 where slot n gives the command's value: hal_by_slot() sets it */
   const char* label; /* optional; shown in errors and traces; must outlive the work */
   union {
     struct { hal_slice to; uint64_t pattern; uint64_t pattern_bytes; } fill;
     struct { hal_slice to; hal_slice from; } copy;
     /* One argument for each parameter. An entry with symbols takes their extents behind them, as i64 scalars in the order
-       of the symbols; they may be left out where the lengths of the slices say them. Prepare: all of them or none, and no grid. */
+       of the symbols; they may be left out where the lengths of the slices say them. Prepare: all of them or none, and no grid.
+       In a recording extents may be HAL_ARG_SLOT, of both. */
     struct { hal_program* program; const hal_arg* args; uint32_t entry; uint32_t arg_count; hal_grid grid;
              uint32_t has_grid; } run;
     struct { hal_commands* commands; const hal_slice* slots; uint64_t slot_count; } execute;
@@ -280,6 +281,29 @@ typedef struct hal_command {
     struct { hal_buffer* buffer; } free;
   } as;
 } hal_command;
+
+/**
+ * In a recording: lets slot `number` give what of this command is neither a slice nor an argument, its value: the pattern of a
+ * FILL, the grid of a kernel's RUN (a hal_grid), the remote memory of a PUT or GET (a hal_remote), the tag of a SEND or RECV
+ * (8 bytes). The value that stands there is lost. Each replay reads as many bytes, during the call, from `offset` on in the host
+ * memory that its table gives for the slot, and checks the value then. Other commands have no such value, and are refused.
+ */
+static inline void hal_by_slot(hal_command* command, uint32_t number, uint64_t offset) {
+  command->by_slot = number + 1U;
+  switch (command->op) { /* the offset stands in the first 8 bytes of the value */
+    case HAL_OP_FILL: command->as.fill.pattern = offset; break;
+    case HAL_OP_RUN:
+      command->as.run.grid.groups[0] = (uint32_t)offset;
+      command->as.run.grid.groups[1] = (uint32_t)(offset >> 32);
+      command->as.run.has_grid = 1;
+      break;
+    case HAL_OP_PUT:
+    case HAL_OP_GET: command->as.transfer.remote.key = offset; break;
+    case HAL_OP_SEND:
+    case HAL_OP_RECV: command->as.message.tag = offset; break;
+    default: break;
+  }
+}
 
 /* ----------------------------------------------------------------------------------------------------------- instance */
 
@@ -759,7 +783,7 @@ HAL_NODISCARD HAL_API hal_error* hal_program_serialize(const hal_program* progra
 HAL_API uint32_t hal_program_constant(const hal_program* program, uint32_t i, hal_constant* out);
 
 /**
- * Records an array of commands for replay. Slices and scalars may name slots 0 to 255. Everything that can be checked
+ * Records an array of commands for replay. Slices, scalars and a command's value (hal_by_slot()) may name slots 0 to 255. Everything that can be checked
  * without the slots is checked here, once. The recording keeps its programs and buffers alive. It never changes, so any
  * number of threads may replay it at once.
  *

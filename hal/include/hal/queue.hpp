@@ -102,6 +102,12 @@ inline Command free(const Buffer& buffer) {
   return c;
 }
 inline Command barrier() { return Command{HAL_OP_BARRIER, 0, nullptr, {}}; }
+// In a recording: the same with the pattern, grid, remote memory or tag that each replay reads from host memory:
+// hal::host(value) in its table of slots.
+inline Command by_slot(Command command, std::uint32_t number, std::uint64_t offset = 0) {
+  hal_by_slot(&command, number, offset);
+  return command;
+}
 
 }  // namespace command
 
