@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <halyard_catch.hpp>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -428,13 +429,17 @@ TEST_CASE("host graph: special values come through a map as they must") {
 
 TEST_CASE("host graph: an extreme of a line with NaN anywhere in it is NaN, as in the reference") {
   constexpr std::size_t kLength = 200;
-  const std::vector<std::size_t> places{0, 5, 63, 64, 130, kLength - 1, kLength};  // the last line has none
-  std::vector<float> lines(places.size() * kLength);
+  const std::vector<std::size_t> places{0, 5, 63, 64, 130, kLength - 1};
+  // Behind the lines with NaN: one without, one with infinities and one whose sum is beyond all floats.
+  std::vector<float> lines((places.size() + 3) * kLength);
   for (std::size_t i = 0; i < lines.size(); ++i) { lines[i] = static_cast<float>(i % 37) - 18.0F; }
-  for (std::size_t row = 0; row + 1 < places.size(); ++row) { lines[row * kLength + places[row]] = std::nanf(""); }
+  for (std::size_t row = 0; row < places.size(); ++row) { lines[row * kLength + places[row]] = std::nanf(""); }
+  lines[lines.size() - 2 * kLength] = std::numeric_limits<float>::infinity();
+  lines[lines.size() - kLength - 1] = -std::numeric_limits<float>::infinity();
+  for (std::size_t i = lines.size() - kLength; i < lines.size(); ++i) { lines[i] = i % 2 == 0 ? 3e38F : -3e38F; }
   for (const ReduceOp op : {ReduceOp::max, ReduceOp::min}) {
     const auto build = [&](GraphBuilder& b) {
-      const auto rows = static_cast<std::int64_t>(places.size());
+      const auto rows = static_cast<std::int64_t>(lines.size() / kLength);
       b.output("out", b.reduce(b.constant({rows, kLength}, lines), op, {1}));
     };
     CHECK(worst(run(build, 0, 1), DType::f32) < kF32);

@@ -31,9 +31,10 @@ class Code {
  public:
   static constexpr std::size_t kBlock = 1024;
 
-  // `first` inputs come before the step's own: 1 for the sum of a contraction.
-  Code(const graph::View& view, const graph::FusedStep& step, std::size_t first = 0)
-      : view_(view), step_(step), inputs_(step.inputs.size() + first), first_(first) {
+  // `loops` are the step's, or those and more behind; `first` inputs come before the step's own: 1 for the sum of a
+  // contraction.
+  Code(const graph::View& view, const graph::FusedStep& step, const Loops& loops, std::size_t first = 0)
+      : step_(step), loops_(loops), inputs_(step.inputs.size() + first), first_(first) {
     operations_.reserve(step.code.size());
     for (const graph::Instruction& at : step.code) {
       const auto arity = static_cast<std::uint8_t>(graph::opcode_arity(at.opcode).value_or(0));
@@ -54,6 +55,14 @@ class Code {
       }
       spread_ = otherwise;
     }
+    for (std::size_t k = 0; k < step.inputs.size(); ++k) {
+      const graph::Access& access = step.inputs[k];
+      const DType type = view.tensor(access.tensor).dtype;
+      const std::int64_t stride = loops.inner_stride(k);
+      const bool single = stride == 0 && (spread_ & bit(k + first)) == 0;
+      if (stride == 0) { same_ |= bit(k + first); }
+      readings_.push_back({access.offset, stride, access.tensor, type, stride == 1 && type == kType, single});
+    }
   }
 
   std::size_t scratch_elements() const { return (inputs_ + step_.stack_depth) * kBlock; }
@@ -66,9 +75,11 @@ class Code {
     return per_element;
   }
 
-  std::uint64_t blocks(const Loops& loops) const {
-    const auto inner = static_cast<std::uint64_t>(loops.inner());
-    return static_cast<std::uint64_t>(loops.total()) / inner * ((inner + kBlock - 1) / kBlock);
+  const Loops& loops() const { return loops_; }
+
+  std::uint64_t blocks() const {
+    const auto inner = static_cast<std::uint64_t>(loops_.inner());
+    return static_cast<std::uint64_t>(loops_.total()) / inner * ((inner + kBlock - 1) / kBlock);
   }
 
   // Where the values of each input lie, for some elements of a line.
@@ -80,37 +91,46 @@ class Code {
   T* block(T* scratch, std::size_t input) const { return scratch + input * kBlock; }
 
   // Elements of the step's own input k, `done` steps into a line that begins at `at`, into its block from `filled` on.
-  void load(std::size_t k, std::span<std::byte* const> tensors, std::int64_t at, std::int64_t stride, std::int64_t done,
-            std::size_t filled, std::size_t count, T* scratch) const {
-    const graph::Access& access = step_.inputs[k];
-    load_line(view_.tensor(access.tensor).dtype, tensors[access.tensor], access.offset + at + done * stride, stride,
-              count, block(scratch, k + first_) + filled);
+  void load(std::size_t k, std::span<std::byte* const> tensors, std::int64_t at, std::int64_t done, std::size_t filled,
+            std::size_t count, T* scratch) const {
+    const Reading& from = readings_[k];
+    load_line(from.type, tensors[from.tensor], from.offset + at + done * from.stride, from.stride, count,
+              block(scratch, k + first_) + filled);
   }
 
   // Calls body(operands, done, count) for the blocks of one line. Elements that lie as they are computed in are read in
-  // place; one that is the same for the whole line is spread over its block once.
+  // place; one that is the same for the whole line is spread over its block once, if it has to be.
   template <class Body>
-  void each_block(const Loops& loops, std::span<const std::int64_t> at, const RunContext& context, T* scratch,
-                  Body&& body) const {
+  void each_block(std::span<const std::int64_t> at, const RunContext& context, T* scratch, Body&& body) const {
     const std::span<std::byte* const> tensors = context.tensors;
     Operands operands = blocks_of(scratch);
-    for (std::size_t k = 0; k < step_.inputs.size(); ++k) {
-      if (loops.inner_stride(k) == 0) { operands.same |= bit(k + first_); }
+    operands.same = same_;
+    const auto inner = static_cast<std::size_t>(loops_.inner());
+    for (std::size_t k = 0; k < readings_.size(); ++k) {
+      const Reading& from = readings_[k];
+      if (from.in_place) {
+        operands.at[k + first_] = place(from, tensors) + at[k];
+      } else if (from.single && from.type == kType) {
+        *block(scratch, k + first_) = place(from, tensors)[at[k]];
+      } else if (from.stride == 0) {
+        load(k, tensors, at[k], 0, 0, from.single ? 1 : std::min(kBlock, inner), scratch);
+      }
     }
-    for (std::int64_t done = 0; done < loops.inner();) {
-      const std::size_t count = std::min(kBlock, static_cast<std::size_t>(loops.inner() - done));
-      for (std::size_t k = 0; k < step_.inputs.size(); ++k) {
-        const graph::Access& access = step_.inputs[k];
-        const std::int64_t stride = loops.inner_stride(k);
-        if (stride == 1 && view_.tensor(access.tensor).dtype == kType) {
-          operands.at[k + first_] = reinterpret_cast<const T*>(tensors[access.tensor]) + access.offset + at[k] + done;
-        } else if (stride != 0 || done == 0) {
-          load(k, tensors, at[k], stride, done, 0, stride == 0 && !(spread_ & bit(k + first_)) ? 1 : count, scratch);
+    for (std::size_t done = 0;;) {
+      const std::size_t count = std::min(kBlock, inner - done);
+      for (std::size_t k = 0; k < readings_.size(); ++k) {
+        const Reading& from = readings_[k];
+        if (from.stride != 0 && !from.in_place) {
+          load(k, tensors, at[k], static_cast<std::int64_t>(done), 0, count, scratch);
         }
       }
       if (context.ahead != nullptr) { context.ahead->call(); }
-      body(operands, done, count);
-      done += static_cast<std::int64_t>(count);
+      body(operands, static_cast<std::int64_t>(done), count);
+      done += count;
+      if (done == inner) { return; }
+      for (std::size_t k = 0; k < readings_.size(); ++k) {
+        if (readings_[k].in_place) { operands.at[k + first_] += count; }
+      }
     }
   }
 
@@ -164,6 +184,20 @@ class Code {
     T constant;
   };
 
+  // What has to be known of an input of the step's own to read it.
+  struct Reading {
+    std::int64_t offset, stride;  // in elements; from one to the next of a line
+    std::uint32_t tensor;
+    DType type;
+    bool in_place;  // not copied to its block
+    bool single;    // the same for a line, and one element of its block is enough
+  };
+
+  // Of elements that are stored as they are computed in.
+  static const T* place(const Reading& from, std::span<std::byte* const> tensors) {
+    return reinterpret_cast<const T*>(tensors[from.tensor]) + from.offset;
+  }
+
   static constexpr std::uint64_t bit(std::size_t input) { return std::uint64_t{1} << input; }
 
   Operands blocks_of(T* scratch) const {
@@ -172,11 +206,13 @@ class Code {
     return operands;
   }
 
-  const graph::View& view_;
   const graph::FusedStep& step_;
+  Loops loops_;
   std::size_t inputs_, first_;
   std::vector<Operation> operations_;
-  std::uint64_t spread_ = 0;  // a bit for each input whose block has to be full even if its value is the same
+  std::vector<Reading> readings_;  // by the step's own inputs
+  std::uint64_t same_ = 0;         // a bit for each input that is the same for a line
+  std::uint64_t spread_ = 0;       // a bit for each input whose block has to be full even if its value is the same
 };
 
 }  // namespace hal::host

@@ -68,11 +68,11 @@ constexpr float kNormalExponent = 87.0F;
 // where x / b is so near to the middle between two floats that what r lacks decides. That takes |2^24 x' - m b'| or
 // |2^25 x' - m b'| <= 2 in integers (the significands, m odd): the test tries those quotients.
 constexpr float kLeastDivisor = 0x1p-20F, kMostDivisor = 0x1p24F;
+constexpr std::uint32_t kLeastDividend = std::bit_cast<std::uint32_t>(0x1p-100F);
+constexpr std::uint32_t kMostDividend = std::bit_cast<std::uint32_t>(0x1p100F);
 [[gnu::always_inline]] inline bool is_quick_dividend(float x) {  // 2^-100 <= |x| <= 2^100, or 0 but not -0
-  constexpr std::uint32_t kLeast = std::bit_cast<std::uint32_t>(0x1p-100F);
-  constexpr std::uint32_t kSpan = std::bit_cast<std::uint32_t>(0x1p100F) - kLeast;
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
-  return ((bits & 0x7fffffffU) - kLeast <= kSpan) | (bits == 0);
+  return ((bits & 0x7fffffffU) - kLeastDividend <= kMostDividend - kLeastDividend) | (bits == 0);
 }
 [[gnu::always_inline]] inline float quick_quotient(float x, float b, float r) {
   const float q = x * r;

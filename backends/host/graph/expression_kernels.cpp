@@ -48,20 +48,34 @@ void each_call(const Real* a, Real* out, std::size_t count, F f) {
   for (std::size_t i = 0; i < count; ++i) { out[i] = f(a[i]); }
 }
 
-// Functions with a shorter way for most values look at so many at a time.
+// Functions with a shorter way for most values look at so many at a time; but for the last ones the compiler knows how
+// many.
 constexpr std::size_t kNeighbours = 256;
+template <class Body>
+[[gnu::always_inline]] inline void by_neighbours(std::size_t count, Body body) {
+  std::size_t i = 0;
+  for (; i + kNeighbours <= count; i += kNeighbours) { body(i, kNeighbours); }
+  if (i < count) { body(i, count - i); }
+}
+
+// The bits of |x|, which rise with it; NaN is above all.
+[[gnu::always_inline]] inline std::uint32_t magnitude(float x) { return std::bit_cast<std::uint32_t>(x) & 0x7fffffffU; }
+
+template <class F>
+[[gnu::always_inline]] inline std::uint32_t most(const float* a, std::size_t count, F f) {
+  std::uint32_t out = 0;
+  for (std::size_t i = 0; i < count; ++i) { out = std::max(out, f(a[i])); }
+  return out;
+}
 
 [[gnu::always_inline]] inline void exponentials(const float* a, float* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; i += kNeighbours) {
-    const std::size_t n = std::min(kNeighbours, count - i);
-    int beyond = 0;
-    for (std::size_t k = 0; k < n; ++k) { beyond |= std::fabs(a[i + k]) <= kNormalExponent ? 0 : 1; }
-    if (beyond == 0) {
+  by_neighbours(count, [&](std::size_t i, std::size_t n) __attribute__((always_inline)) {
+    if (most(a + i, n, [](float x) { return magnitude(x); }) <= magnitude(kNormalExponent)) {
       each(a + i, out + i, n, [](float x) { return normal_exponential(x); });
     } else {
       each(a + i, out + i, n, [](float x) { return exponential(x); });
     }
-  }
+  });
 }
 
 // Wrapping arithmetic; the unsigned type of the same width does not overflow.
@@ -236,20 +250,21 @@ HAL_HOST_CLONES void apply(Opcode opcode, const std::int64_t* a, const std::int6
 
 namespace {
 
-// Most neighbours are far from both ends of the range; where one is not, all of them take the longer way.
+// Most neighbours are far from both ends of the range, and none is 0; where one is not, all of them take the longer
+// way.
 template <class Divide>
 [[gnu::always_inline]] inline void divide_or(const float* a, float b, float* out, std::size_t count, Divide quick) {
   const bool usual = std::fabs(b) >= kLeastDivisor && std::fabs(b) <= kMostDivisor;
-  for (std::size_t i = 0; i < count; i += kNeighbours) {
-    const std::size_t n = std::min(kNeighbours, count - i);
-    std::uint32_t beyond = usual ? 0 : 1;
-    for (std::size_t k = 0; k < n; ++k) { beyond |= is_quick_dividend(a[i + k]) ? 0U : 1U; }
-    if (beyond == 0) {
-      each(a + i, out + i, n, quick);
+  by_neighbours(count, [&](std::size_t i, std::size_t n) __attribute__((always_inline)) {
+    const float* const x = a + i;
+    constexpr std::uint32_t kSpan = kMostDividend - kLeastDividend;
+    if (usual && (most(x, n, [](float one) { return magnitude(one) - kLeastDividend; }) <= kSpan ||
+                  most(x, n, [](float one) { return is_quick_dividend(one) ? 0U : 1U; }) == 0)) {
+      each(x, out + i, n, quick);
     } else {
-      each(a + i, out + i, n, [b](float x) { return x / b; });
+      each(x, out + i, n, [b](float one) { return one / b; });
     }
-  }
+  });
 }
 
 using Divide = void (*)(const float* a, float b, float* out, std::size_t count);

@@ -15,17 +15,17 @@ class MapStep final : public Step {
  public:
   // `sums` is the contraction's own result, or nothing.
   MapStep(const graph::View& view, const graph::FusedStep& step, std::optional<std::uint32_t> sums)
-      : view_(view), step_(step), sums_(sums), code_(view, step, sums ? 1 : 0), loops_(loops_of(step)) {
+      : view_(view), step_(step), sums_(sums), code_(view, step, loops_of(step), sums ? 1 : 0) {
     const graph::Tensor& out = view.tensor(step.output);
     streams_ = out.role == graph::Role::output && out.dtype == Code<T>::kType && out.bytes >= kPastCachesFrom;
   }
 
   std::uint64_t scratch_bytes() const override { return code_.scratch_elements() * sizeof(T); }
-  double cost_ns() const override { return static_cast<double>(loops_.total()) * code_.cost_ns(); }
-  std::uint64_t calls_ahead() const override { return code_.blocks(loops_); }
+  double cost_ns() const override { return static_cast<double>(code_.loops().total()) * code_.cost_ns(); }
+  std::uint64_t calls_ahead() const override { return code_.blocks(); }
 
   Result<void> run(const RunContext& context) const override {
-    if (loops_.inner() >= kLongLine) {
+    if (code_.loops().inner() >= kLongLine) {
       run_lines(context);
     } else {
       run_blocks(context);
@@ -42,8 +42,8 @@ class MapStep final : public Step {
     std::int64_t stored = 0;
     const DType type = view_.tensor(step_.output).dtype;
     std::byte* const out = context.tensors[step_.output];
-    loops_.each_line([&](const auto& at) {
-      code_.each_block(loops_, at, context, blocks, [&](const auto& operands, std::int64_t, std::size_t count) {
+    code_.loops().each_line([&](const auto& at) {
+      code_.each_block(at, context, blocks, [&](const auto& operands, std::int64_t, std::size_t count) {
         if (sums_) { load_line(step_.compute, context.tensors[*sums_], stored, 1, count, code_.block(blocks, 0)); }
         if (streams_) {
           const T* values = code_.evaluate(operands, blocks, count);
@@ -72,11 +72,12 @@ class MapStep final : public Step {
       stored += static_cast<std::int64_t>(filled);
       filled = 0;
     };
-    loops_.each_line([&](const auto& at) {
-      for (std::int64_t done = 0; done < loops_.inner();) {
-        const std::size_t count = std::min(Code<T>::kBlock - filled, static_cast<std::size_t>(loops_.inner() - done));
+    code_.loops().each_line([&](const auto& at) {
+      for (std::int64_t done = 0; done < code_.loops().inner();) {
+        const std::size_t count =
+            std::min(Code<T>::kBlock - filled, static_cast<std::size_t>(code_.loops().inner() - done));
         for (std::size_t k = 0; k < step_.inputs.size(); ++k) {
-          code_.load(k, context.tensors, at[k], loops_.inner_stride(k), done, filled, count, blocks);
+          code_.load(k, context.tensors, at[k], done, filled, count, blocks);
         }
         filled += count;
         done += static_cast<std::int64_t>(count);
@@ -90,7 +91,6 @@ class MapStep final : public Step {
   const graph::FusedStep& step_;
   std::optional<std::uint32_t> sums_;
   Code<T> code_;
-  Loops loops_;
   bool streams_ = false;  // the result is too large for any cache
 };
 

@@ -70,28 +70,27 @@ template <std::size_t kLeft, class Held, std::size_t kChains, class Combine>
   }
 }
 
-// Extremes need no wider type than that of the elements. A comparison and a look for NaN are less than an operation
-// that keeps NaN.
+// Extremes need no wider type than that of the elements, and comparisons do not see NaN: a sum of all does, and where
+// it is none, as it is for infinities of both signs too, they are looked at again.
 template <ReduceOp op>
 [[gnu::always_inline]] inline double fold_extreme(const float* line, std::size_t count) {
   constexpr std::size_t kChains = 64;
   const auto outer = [](float a, float b) { return (op == ReduceOp::max ? a > b : a < b) ? a : b; };
-  float chains[kChains];
-  std::int32_t nans[kChains] = {};
+  float chains[kChains], sums[kChains] = {};
   std::fill_n(chains, kChains, static_cast<float>(identity<double>(op)));
   std::size_t i = 0;
   for (; i + kChains <= count; i += kChains) {
     for (std::size_t k = 0; k < kChains; ++k) {
-      const float x = line[i + k];
-      chains[k] = outer(chains[k], x);
-      nans[k] |= x != x ? 1 : 0;
+      chains[k] = outer(chains[k], line[i + k]);
+      sums[k] += line[i + k];
     }
   }
   for (std::size_t k = 0; i < count; ++i, ++k) {
     chains[k] = outer(chains[k], line[i]);
-    nans[k] |= line[i] != line[i] ? 1 : 0;
+    sums[k] += line[i];
   }
-  if (join<kChains>(nans, [](std::int32_t a, std::int32_t b) { return a | b; }) != 0) {
+  const float sum = join<kChains>(sums, [](float a, float b) { return a + b; });
+  if (sum != sum && std::any_of(line, line + count, [](float x) { return x != x; })) {
     return std::numeric_limits<double>::quiet_NaN();
   }
   return static_cast<double>(join<kChains>(chains, outer));
@@ -197,23 +196,22 @@ class ReduceStep final : public Step {
         out_number_(step.output),
         inputs_(step.inputs.size()),
         op_(view.nodes()[step.node].as<graph::ReduceAttributes>().op),
-        code_(view, step),
-        loops_(reduce_loops(step, kept_of(step, axes))) {}
+        code_(view, step, reduce_loops(step, kept_of(step, axes))) {}
 
   std::uint64_t scratch_bytes() const override {
     return outputs_ * sizeof(Held) + code_.scratch_elements() * sizeof(T) + alignof(T);
   }
-  double cost_ns() const override { return static_cast<double>(loops_.total()) * (0.3 + code_.cost_ns()); }
-  std::uint64_t calls_ahead() const override { return code_.blocks(loops_); }
+  double cost_ns() const override { return static_cast<double>(code_.loops().total()) * (0.3 + code_.cost_ns()); }
+  std::uint64_t calls_ahead() const override { return code_.blocks(); }
 
   Result<void> run(const RunContext& context) const override {
     auto* held = reinterpret_cast<Held*>(context.scratch);
     const std::size_t held_bytes = (outputs_ * sizeof(Held) + alignof(T) - 1) / alignof(T) * alignof(T);
     T* blocks = reinterpret_cast<T*>(context.scratch + held_bytes);
     std::fill_n(held, outputs_, identity<Held>(op_));
-    const std::int64_t out_stride = loops_.inner_stride(inputs_);
-    loops_.each_line([&](const auto& at) {
-      code_.each_block(loops_, at, context, blocks, [&](const auto& operands, std::int64_t done, std::size_t count) {
+    const std::int64_t out_stride = code_.loops().inner_stride(inputs_);
+    code_.loops().each_line([&](const auto& at) {
+      code_.each_block(at, context, blocks, [&](const auto& operands, std::int64_t done, std::size_t count) {
         const T* line = code_.evaluate(operands, blocks, count);
         // The output is dense and row-major in the order of the loops: its innermost stride is 0 or 1.
         Held* target = held + at[inputs_] + done * out_stride;
@@ -235,7 +233,6 @@ class ReduceStep final : public Step {
   std::size_t inputs_;
   ReduceOp op_;
   Code<T> code_;
-  Loops loops_;
 };
 
 }  // namespace

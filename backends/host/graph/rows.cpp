@@ -193,6 +193,12 @@ std::vector<Moved> moved_tensors(const graph::View& view, std::span<const FusedS
   return out;
 }
 
+// A tensor whose next rows are called for; none if they have no bytes.
+struct Next {
+  std::uint32_t tensor = 0;
+  std::int64_t row_bytes = 0;
+};
+
 class RowsStep final : public Step {
  public:
   static StepResult make(const graph::View& view, std::span<const FusedStep> steps, std::size_t first, const Rows& rows,
@@ -205,10 +211,9 @@ class RowsStep final : public Step {
     std::uint64_t row_bytes = 1;
     for (const Moved& moved : made->moved_) {
       row_bytes += static_cast<std::uint64_t>(std::abs(moved.row_bytes));
-      if (moved.row_bytes > made->ahead_row_bytes_ && moved.read_first) {
-        made->ahead_ = moved.tensor;
-        made->ahead_row_bytes_ = moved.row_bytes;
-      }
+      if (moved.local || (!moved.read_first && view.tensor(moved.tensor).bytes >= kPastCachesFrom)) { continue; }
+      Next& next = moved.read_first ? made->read_ : made->written_;
+      if (moved.row_bytes > next.row_bytes) { next = {moved.tensor, moved.row_bytes}; }
     }
     std::int64_t strip = std::clamp<std::int64_t>(static_cast<std::int64_t>(kStripBytes / row_bytes), 1, rows.count);
     HAL_TRY(made->whole_, Strip::make(view, mine, rows.leading, strip));
@@ -256,8 +261,11 @@ class RowsStep final : public Step {
           const Strip& strip = row + strip_ <= rows_ ? *whole_ : *rest_;
           // The rows of the next strip come while this one is computed.
           const std::int64_t next_rows = std::clamp<std::int64_t>(end - row - strip_, 0, strip_);
-          Ahead ahead(context.tensors[ahead_] + (row + strip_) * ahead_row_bytes_,
-                      static_cast<std::uint64_t>(next_rows * ahead_row_bytes_), strip.calls_ahead);
+          const auto rows_of = [&](const Next& of) -> Ahead::Range {
+            return {context.tensors[of.tensor] + (row + strip_) * of.row_bytes,
+                    static_cast<std::uint64_t>(next_rows * of.row_bytes)};
+          };
+          Ahead ahead(rows_of(read_), rows_of(written_), strip.calls_ahead);
           strip.run({tensors, locals + local_bytes_, &ahead});
         }
       }
@@ -279,8 +287,7 @@ class RowsStep final : public Step {
   std::uint32_t threads_ = 1;
   std::unique_ptr<Strip> whole_, rest_;  // of strip_ rows, and of those left over
   std::vector<Moved> moved_;
-  std::uint32_t ahead_ = 0;  // the largest tensor that comes from outside, unless it has no rows
-  std::int64_t ahead_row_bytes_ = 0;
+  Next read_, written_;  // the largest tensor that comes from outside, and of those that others read
   std::size_t tensors_ = 0;
   std::uint64_t local_bytes_ = 0, step_bytes_ = 0;
   double cost_ns_ = 0;

@@ -2,6 +2,7 @@
 // One step of a graph, prepared for running: everything that depends on shapes alone was decided when it was made.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,20 +16,40 @@
 
 namespace hal::host {
 
-// Memory that will be read next, called for a little at a time, so that it comes while something else is computed.
+// Memory that will be read and written next, called for a little at a time, so that it comes while something else is
+// computed.
 class Ahead {
  public:
+  struct Range {
+    const std::byte* begin;
+    std::uint64_t bytes;
+  };
   // `calls`: how often call() will be called.
-  Ahead(const std::byte* begin, std::uint64_t bytes, std::uint64_t calls)
-      : at_(begin), end_(begin + bytes), lines_((bytes / kLine + calls) / calls) {}
+  Ahead(Range read, Range written, std::uint64_t calls) : read_(read, calls), written_(written, calls) {}
   void call() {
-    for (std::uint64_t i = lines_; i > 0 && at_ < end_; --i, at_ += kLine) { __builtin_prefetch(at_, 0, 2); }
+    read_.call();
+    written_.call();
   }
 
  private:
   static constexpr std::uint64_t kLine = 64;
-  const std::byte *at_, *end_;
-  std::uint64_t lines_;
+  template <bool kWritten>
+  class Part {
+   public:
+    Part(Range range, std::uint64_t calls)
+        : at_(range.begin), end_(range.begin + range.bytes), bytes_((range.bytes / kLine + calls) / calls * kLine) {}
+    void call() {
+      const std::byte* const stop = at_ + std::min(bytes_, static_cast<std::uint64_t>(end_ - at_));
+      for (const std::byte* line = at_; line < stop; line += kLine) { __builtin_prefetch(line, kWritten ? 1 : 0, 2); }
+      at_ = stop;
+    }
+
+   private:
+    const std::byte *at_, *end_;
+    std::uint64_t bytes_;
+  };
+  Part<false> read_;
+  Part<true> written_;
 };
 
 // One run of a graph: where each tensor lies, and memory for the step that runs.
