@@ -128,6 +128,9 @@ TEST_CASE("order: a device-side wait for work that is cancelled never shows the 
     const hal::Result<void> then = hal::wait(used, kSoon);
     REQUIRE_FALSE(then);
     REQUIRE(then.error().code() == HAL_CANCELLED);
+    // What comes now does not use it either, though the device has published it.
+    const Point third = m.device.queue("third").value().fill(m.at(2), std::uint32_t{7}, {.waits = {used}}).value();
+    REQUIRE(hal::wait(third, kSoon).error().code() == HAL_CANCELLED);
     REQUIRE(eventually([&] { return heard.good + heard.bad == 1; }));
     REQUIRE(heard.good == 0);
     REQUIRE(m.control.executed("producer") == 0);
@@ -194,6 +197,64 @@ TEST_CASE("order: work that a full lane does not take is handed over in order as
   CHECK(m.control.executed("lane") == 11);
   for (std::uint32_t i = 0; i < 10; ++i) { CHECK(m.word(i) == i + 1); }
   CHECK(m.word(20) == 10);
+}
+
+TEST_CASE("order: a queue that is blocked, at a wait, a full lane or a host function's turn, blocks no other") {
+  Manual m;
+  hal::Timeline never = m.instance.timeline(0, "never").value(), gate = m.instance.timeline(0, "gate").value();
+  hal::Queue waits = m.device.queue("waits").value(), full = m.device.queue("full").value(),
+             turn = m.device.queue("turn").value(), open = m.device.queue("open").value();
+  const Point stays = waits.barrier({.waits = {never.at(1)}}).value();
+  m.control.set_capacity("full", 1);
+  full.barrier().value();
+  const Point left = full.barrier().value();
+  turn.barrier().value();
+  std::atomic<bool> ran{false};
+  const Point called = turn.call([&]() -> hal::Result<void> {
+                             ran = true;
+                             return {};
+                           })
+                           .value();
+  const Point other = open.barrier({.waits = {gate.at(1)}}).value();
+  REQUIRE(gate.signal(1));
+  REQUIRE(eventually([&] { return m.control.taken("open") == 1; }));
+  m.control.complete("open", 1);
+  CHECK(hal::wait(other, kSoon));
+  CHECK(m.control.taken("full") == 1);
+  CHECK_FALSE(ran);
+  // Each goes on with what it waits for.
+  for (std::uint64_t i = 1; i <= 2; ++i) {
+    for (const char* lane : {"full", "turn"}) {
+      REQUIRE(eventually([&] { return m.control.taken(lane) >= i; }));
+      m.control.complete(lane, i);
+    }
+  }
+  CHECK(hal::wait(left, kSoon));
+  CHECK(hal::wait(called, kSoon));
+  CHECK(ran);
+  CHECK_FALSE(reached(stays));
+}
+
+TEST_CASE("order: a wait may come before its signal on another device, in both directions") {
+  const Manual load;  // finds the control functions
+  hal::Instance instance = hal::Instance::create("host:" MANUAL_DRIVER).value();
+  hal::Device host = instance.open("host:0").value(), device = instance.open("manual:0").value();
+  hal::Timeline there = instance.timeline(0, "there").value(), back = instance.timeline(0, "back").value();
+  hal::Queue near = host.queue("near").value(), second = host.queue("second").value(),
+             far = device.queue("far").value();
+  hal::Buffer buffer = host.buffer(64).value();
+  std::memset(buffer.host().data(), 0, 64);
+  const Point end = near.copy(buffer.slice(0, 4), buffer.slice(4, 4), {.waits = {back.at(1)}}).value();
+  far.barrier({.waits = {there.at(1)}, .signals = {back.at(1)}}).value();
+  CHECK(load.control.taken("far") == 0);
+  second.fill(buffer.slice(0, 4), std::uint32_t{8}, {.signals = {there.at(1)}}).value();
+  REQUIRE(eventually([&] { return load.control.taken("far") == 1; }));
+  CHECK_FALSE(reached(end));
+  load.control.complete("far", 1);
+  REQUIRE(hal::wait(end, kSoon));
+  std::array<std::uint32_t, 2> words{};
+  std::memcpy(words.data(), buffer.host().data(), sizeof words);
+  CHECK(words == std::array<std::uint32_t, 2>{8, 8});
 }
 
 TEST_CASE("order: a lane that fails keeps what it published, fails the rest, and what it held back is told") {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <halyard_catch.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -76,6 +78,28 @@ struct Manual {
     return out;
   }
   hal::Slice at(std::uint64_t i) const { return buffer.slice(i * 4, 4); }
+};
+
+// While it lives the system gives no thread: none has room for such a stack.
+class NoThreads {
+ public:
+  NoThreads() {
+    REQUIRE(::pthread_getattr_default_np(&before_) == 0);
+    pthread_attr_t huge;
+    REQUIRE(::pthread_getattr_default_np(&huge) == 0);
+    REQUIRE(::pthread_attr_setstacksize(&huge, std::size_t{1} << 50U) == 0);
+    REQUIRE(::pthread_setattr_default_np(&huge) == 0);
+    ::pthread_attr_destroy(&huge);
+  }
+  ~NoThreads() {
+    ::pthread_setattr_default_np(&before_);
+    ::pthread_attr_destroy(&before_);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+
+ private:
+  pthread_attr_t before_{};
 };
 
 }  // namespace hal::test

@@ -129,7 +129,7 @@ TEST_CASE("order: the declared limit counts a submission once, however many part
   REQUIRE(gate.signal(1));
   REQUIRE(hal::wait(second, kSoon));
   CHECK(calls == 6);
-  CHECK(queue.submit(commands));
+  CHECK(queue.submit(commands).value().value == second.value + commands.size());  // the refused one used no number
   REQUIRE(queue.finish(kSoon));
 }
 
@@ -205,7 +205,7 @@ TEST_CASE("order: work that finds no memory to be held back in is refused, and n
   const std::array mixed{hal::command::fill(buffer.slice(0, 4), 1U), call};
   closed = true;
   const auto refused = queue.submit(mixed);  // nothing of it begins
-  const auto held = queue.fill(buffer.slice(4, 4), 1U, {.waits = {gate.at(1)}, .signals = {done.at(1)}});
+  const auto held = queue.fill(buffer.slice(4, 4), 1U, {.waits = {gate.at(1)}, .signals = {done.at(2)}});
   closed = false;
   REQUIRE(!refused);
   CHECK(refused.error().code() == HAL_OUT_OF_HOST_MEMORY);
@@ -217,10 +217,35 @@ TEST_CASE("order: work that finds no memory to be held back in is refused, and n
   CHECK(next.value == 1);
   REQUIRE(hal::wait(next, kSoon));
   REQUIRE(hal::wait(done.at(1), kSoon));
+  CHECK(done.value().value() == 1);
   std::array<std::uint32_t, 2> words{};
   std::memcpy(words.data(), buffer.host().data(), sizeof words);
   CHECK(words == std::array<std::uint32_t, 2>{2, 0});
   CHECK(calls == 0);
+}
+
+TEST_CASE("order: a host function that no thread can be had for is refused, and nothing of it is left") {
+  Fixture f;
+  const Point before = f.queue.fill(f.at(0), 1U).value();
+  REQUIRE(hal::wait(before, kSoon));
+  std::atomic<int> calls{0};
+  const auto call = [&] {
+    return f.queue.call([&]() -> hal::Result<void> {
+      ++calls;
+      return {};
+    });
+  };
+  {
+    const NoThreads none;
+    const hal::Result<Point> refused = call();
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == HAL_UNAVAILABLE);
+    CHECK(contains(refused.error().text(), "the system gives no thread"));
+  }
+  const Point next = call().value();
+  CHECK(next.value == before.value + 1);
+  REQUIRE(hal::wait(next, kSoon));
+  CHECK(calls == 1);
 }
 
 TEST_CASE("order: what a full lane leaves and no memory can hold fails its queue, after what the lane took") {
