@@ -78,6 +78,7 @@ function(hal_test name)
     set(arg_TIMEOUT 120)
   endif()
   add_executable(${name} ${arg_SOURCES})
+  set_property(GLOBAL APPEND PROPERTY HALYARD_TEST_PROGRAMS ${name})
   hal_target(${name})
   target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)  # tests compile twice as fast and are no product
   target_link_libraries(${name} PRIVATE halyard_catch2 ${arg_LIBS})
@@ -116,16 +117,17 @@ function(hal_fuzz name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS})
 endfunction()
 
-# hal_failing_test(<name of a hal_test> [PROGRAM] [CASES filter] [EVERY n ...]): its cases once more, one by one, while every n-th
+# hal_failing_test(<name of a hal_test> [PROGRAM] [EVERY n ...]): its cases once more, one by one, while every n-th
 # allocation fails: what they expect may fail then, and they may not crash, hang or leak. PROGRAM: also what the project's
-# code in the program itself asks for.
+# code in the program itself asks for. A program that is not to run so has hal_never_failing(<name> <reason>);
+# hal_check_failing(), at the end, finds those that have neither.
 find_package(Python3 COMPONENTS Interpreter)
 set(HALYARD_FAILING "${Python3_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/tools/failing.py" --limit 60)
 function(hal_failing_test name)
   if(NOT TARGET ${name} OR NOT Python3_FOUND)
     return()
   endif()
-  cmake_parse_arguments(arg "PROGRAM" "CASES" "EVERY" ${ARGN})
+  cmake_parse_arguments(arg "PROGRAM" "" "EVERY" ${ARGN})
   if(NOT arg_EVERY)
     set(arg_EVERY 211 67)
   endif()
@@ -134,8 +136,20 @@ function(hal_failing_test name)
   if(arg_PROGRAM)
     list(APPEND how --program)
   endif()
-  add_test(NAME ${name}_failing COMMAND ${HALYARD_FAILING} ${arg_EVERY} ${how} $<TARGET_FILE:${name}> ${arg_CASES})
+  add_test(NAME ${name}_failing COMMAND ${HALYARD_FAILING} ${arg_EVERY} ${how} $<TARGET_FILE:${name}>)
   set_tests_properties(${name}_failing PROPERTIES TIMEOUT 300)
+  set_property(GLOBAL APPEND PROPERTY HALYARD_FAILING_TESTS ${name})
+endfunction()
+function(hal_never_failing name reason)
+  set_property(GLOBAL APPEND PROPERTY HALYARD_FAILING_TESTS ${name})
+endfunction()
+function(hal_check_failing)
+  get_property(tests GLOBAL PROPERTY HALYARD_TEST_PROGRAMS)
+  get_property(failing GLOBAL PROPERTY HALYARD_FAILING_TESTS)
+  list(REMOVE_ITEM tests "" ${failing})
+  if(tests AND Python3_FOUND)
+    message(FATAL_ERROR "no run with failing allocations and no reason for none (hal_failing_test, hal_never_failing): ${tests}")
+  endif()
 endfunction()
 
 # hal_failing_conformance(<name> <device> n ...): the same for the suite on a device, each case in a process of its own, where
