@@ -6,9 +6,11 @@
 #include <string>
 
 #include "conformance/cases/graphs.hpp"
+#include "graph/compare.hpp"
 #include "graph/element.hpp"
 #include "graph/reference.hpp"
 #include "graph/view.hpp"
+#include "hal/nn.hpp"
 
 namespace hal::conformance {
 namespace {
@@ -221,6 +223,47 @@ HAL_CASE(EXE_026, "extents that no run could have are refused") {
   hal_error* error = t.try_submit(failing, {prepare(program, odd)}, {}, &point);
   if (error == nullptr) { error = t.try_wait(point); }
   EXPECT_CODE(error, HAL_INVALID_ARGUMENT);
+}
+
+HAL_CASE(GRF_011, "layers whose sizes are open") {
+  GraphBuilder b("open layers");
+  const Value x = b.input("x", DType::f32, {2, b.symbol("n"), 3});
+  b.output("largest", nn::argmax(b, x, 1));
+  const nn::TopK top = nn::top_k(b, b.transpose(x, {2, 0, 1}), 2);
+  b.output("top", top.values);
+  b.output("places", top.indices);
+  b.output("mean", nn::average_pool(b, x, {.window = {3}, .strides = {2}, .pad_low = {1}, .pad_high = {2}}));
+  b.output("reach", nn::max_pool(b, x, {.window = {2}, .strides = {1}, .pad_low = {1}}));
+  const GraphBytes bytes = finish(b);
+  auto program = load_graph(t, bytes);
+  auto queue = t.queue();
+  const auto view = graph::View::verify_dynamic(bytes);
+  EXPECT(view.has_value());
+  for (const std::int64_t n : {2, 9, 300}) {
+    const auto bound = view->bind(std::span(&n, 1));
+    EXPECT(bound.has_value());
+    std::vector<float> input(static_cast<std::size_t>(6 * n));
+    for (float& element : input) { element = static_cast<float>(t.random().below(64)) / 4 - 8; }
+    const auto raw = std::as_bytes(std::span(input));
+    const auto expected = graph::evaluate_reference(*bound, {&raw, 1});
+    EXPECT(expected.has_value());
+    auto in = t.upload(queue, input);
+    std::vector<Owned<hal_buffer>> outs;
+    std::vector<hal_arg> args = {arg(whole(in))};
+    for (const graph::Tensor& output : bound->outputs()) {
+      outs.push_back(t.filled(queue, output.bytes, 0xEE));
+      args.push_back(arg(whole(outs.back())));
+    }
+    t.wait(t.submit(queue, {run_graph(program, 0, args)}));
+    for (std::size_t i = 0; i < outs.size(); ++i) {
+      const Bytes found = t.read(queue, outs[i]);
+      const auto same = graph::compare(bound->outputs()[i].dtype, std::as_bytes(std::span(found)), (*expected)[i]);
+      if (!same) {
+        fail_case(HAL_HERE, "n = " + std::to_string(n) + ": output " + std::to_string(i) + ": " + same.text());
+      }
+      count_check();
+    }
+  }
 }
 
 HAL_CASE(GRF_011, "extents that do not fit are refused") {

@@ -4,8 +4,10 @@
 
 #include <fmt/format.h>
 
+#include <numeric>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "graph/element.hpp"
@@ -23,6 +25,14 @@ using graph::ReduceOp;
 
 /// Sums and exponentials of narrow floating types are kept in f32.
 inline DType wide(DType type) { return is_floating(type) && dtype_bits(type) < 32 ? DType::f32 : type; }
+
+/// x is of a floating type; a mistake if it is not. For layers whose results are no whole numbers.
+inline bool is_real(GraphBuilder& b, Value x, const char* what, Site site) {
+  if (is_floating(b.dtype(x))) { return true; }
+  b.fail(fmt::format("{}: x is {}, and this layer needs a floating type; convert first", what, dtype_name(b.dtype(x))),
+         site);
+  return false;
+}
 
 /// The axis counted from the first; a mistake (and 0) if x has no such axis.
 inline std::optional<std::uint32_t> axis_of(GraphBuilder& b, Value x, Axis axis, const char* what, Site site) {
@@ -47,6 +57,18 @@ inline bool has_numbers(GraphBuilder& b, Value x, std::size_t first, const char*
     if (!has_number(b, x, d, what, site, of)) { return false; }
   }
   return true;
+}
+
+/// The most elements of a table that is filled while the graph is built.
+inline constexpr std::int64_t kMostTable = std::int64_t{1} << 28U;
+
+/// A table of this shape may be made; a mistake if it has too many elements. `of`: what they are, "cosines".
+inline bool table_fits(GraphBuilder& b, const Shape& shape, const char* what, const char* of, Site site) {
+  if (const auto count = graph::element_count(shape); count && *count <= kMostTable) { return true; }
+  b.fail(fmt::format("{}: a table of {} {}; those made while the graph is built have at most 2^28 elements", what,
+                     print_shape(shape), of),
+         site);
+  return false;
 }
 
 inline std::int64_t times(GraphBuilder& b, std::int64_t x, std::int64_t y, Site site) {
@@ -81,6 +103,25 @@ inline Value slice_axis(GraphBuilder& b, Value x, std::uint32_t axis, std::int64
   lows[axis] = low;
   sizes[axis] = size;
   return b.slice(x, std::move(lows), std::move(sizes), site);
+}
+
+/// 0, 1, ... in a line of n, for a type that holds 2^24. A symbolic n is put together from two digits to the base of
+/// 256 and what stands before them: a run with more than 2^24 is refused when it is bound.
+inline Value places(GraphBuilder& b, DType type, std::int64_t n, Site site) {
+  const bool open = graph::is_symbolic(n);
+  std::vector<double> values(open ? 256 : static_cast<std::size_t>(n));
+  std::iota(values.begin(), values.end(), 0.0);
+  const Value digits = constant(b, type, {static_cast<std::int64_t>(values.size())}, values, site);
+  if (!open) { return digits; }
+  using enum graph::SizeOp;
+  const auto blocks = [&](std::int64_t size) { return b.size(div, b.size(add, size, 255, site), 256, site); };
+  const std::int64_t middle = blocks(n), top = blocks(middle);
+  Value line = slice_axis(b, digits, 0, 0, top, site);
+  for (const auto& [rows, size] : {std::pair{top, middle}, {middle, n}}) {
+    const Value whole = b.map({b.reshape(line, {rows, 1}, site), digits}, arg(0) * 256.0 + arg(1), type, site);
+    line = slice_axis(b, b.reshape(whole, {times(b, rows, 256, site)}, site), 0, 0, size, site);
+  }
+  return line;
 }
 
 /// y * scale + shift: adds the operands that there are.

@@ -11,14 +11,17 @@ using namespace lower;
 
 namespace {
 
-// The most bytes of a table that is filled while the graph is built.
-constexpr std::int64_t kMostTableBytes = std::int64_t{1} << 30U;
+// The most bytes of a mask that is a table; a longer one is a view of a line, which costs a copy where strides are
+// positive only.
+constexpr std::int64_t kMostMaskBytes = std::int64_t{1} << 24U;
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
 // 1 where query i of s may see key j of t.
 Value causal_mask(GraphBuilder& b, std::int64_t s, std::int64_t t, Causal causal, Site site) {
-  if (graph::is_symbolic(s) || graph::is_symbolic(t)) {
+  const auto bytes =
+      graph::is_symbolic(s) || graph::is_symbolic(t) ? std::nullopt : graph::byte_count(DType::boolean, Shape{s, t});
+  if (!bytes || *bytes > kMostMaskBytes) {
     // Element j - i + s - 1 of a line of ones and zeros behind them, which is as long as the run makes it.
     const auto line = [&](std::byte value, std::int64_t length) {
       return b.view(b.constant(DType::boolean, {1}, {&value, 1}, site), {length}, 0, {0}, site);
@@ -27,12 +30,6 @@ Value causal_mask(GraphBuilder& b, std::int64_t s, std::int64_t t, Causal causal
     const Value seen =
         b.concat({line(std::byte{1}, from_start ? s : t), line(std::byte{0}, from_start ? t : s)}, 0, site);
     return b.view(seen, {s, t}, b.size(graph::SizeOp::sub, s, 1, site), {-1, 1}, site);
-  }
-  if (const auto bytes = graph::byte_count(DType::boolean, Shape{s, t}); !bytes || *bytes > kMostTableBytes) {
-    return b.fail(fmt::format("attention: the causal mask of {} queries and {} keys has more than the {} bytes that a "
-                              "table may have",
-                              s, t, kMostTableBytes),
-                  site);
   }
   const std::int64_t shift = causal == Causal::from_end ? t - s : 0;
   std::vector<std::byte> seen(static_cast<std::size_t>(s) * static_cast<std::size_t>(t));
@@ -63,24 +60,35 @@ Value grouped_mask(GraphBuilder& b, Value mask, const Shape& scores, std::int64_
 
 Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& options, Site site) {
   const Shape qs = b.shape(q), ks = b.shape(k), vs = b.shape(v);
-  if (qs.size() != 4 || ks.size() != 4 || vs.size() != 4 || ks[0] != qs[0] || vs[0] != qs[0] || ks[3] != qs[3] ||
-      vs[1] != ks[1] || vs[2] != ks[2] || ks[1] == 0 || qs[1] % ks[1] != 0) {
+  if (!is_real(b, q, "attention", site)) { return {}; }
+  const auto wrong = [&] {
     return b.fail(fmt::format("attention: q is {}, k {} and v {}; expected [b, heads, s, d], [b, kv_heads, t, d] and "
                               "[b, kv_heads, t, e] with kv_heads a divisor of heads",
                               print_shape(qs), print_shape(ks), print_shape(vs)),
                   site);
-  }
-  if (!has_number(b, q, 1, "attention", site, " of q") || !has_number(b, k, 1, "attention", site, " of k") ||
-      !has_number(b, q, 3, "attention", site, " of q")) {
-    return {};
+  };
+  if (qs.size() != 4 || ks.size() != 4 || vs.size() != 4 || ks[0] != qs[0] || vs[0] != qs[0] || ks[3] != qs[3] ||
+      vs[1] != ks[1] || vs[2] != ks[2]) {
+    return wrong();
   }
   const std::int64_t heads = qs[1], kv_heads = ks[1], s = qs[2], t = ks[2];
+  // Whether one symbol divides another is nothing that a graph can promise.
+  const bool one_each = heads == kv_heads, one_for_all = kv_heads == 1;
+  if (!one_each && !one_for_all) {
+    if (!has_number(b, q, 1, "attention", site, " of q") || !has_number(b, k, 1, "attention", site, " of k")) {
+      return {};
+    }
+    if (heads % kv_heads != 0) { return wrong(); }
+  }
+  const std::int64_t group = one_each ? 1 : one_for_all ? heads : heads / kv_heads;
   const DType type = b.dtype(q);
-  const Shape scores_shape{qs[0], kv_heads, heads / kv_heads, s, t};
-  const Value groups = b.reshape(q, {qs[0], kv_heads, heads / kv_heads, s, qs[3]}, site);
+  const Shape scores_shape{qs[0], kv_heads, group, s, t};
+  const Value groups = b.reshape(q, {qs[0], kv_heads, group, s, qs[3]}, site);
   const Value products = b.contract("bhgsd,bhtd->bhgst", groups, k, wide(type), site);
   std::vector<Value> inputs{products};
-  Expr score = arg(0) * options.scale.value_or(1.0 / std::sqrt(static_cast<double>(qs[3])));
+  Expr score = options.scale               ? arg(0) * *options.scale
+               : graph::is_symbolic(qs[3]) ? arg(0) / sqrt(graph::size_of(qs[3]))
+                                           : arg(0) * (1.0 / std::sqrt(static_cast<double>(qs[3])));
   if (options.mask) {
     const Value mask = grouped_mask(b, *options.mask, scores_shape, heads, site);
     const Expr own = arg(static_cast<std::uint8_t>(inputs.size()));
@@ -107,7 +115,7 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
   if (shape.size() < 2) {
     return b.fail(fmt::format("rotary: x is {}, expected [..., s, d]", print_shape(shape)), site);
   }
-  if (!has_number(b, x, shape.size() - 1, "rotary", site)) { return {}; }
+  if (!is_real(b, x, "rotary", site) || !has_number(b, x, shape.size() - 1, "rotary", site)) { return {}; }
   const std::int64_t s = shape[shape.size() - 2], d = shape.back();
   const std::int64_t dims = options.dims == 0 ? d : options.dims;
   const bool interleaved = options.pairs == RotaryPairs::interleaved;
@@ -133,12 +141,7 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
                   site);
   }
   const std::int64_t pairs = dims / 2;
-  if (const auto bytes = graph::byte_count(DType::f32, Shape{rows, pairs}); !bytes || *bytes > kMostTableBytes) {
-    return b.fail(fmt::format("rotary: the cosines of {} positions and {} pairs have more than the {} bytes that a "
-                              "table may have",
-                              rows, pairs, kMostTableBytes),
-                  site);
-  }
+  if (!table_fits(b, {rows, pairs}, "rotary", "cosines", site)) { return {}; }
   std::vector<float> cosines, sines;
   for (std::int64_t p = 0; p < rows; ++p) {
     for (std::int64_t i = 0; i < pairs; ++i) {

@@ -90,7 +90,6 @@ Value pad_spatial(GraphBuilder& b, Value x, const Shape& low, const Shape& high,
 
 std::optional<std::size_t> spatial_of(GraphBuilder& b, Value x, std::size_t expected, const char* what, Site site) {
   const std::size_t rank = b.shape(x).size();
-  if (rank > 0 && !has_number(b, x, rank - 1, what, site)) { return std::nullopt; }
   if (expected == 0 ? rank >= 3 && rank <= 5 : rank == expected + 2) { return rank - 2; }
   b.fail(fmt::format("{}: x is {}, expected {}", what, print_shape(b.shape(x)),
                      expected == 0 ? "[n, w, c], [n, h, w, c] or [n, d, h, w, c]" : layout(expected)),
@@ -102,7 +101,7 @@ std::optional<std::size_t> spatial_of(GraphBuilder& b, Value x, std::size_t expe
 Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std::size_t expected, const char* what,
                Site site) {
   const auto spatial = spatial_of(b, x, expected, what, site);
-  if (!spatial) { return {}; }
+  if (!spatial || !has_number(b, x, *spatial + 1, what, site)) { return {}; }
   if (!has_numbers(b, filters, 0, what, site, " of the filters")) { return {}; }
   const Shape taps = b.shape(filters);
   if (taps.size() != *spatial + 2) {
@@ -193,35 +192,79 @@ std::optional<PoolPlan> pool_plan(GraphBuilder& b, Value x, const Pool& options,
   if (!window || !strides || !low || !high || !dilation) { return std::nullopt; }
   PoolPlan plan{{*window, *strides, *dilation}, *low, *high, {}};
   for (std::size_t i = 0; i < *spatial; ++i) { plan.axes.push_back(static_cast<std::uint32_t>(1 + *spatial + i)); }
-  // How much padding each window holds is counted when the graph is built.
-  if ((pads(*low) || pads(*high)) && !has_numbers(b, x, 1, what, site)) { return std::nullopt; }
   return plan;
 }
 
-double full_window(const PoolPlan& plan) {
-  double full = 1;
-  for (const std::int64_t size : plan.windows.size) { full *= static_cast<double>(size); }
-  return full;
+// How many taps of each window lie inside x along spatial dimension d, which has n elements; nothing if a window has
+// none.
+std::optional<std::vector<double>> counts_along(const PoolPlan& plan, std::size_t d, std::int64_t n, std::int64_t out) {
+  std::vector<double> counts;
+  for (std::int64_t i = 0; i < out; ++i) {
+    // Tap t lies at start + t * dilation; a window may have more taps than can be walked.
+    const std::int64_t start = i * plan.windows.strides[d] - plan.low[d], room = n - 1 - start;
+    const std::int64_t first = start >= 0 ? 0 : (-start - 1) / plan.windows.dilation[d] + 1;
+    const std::int64_t last = std::min(plan.windows.size[d] - 1, room / plan.windows.dilation[d]);
+    const std::int64_t inside = room < 0 ? 0 : last - first + 1;
+    if (inside < 1) { return std::nullopt; }
+    counts.push_back(static_cast<double>(inside));
+  }
+  return counts;
 }
 
-// How many elements of each window lie inside x, [o..., 1]; nothing if a window has none.
-std::optional<std::vector<double>> counts_inside(const PoolPlan& plan, const Shape& x, const Shape& out) {
-  if (!pads(plan.low) && !pads(plan.high)) { return std::vector<double>{full_window(plan)}; }
-  std::vector<double> counts{1};
+// The same where n is symbolic: windows over a line of ones.
+Value open_counts(GraphBuilder& b, const PoolPlan& plan, std::size_t d, std::int64_t n, DType type, const char* what,
+                  Site site) {
+  const Value line = b.view(lower::constant(b, type, {1}, std::vector<double>{1}, site), {1, n, 1}, 0, {0, 0, 0}, site);
+  const Value padded = pad_spatial(b, line, {plan.low[d]}, {plan.high[d]}, 0.0, site);
+  const Windows w{{plan.windows.size[d]}, {plan.windows.strides[d]}, {plan.windows.dilation[d]}};
+  return b.reduce(windows(b, padded, w, what, site), ReduceOp::sum, {0, 2, 3}, KeepDims::no, type, site);
+}
+
+// How many elements of each window lie inside x: a number, times one of `along` for each dimension where windows
+// differ.
+struct Counts {
+  double everywhere = 1;
+  std::vector<Value> along;
+};
+
+// Nothing and a mistake if a window has nothing but padding. `wanted`: else this is only checked.
+std::optional<Counts> counts_inside(GraphBuilder& b, const PoolPlan& plan, const Shape& x, const Shape& out, DType type,
+                                    bool wanted, const char* what, Site site) {
+  Counts counts;
   for (std::size_t d = 0; d < plan.low.size(); ++d) {
-    std::vector<double> next;
-    for (const double outer : counts) {
-      for (std::int64_t i = 0; i < out[d + 1]; ++i) {
-        // Tap t lies at start + t * dilation; a window may have more taps than can be walked.
-        const std::int64_t start = i * plan.windows.strides[d] - plan.low[d], room = x[d + 1] - 1 - start;
-        const std::int64_t first = start >= 0 ? 0 : (-start - 1) / plan.windows.dilation[d] + 1;
-        const std::int64_t last = std::min(plan.windows.size[d] - 1, room / plan.windows.dilation[d]);
-        const std::int64_t inside = room < 0 ? 0 : last - first + 1;
-        if (inside < 1) { return std::nullopt; }
-        next.push_back(outer * static_cast<double>(inside));
-      }
+    const std::int64_t size = plan.windows.size[d], n = x[d + 1];
+    if (plan.low[d] == 0 && plan.high[d] == 0) {
+      counts.everywhere *= static_cast<double>(size);
+      continue;
     }
-    counts = std::move(next);
+    const Shape place = along(plan.low.size() + 2, static_cast<std::uint32_t>(d + 1), out[d + 1]);
+    if (graph::is_symbolic(n)) {
+      // Whatever n is, the first and the last window reach an element.
+      if (plan.windows.dilation[d] == 1 && plan.low[d] < size && plan.high[d] < size) {
+        if (wanted) { counts.along.push_back(b.reshape(open_counts(b, plan, d, n, type, what, site), place, site)); }
+        continue;
+      }
+      b.fail(
+          fmt::format("{}: dimension {} is symbolic, and padding {} and {} around windows of {} with dilation {} may "
+                      "leave one with nothing but padding; expected less padding than the window and dilation 1, or "
+                      "the dimension's number",
+                      what, d + 1, plan.low[d], plan.high[d], size, plan.windows.dilation[d]),
+          site);
+      return std::nullopt;
+    }
+    if (!table_fits(b, {out[d + 1]}, what, "counts", site)) { return std::nullopt; }
+    const auto each = counts_along(plan, d, n, out[d + 1]);
+    if (!each) {
+      b.fail(fmt::format("{}: padding {} and {} around {} leaves a window {} with nothing but padding", what,
+                         print_shape(plan.low), print_shape(plan.high), print_shape(x), print_shape(plan.windows.size)),
+             site);
+      return std::nullopt;
+    }
+    if (std::ranges::all_of(*each, [&](double count) { return count == static_cast<double>(size); })) {
+      counts.everywhere *= static_cast<double>(size);
+    } else if (wanted) {
+      counts.along.push_back(lower::constant(b, type, place, *each, site));
+    }
   }
   return counts;
 }
@@ -235,31 +278,29 @@ double lowest_of(DType type) {
 Value pool(GraphBuilder& b, Value x, const Pool& options, bool largest, std::size_t expected, const char* what,
            Site site) {
   const auto plan = pool_plan(b, x, options, expected, what, site);
-  if (!plan) { return {}; }
+  if (!plan || (!largest && !is_real(b, x, what, site))) { return {}; }
   const DType type = b.dtype(x);
   const Shape in = b.shape(x);
   const Value padded = pad_spatial(b, x, plan->low, plan->high, largest ? lowest_of(type) : 0.0, site);
   const Value patches = windows(b, padded, plan->windows, what, site);
   const Shape out = b.shape(patches);
   if (out.empty()) { return {}; }  // a mistake above
-  const auto counts = counts_inside(*plan, in, out);
-  if (!counts) {
-    return b.fail(
-        fmt::format("{}: padding {} and {} around {} leaves a window {} with nothing but padding", what,
-                    print_shape(plan->low), print_shape(plan->high), print_shape(in), print_shape(plan->windows.size)),
-        site);
-  }
+  const auto counts = counts_inside(b, *plan, in, out, wide(type), !largest && !options.count_padding, what, site);
+  if (!counts) { return {}; }
   if (largest) { return b.reduce(patches, ReduceOp::max, plan->axes, KeepDims::no, {}, site); }
   const Value sum = b.reduce(patches, ReduceOp::sum, plan->axes, KeepDims::no, wide(type), site);
-  const double full = full_window(*plan);
-  if (options.count_padding || std::ranges::all_of(*counts, [&](double count) { return count == full; })) {
+  if (options.count_padding || counts->along.empty()) {
+    double full = 1;
+    for (const std::int64_t size : plan->windows.size) { full *= static_cast<double>(size); }
     return b.map({sum}, arg(0) * (1.0 / full), type, site);
   }
-  std::vector<double> scale;
-  for (const double count : *counts) { scale.push_back(1.0 / count); }
-  Shape places(out.begin() + 1, out.begin() + 1 + static_cast<std::ptrdiff_t>(plan->low.size()));
-  places.push_back(1);
-  return b.map({sum, lower::constant(b, wide(type), std::move(places), scale, site)}, arg(0) * arg(1), type, site);
+  std::vector<Value> inputs{sum};
+  Expr inside = counts->everywhere;
+  for (const Value each : counts->along) {
+    inside = inside * arg(static_cast<std::uint8_t>(inputs.size()));
+    inputs.push_back(each);
+  }
+  return b.map(inputs, arg(0) / inside, type, site);
 }
 
 Shape list(const Pair& pair) { return {pair[0], pair[1]}; }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
-#include <limits>
 #include <numbers>
 #include <numeric>
 
@@ -27,8 +26,8 @@ Value dense(GraphBuilder& b, Value x, Value weights, Value bias, Site site) {
 Value embedding(GraphBuilder& b, Value table, Value indices, Site site) { return b.gather(table, indices, 0, site); }
 
 Value one_hot(GraphBuilder& b, Value indices, std::int64_t depth, DType type, Site site) {
-  if (depth < 1 || depth > std::numeric_limits<std::int32_t>::max()) {
-    return b.fail(fmt::format("one_hot: depth is {}, expected 1 to 2^31 - 1", depth), site);
+  if (depth < 1 || depth > kMostTable) {
+    return b.fail(fmt::format("one_hot: depth is {}, expected 1 to 2^28", depth), site);
   }
   if (b.dtype(indices) != DType::i32) {
     return b.fail(fmt::format("one_hot: indices have type {}, expected i32", dtype_name(b.dtype(indices))), site);
@@ -45,20 +44,31 @@ Value one_hot(GraphBuilder& b, Value indices, std::int64_t depth, DType type, Si
 
 Value relu(GraphBuilder& b, Value x, Site site) { return b.map({x}, max(arg(0), 0.0), {}, site); }
 
-Value sigmoid(GraphBuilder& b, Value x, Site site) { return b.map({x}, 1.0 / (1.0 + exp(-arg(0))), {}, site); }
+namespace {
 
-Value tanh(GraphBuilder& b, Value x, Site site) { return b.map({x}, tanh(arg(0)), {}, site); }
+// One expression over x.
+Value real_map(GraphBuilder& b, Value x, const Expr& expr, const char* what, Site site) {
+  return is_real(b, x, what, site) ? b.map({x}, expr, {}, site) : Value{};
+}
 
-Value silu(GraphBuilder& b, Value x, Site site) { return b.map({x}, arg(0) / (1.0 + exp(-arg(0))), {}, site); }
+}  // namespace
+
+Value sigmoid(GraphBuilder& b, Value x, Site site) {
+  return real_map(b, x, 1.0 / (1.0 + exp(-arg(0))), "sigmoid", site);
+}
+
+Value tanh(GraphBuilder& b, Value x, Site site) { return real_map(b, x, tanh(arg(0)), "tanh", site); }
+
+Value silu(GraphBuilder& b, Value x, Site site) { return real_map(b, x, arg(0) / (1.0 + exp(-arg(0))), "silu", site); }
 
 Value gelu(GraphBuilder& b, Value x, Site site) {
-  return b.map({x}, 0.5 * arg(0) * (1.0 + erf(arg(0) * (1.0 / std::numbers::sqrt2))), {}, site);
+  return real_map(b, x, 0.5 * arg(0) * (1.0 + erf(arg(0) * (1.0 / std::numbers::sqrt2))), "gelu", site);
 }
 
 Value gelu_tanh(GraphBuilder& b, Value x, Site site) {
   const double scale = std::sqrt(2.0 / std::numbers::pi);
   const Expr inner = scale * (arg(0) + 0.044715 * arg(0) * arg(0) * arg(0));
-  return b.map({x}, 0.5 * arg(0) * (1.0 + tanh(inner)), {}, site);
+  return real_map(b, x, 0.5 * arg(0) * (1.0 + tanh(inner)), "gelu_tanh", site);
 }
 
 namespace {
@@ -77,14 +87,14 @@ Exponentials exponentials(GraphBuilder& b, Value x, std::uint32_t axis, Site sit
 
 Value softmax(GraphBuilder& b, Value x, Axis axis, Site site) {
   const auto a = axis_of(b, x, axis, "softmax", site);
-  if (!a) { return {}; }
+  if (!a || !is_real(b, x, "softmax", site)) { return {}; }
   const Exponentials of = exponentials(b, x, *a, site);
   return b.map({of.e, of.sum}, arg(0) / arg(1), b.dtype(x), site);
 }
 
 Value log_softmax(GraphBuilder& b, Value x, Axis axis, Site site) {
   const auto a = axis_of(b, x, axis, "log_softmax", site);
-  if (!a) { return {}; }
+  if (!a || !is_real(b, x, "log_softmax", site)) { return {}; }
   const Exponentials of = exponentials(b, x, *a, site);
   return b.map({x, of.largest, of.sum}, arg(0) - arg(1) - log(arg(2)), b.dtype(x), site);
 }

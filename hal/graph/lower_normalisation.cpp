@@ -14,9 +14,11 @@ namespace {
 Value normalise(GraphBuilder& b, Value x, std::span<const std::uint32_t> axes, bool centre, const Affine& affine,
                 double epsilon, Site site) {
   const DType type = b.dtype(x);
+  const Shape shape = b.shape(x);
+  if (shape.empty()) { return {}; }  // a mistake above
   // A symbolic count is divided by; a number becomes a factor.
   std::int64_t count = 1;
-  for (const std::uint32_t axis : axes) { count = times(b, count, b.shape(x)[axis], site); }
+  for (const std::uint32_t axis : axes) { count = times(b, count, shape[axis], site); }
   const auto mean = [&](const Expr& sum) {
     return graph::is_symbolic(count) ? sum / graph::size_of(count) : sum * (1.0 / static_cast<double>(count));
   };
@@ -48,16 +50,17 @@ std::optional<std::vector<std::uint32_t>> last_axes(GraphBuilder& b, Value x, st
 
 Value layer_norm(GraphBuilder& b, Value x, const Affine& affine, std::uint32_t axes, double epsilon, Site site) {
   const auto last = last_axes(b, x, axes, "layer_norm", site);
-  return last ? normalise(b, x, *last, true, affine, epsilon, site) : Value{};
+  return last && is_real(b, x, "layer_norm", site) ? normalise(b, x, *last, true, affine, epsilon, site) : Value{};
 }
 
 Value rms_norm(GraphBuilder& b, Value x, const Affine& affine, std::uint32_t axes, double epsilon, Site site) {
   const auto last = last_axes(b, x, axes, "rms_norm", site);
-  return last ? normalise(b, x, *last, false, affine, epsilon, site) : Value{};
+  return last && is_real(b, x, "rms_norm", site) ? normalise(b, x, *last, false, affine, epsilon, site) : Value{};
 }
 
 Value batch_norm(GraphBuilder& b, Value x, Value mean, Value variance, const Affine& affine, double epsilon,
                  Site site) {
+  if (!is_real(b, x, "batch_norm", site)) { return {}; }
   Scaled out{{x, mean, variance}, (arg(0) - arg(1)) * rsqrt(arg(2) + epsilon)};
   out.apply(affine.scale, affine.shift);
   return b.map(out.inputs, out.expr, b.dtype(x), site);
@@ -65,6 +68,7 @@ Value batch_norm(GraphBuilder& b, Value x, Value mean, Value variance, const Aff
 
 Value group_norm(GraphBuilder& b, Value x, std::int64_t groups, const Affine& affine, double epsilon, Site site) {
   const Shape shape = b.shape(x);
+  if (!is_real(b, x, "group_norm", site)) { return {}; }
   if (!shape.empty() && !has_number(b, x, shape.size() - 1, "group_norm", site)) { return {}; }
   if (shape.size() < 2 || groups < 1 || shape.back() % groups != 0) {
     return b.fail(fmt::format("group_norm: {} groups of the channels of {}, expected [n, ..., c] and a divisor of c",

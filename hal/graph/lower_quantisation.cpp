@@ -15,7 +15,7 @@ struct Parameters {
 
 // Shaped to broadcast along the axis; nothing and a mistake if they do not fit.
 std::optional<Parameters> parameters(GraphBuilder& b, Value x, const Quantisation& by, const char* what, Site site) {
-  const Shape& scale = b.shape(by.scale);
+  const Shape scale = b.shape(by.scale);
   if (b.dtype(by.scale) != DType::f32 || scale.size() > 1 || (by.zero_point && b.shape(*by.zero_point) != scale) ||
       (by.zero_point && is_floating(b.dtype(*by.zero_point)))) {
     b.fail(fmt::format("{}: the scale is {} {}{}; expected f32, a scalar or one number along an axis, and an integer "

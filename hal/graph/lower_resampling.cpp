@@ -11,6 +11,8 @@ using namespace lower;
 
 namespace {
 
+constexpr std::int64_t kMostIndex = (std::int64_t{1} << 31U) - 1;
+
 double place_in(Coordinates coordinates, std::int64_t i, std::int64_t from, std::int64_t to) {
   const auto m = static_cast<double>(from), n = static_cast<double>(to), at = static_cast<double>(i);
   switch (coordinates) {
@@ -29,11 +31,21 @@ std::int32_t clamped(double place, std::int64_t size) {
 }
 
 bool check_sizes(GraphBuilder& b, Value x, const Shape& sizes, const char* what, Site site) {
-  const Shape& shape = b.shape(x);
-  const auto sound = [](std::int64_t size) { return size >= 1 && size <= (std::int64_t{1} << 31U) - 1; };
-  if (shape.size() >= 3 && shape.size() <= 5 && sizes.size() == shape.size() - 2 && std::ranges::all_of(sizes, sound) &&
-      std::all_of(shape.begin() + 1, shape.end() - 1, sound)) {
-    return true;
+  const Shape shape = b.shape(x);
+  const auto sound = [](std::int64_t size) { return size >= 1 && size <= kMostIndex; };
+  if (shape.size() >= 3 && shape.size() <= 5 && sizes.size() == shape.size() - 2) {
+    for (std::size_t d = 0; d < sizes.size(); ++d) {
+      if (graph::is_symbolic(sizes[d])) {
+        b.fail(fmt::format("{}: size {} of what it becomes is symbolic, and this layer needs its number", what, d),
+               site);
+        return false;
+      }
+      if (!has_number(b, x, d + 1, what, site)) { return false; }
+    }
+    if (std::ranges::all_of(sizes, sound) && std::all_of(shape.begin() + 1, shape.end() - 1, sound)) {
+      return std::ranges::all_of(sizes,
+                                 [&](std::int64_t size) { return table_fits(b, {size}, what, "indices", site); });
+    }
   }
   b.fail(fmt::format("{}: {} to sizes {}; expected [n, s..., c] with one to three s, and a size from 1 to 2^31 - 1 for "
                      "each",
@@ -69,10 +81,11 @@ std::int64_t source(PadMode mode, std::int64_t at, std::int64_t n) {
 
 Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates, Nearest nearest,
                      Site site) {
+  const Shape shape = b.shape(x);  // behind a mistake nothing has a shape
   if (!check_sizes(b, x, sizes, "resize_nearest", site)) { return {}; }
   Value y = x;
   for (std::uint32_t d = 0; d < sizes.size(); ++d) {
-    const std::int64_t from = b.shape(x)[d + 1], to = sizes[d];
+    const std::int64_t from = shape[d + 1], to = sizes[d];
     if (from == to) { continue; }
     std::vector<std::int32_t> indices;
     for (std::int64_t i = 0; i < to; ++i) {
@@ -85,11 +98,12 @@ Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates c
 }
 
 Value resize_linear(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates, Site site) {
-  if (!check_sizes(b, x, sizes, "resize_linear", site)) { return {}; }
+  const Shape shape = b.shape(x);
+  if (!is_real(b, x, "resize_linear", site) || !check_sizes(b, x, sizes, "resize_linear", site)) { return {}; }
   const DType type = b.dtype(x);
   Value y = x;
   for (std::uint32_t d = 0; d < sizes.size(); ++d) {
-    const std::int64_t from = b.shape(x)[d + 1], to = sizes[d];
+    const std::int64_t from = shape[d + 1], to = sizes[d];
     if (from == to) { continue; }
     std::vector<std::int32_t> low, high;
     std::vector<double> share;
@@ -109,7 +123,6 @@ Value resize_linear(GraphBuilder& b, Value x, const Shape& sizes, Coordinates co
 Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode mode, double value, Site site) {
   if (mode == PadMode::constant) { return b.pad(x, low, high, value, site); }
   const Shape shape = b.shape(x);
-  constexpr std::int64_t kMost = (std::int64_t{1} << 31U) - 1;
   if (low.size() != shape.size() || high.size() != shape.size()) {
     return b.fail(fmt::format("pad: {} low and {} high for a tensor {}", low.size(), high.size(), print_shape(shape)),
                   site);
@@ -120,12 +133,14 @@ Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode
     if (graph::is_symbolic(shape[d])) {
       return b.fail(fmt::format("pad: the size of dimension {} is symbolic, and this mode needs its number", d), site);
     }
-    if (low[d] < 0 || high[d] < 0 || low[d] > kMost || high[d] > kMost || shape[d] > kMost - low[d] - high[d]) {
+    if (low[d] < 0 || high[d] < 0 || low[d] > kMostIndex || high[d] > kMostIndex ||
+        shape[d] > kMostIndex - low[d] - high[d]) {
       return b.fail(fmt::format("pad: {} and {} around dimension {} of {}, expected 0 or more and at most 2^31 - 1 in "
                                 "all",
                                 low[d], high[d], d, print_shape(shape)),
                     site);
     }
+    if (!table_fits(b, {shape[d] + low[d] + high[d]}, "pad", "indices", site)) { return {}; }
     std::vector<std::int32_t> indices;
     for (std::int64_t at = -low[d]; at < shape[d] + high[d]; ++at) {
       indices.push_back(static_cast<std::int32_t>(source(mode, at, shape[d])));

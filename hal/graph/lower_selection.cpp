@@ -12,7 +12,7 @@ using namespace lower;
 
 namespace {
 
-constexpr std::int64_t kMostIndices = std::int64_t{1} << 24U;  // f32 holds them exactly
+constexpr std::int64_t kMostIndices = std::int64_t{1} << 24U;  // f32 holds them exactly, and this, which is none
 constexpr std::int64_t kMostTaken = 1024;
 constexpr std::int64_t kBlock = 16;
 
@@ -28,22 +28,17 @@ bool too_many(GraphBuilder& b, std::int64_t n, const char* what, Site site) {
   return true;
 }
 
-Value places(GraphBuilder& b, DType type, Shape shape, std::int64_t n, Site site) {
-  std::vector<double> values(static_cast<std::size_t>(n));
-  std::iota(values.begin(), values.end(), 0.0);
-  return lower::constant(b, type, std::move(shape), values, site);
-}
-
 Value arg_extreme(GraphBuilder& b, Value x, Axis axis, ReduceOp op, const char* what, Site site) {
   const auto a = axis_of(b, x, axis, what, site);
   if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const std::int64_t n = shape[*a];
-  if (!has_number(b, x, *a, what, site) || too_many(b, n, what, site)) { return {}; }
+  if (too_many(b, n, what, site)) { return {}; }
   const DType index = index_type(b.dtype(x));
-  const Value iota = places(b, index, along(shape.size(), *a, n), n, site);
+  const Value iota = b.reshape(places(b, index, n, site), along(shape.size(), *a, n), site);
   const Value extreme = b.reduce(x, op, {*a}, KeepDims::yes, {}, site);
-  const Value candidates = b.map({x, extreme, iota}, select(is_extreme(), arg(2), static_cast<double>(n)), index, site);
+  const Value candidates =
+      b.map({x, extreme, iota}, select(is_extreme(), arg(2), static_cast<double>(kMostIndices)), index, site);
   return lower::convert(b, b.reduce(candidates, ReduceOp::min, {*a}, KeepDims::no, {}, site), DType::i32, site);
 }
 
@@ -101,31 +96,33 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
   if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const std::int64_t n = shape[*a];
-  if (!has_number(b, x, *a, "top_k", site) || too_many(b, n, "top_k", site)) { return {}; }
-  if (k < 1 || k > std::min(n, kMostTaken)) {
-    b.fail(fmt::format("top_k: k is {} for {}, expected 1 to {}", k, print_shape(shape), std::min(n, kMostTaken)),
-           site);
+  if (too_many(b, n, "top_k", site)) { return {}; }
+  const std::int64_t most = graph::is_symbolic(n) ? kMostTaken : std::min(n, kMostTaken);
+  if (k < 1 || k > most) {
+    b.fail(fmt::format("top_k: k is {} for {}, expected 1 to {}", k, print_shape(shape), most), site);
     return {};
   }
+  // Nobody reads it: a run with less than k along the axis is refused when it is bound.
+  if (graph::is_symbolic(n)) { slice_axis(b, x, *a, k - 1, 1, site); }
   const DType type = b.dtype(x), index = index_type(type);
   const double low = is_floating(type) ? -std::numeric_limits<double>::infinity()
                      : is_mask(type)   ? 0.0
                                        : -static_cast<double>(std::uint64_t{1} << (dtype_bits(type) - 1));
-  // An element that is taken becomes the lowest value, and its index n: it is never chosen again.
+  // An element that is taken becomes the lowest value, and its index one that is none: it is never chosen again.
+  constexpr auto kTaken = static_cast<double>(kMostIndices);
   Value rest = x;
-  Value open = places(b, index, {n}, n, site);
+  const Value iota = places(b, index, n, site);
+  Value open = iota;
   std::vector<Value> values, indices;
   for (std::int64_t i = 0; i < k; ++i) {
     const Value largest = b.reduce(rest, ReduceOp::max, {*a}, KeepDims::yes, {}, site);
-    const Value candidates =
-        b.map({rest, largest, open}, select(is_extreme(), arg(2), static_cast<double>(n)), index, site);
+    const Value candidates = b.map({rest, largest, open}, select(is_extreme(), arg(2), kTaken), index, site);
     const Value first = b.reduce(candidates, ReduceOp::min, {*a}, KeepDims::yes, {}, site);
     values.push_back(largest);
     indices.push_back(first);
     if (i + 1 == k) { break; }
-    const Value iota = i == 0 ? open : places(b, index, {n}, n, site);
     rest = b.map({rest, iota, first}, select(equal(arg(1), arg(2)), low, arg(0)), type, site);
-    open = b.map({open, first}, select(equal(arg(0), arg(1)), static_cast<double>(n), arg(0)), index, site);
+    open = b.map({open, first}, select(equal(arg(0), arg(1)), kTaken, arg(0)), index, site);
   }
   return {join(b, std::move(values), *a, site),
           lower::convert(b, join(b, std::move(indices), *a, site), DType::i32, site)};

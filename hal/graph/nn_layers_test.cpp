@@ -188,6 +188,12 @@ TEST_CASE("nn: embedding takes rows, one_hot makes them") {
   CHECK_THAT(mistake(wrong.b, nn::one_hot(wrong.b, wrong.input(table), 4)), Contains("expected i32"));
 }
 
+TEST_CASE("nn: a mistake inside a layer is that mistake") {
+  GraphBuilder b("groups");
+  const Value x = b.input("x", DType::f32, {2, 3, 4}), scale = b.input("scale", DType::f32, {3});
+  CHECK_THAT(mistake(b, nn::group_norm(b, x, 2, {.scale = scale})), Contains("reshape: [2, 2] does not hold"));
+}
+
 TEST_CASE("nn: quantise rounds halves to even and saturates") {
   Grid x({2, 4});
   x.values = {0.5, 1.5, -2.5, 1000, -1000, 0.26, -0.25, std::numeric_limits<double>::quiet_NaN()};
@@ -317,18 +323,32 @@ TEST_CASE("nn: layers on symbolic sizes work, or say that they need a number") {
     const std::int64_t s = own.symbol("s");
     return mistake(own, layer(own, own.input("x", DType::f32, {2, s, s})));
   };
-  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::argmax(g, x); }),
-             Contains("argmax: the size of dimension 2 is symbolic"));
-  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::top_k(g, x, 2).values; }), Contains("needs its number"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::top_k(g, x, 1025).values; }),
+             Contains("expected 1 to 1024"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::cumulative_sum(g, x); }),
              Contains("cumulative_sum: the size of dimension 2 is sym"));
-  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::max_pool(g, x, {.window = {2}}); }),
-             Contains("max_pool: the size of dimension 2"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::max_pool(g, x, {.window = {2}, .pad_low = {2}}); }),
+             Contains("max_pool: dimension 1 is symbolic, and padding 2 and 0 around windows of 2"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) {
+               return nn::average_pool(g, x, {.window = {2}, .pad_high = {1}, .dilation = {2}});
+             }),
+             Contains("may leave one with nothing but padding"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::rotary(g, x); }),
              Contains("rotary: the size of dimension 2"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::group_norm(g, x, 1); }),
              Contains("group_norm: the size of dimension 2"));
-  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::resize_linear(g, x, {4}); }), Contains("to sizes [4]"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::resize_linear(g, x, {4}); }),
+             Contains("resize_linear: the size of dimension 1 is symbolic"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::resize_nearest(g, x, {g.symbol("t")}); }),
+             Contains("resize_nearest: size 0 of what it becomes is symbolic"));
+  CHECK_THAT(refused([](GraphBuilder& g, Value x) {
+               const Value four = g.reshape(x, {2, 1, g.shape(x)[1], g.shape(x)[2]});
+               const Value heads = g.reshape(x, {2, g.shape(x)[1], 1, g.shape(x)[2]});
+               const Value three = g.input("k", DType::f32, {2, 3, 1, g.shape(x)[2]});
+               nn::attention(g, heads, g.broadcast(four, {2, 1, g.shape(x)[1], g.shape(x)[2]}), four);  // is fine
+               return nn::attention(g, heads, three, three);
+             }),
+             Contains("attention: the size of dimension 1 of q is symbolic"));
   CHECK_THAT(refused([](GraphBuilder& g, Value x) { return nn::pad(g, x, {0, 1, 0}, {0, 0, 0}, nn::PadMode::edge); }),
              Contains("pad: the size of dimension 1"));
 }
@@ -382,18 +402,77 @@ TEST_CASE("nn: sequences and images whose length is open are those of each lengt
        {1, 0, 2},
        {3, 8},
        [](GraphBuilder& g, Value x) { return nn::average_pool(g, x, {.window = {3}, .strides = {1}}); }},
+      {"largest of padded windows",
+       {1, 0, 5, 2},
+       {1, 2, 8},
+       [](GraphBuilder& g, Value x) {
+         return nn::max_pool(g, x, {.window = {3, 2}, .strides = {2, 1}, .pad_low = {2, 0}, .pad_high = {2, 0}});
+       }},
+      {"mean of padded windows",
+       {1, 4, 0, 2},
+       {1, 2, 9},
+       [](GraphBuilder& g, Value x) {
+         return nn::average_pool(g, x, {.window = {2, 3}, .strides = {2, 2}, .pad_low = {1, 2}, .pad_high = {1, 1}});
+       }},
+      {"mean of windows and their padding",
+       {1, 0, 2},
+       {1, 7},
+       [](GraphBuilder& g, Value x) {
+         return nn::average_pool(g, x, {.window = {3}, .pad_low = {1}, .pad_high = {2}, .count_padding = true});
+       }},
+      {"mean of channels that are open",
+       {1, 6, 0},
+       {1, 3},
+       [](GraphBuilder& g, Value x) { return nn::average_pool(g, x, {.window = {4}, .pad_low = {2}}); }},
+      {"argmax",
+       {2, 0, 3},
+       {1, 2, 255, 256, 257, 700},
+       [](GraphBuilder& g, Value x) { return g.convert(nn::argmax(g, x, 1), DType::f32); }},
+      {"argmin of a long line",
+       {0},
+       {65535, 65537, 70000},
+       [](GraphBuilder& g, Value x) {  // the last is the least
+         const Value least = g.constant({1}, std::vector<float>{-9});
+         return g.convert(nn::argmin(g, g.concat({x, least}, 0)), DType::f32);
+       }},
+      {"the largest of bytes",
+       {2, 0},
+       {3, 300},
+       [](GraphBuilder& g, Value x) {
+         return g.convert(nn::argmax(g, g.convert(g.map({x}, arg(0) * 8.0), DType::i8)), DType::f32);
+       }},
+      {"top-k", {2, 0}, {3, 5, 400}, [](GraphBuilder& g, Value x) { return nn::top_k(g, x, 3).values; }},
+      {"places of top-k",
+       {0, 0},
+       {3, 40},
+       [](GraphBuilder& g, Value x) { return g.convert(nn::top_k(g, x, 3).indices, DType::f32); }},
+      {"attention with heads that are open",
+       {2, 0, 3, 4},
+       {1, 5},
+       [](GraphBuilder& g, Value x) { return nn::attention(g, x, x, x); }},
+      {"attention with one head for all",
+       {2, 0, 3, 4},
+       {1, 5},
+       [](GraphBuilder& g, Value x) {
+         const Value one = g.slice(x, {0, 0, 0, 0}, {2, 1, 3, 4});
+         return nn::attention(g, x, one, one);
+       }},
+      {"attention with elements that are open",
+       {1, 2, 3, 0},
+       {1, 6},
+       [](GraphBuilder& g, Value x) { return nn::attention(g, x, x, x, {.causal = nn::Causal::from_start}); }},
   };
   for (const Open& one : all) {
     GraphBuilder open("open");
     Shape shape = one.shape;
-    *std::ranges::find(shape, 0) = open.symbol("n");
+    std::ranges::replace(shape, 0, open.symbol("n"));
     open.output("y", one.layer(open, open.input("x", DType::f32, shape)));
     const auto bytes = open.finish();
     if (!bytes) { FAIL(one.name << ": " << bytes.error().what()); }
     const View view = View::verify_dynamic(*bytes).value();
     for (const std::int64_t length : one.lengths) {
       INFO(one.name << " of " << length);
-      *std::ranges::find_if(shape = one.shape, [](std::int64_t size) { return size == 0; }) = length;
+      std::ranges::replace(shape = one.shape, 0, length);
       const std::vector<std::byte> x = random_grid(shape, 4).bytes(DType::f32);
       const View bound = view.bind(std::vector<std::int64_t>{length}).value();
       const std::vector<std::span<const std::byte>> inputs{x};
@@ -404,6 +483,21 @@ TEST_CASE("nn: sequences and images whose length is open are those of each lengt
       CHECK(difference({found.begin(), found.end()}, {expected.begin(), expected.end()}) == "");
     }
   }
+}
+
+TEST_CASE("nn: a run with fewer elements than top-k takes, or more than an index holds, is refused when it is bound") {
+  GraphBuilder b("top");
+  b.output("y", nn::top_k(b, b.input("x", DType::f32, {2, b.symbol("n")}), 3).values);
+  const auto bytes = b.finish().value();
+  const View top = View::verify_dynamic(bytes).value();
+  CHECK(top.bind(std::vector<std::int64_t>{3}));
+  CHECK(top.bind(std::vector<std::int64_t>{2}).error().code() == HAL_INVALID_ARGUMENT);
+  GraphBuilder long_one("argmax");
+  long_one.output("y", nn::argmax(long_one, long_one.input("x", DType::f32, {long_one.symbol("n")})));
+  const auto most = long_one.finish().value();
+  const View line = View::verify_dynamic(most).value();
+  CHECK(line.bind(std::vector<std::int64_t>{std::int64_t{1} << 24U}));
+  CHECK(line.bind(std::vector<std::int64_t>{(std::int64_t{1} << 24U) + 1}).error().code() == HAL_INVALID_ARGUMENT);
 }
 
 TEST_CASE("nn: causal attention over queries and keys of two open lengths") {

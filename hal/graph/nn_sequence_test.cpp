@@ -128,16 +128,44 @@ TEST_CASE("nn: rotary turns pairs, in halves or interleaved") {
 }
 
 TEST_CASE("nn: tables that no memory holds are refused before they are filled") {
-  {
-    GraphBuilder b("long");
-    const Value q = b.input("q", DType::f32, {1, 1, 1 << 20, 2}), k = b.input("k", DType::f32, {1, 1, 1 << 21, 2});
-    CHECK_THAT(mistake(b, nn::attention(b, q, k, k, {.causal = nn::Causal::from_start})),
-               Contains("causal mask of 1048576 queries and 2097152 keys has more than the 1073741824 bytes"));
-  }
   GraphBuilder b("wide");
   const Value x = b.input("x", DType::f32, {1 << 24, 1 << 10});
-  CHECK_THAT(mistake(b, nn::rotary(b, x)),
-             Contains("rotary: the cosines of 16777216 positions and 512 pairs have more than the 1073741824 bytes"));
+  CHECK_THAT(mistake(b, nn::rotary(b, x)), Contains("rotary: a table of [16777216, 512] cosines"));
+  GraphBuilder counted("counted");
+  const Value rows = counted.input("x", DType::u8, {1, 1 << 30, 1});
+  CHECK_THAT(mistake(counted, nn::max_pool(counted, rows, {.window = {2}, .strides = {1}, .pad_low = {1}})),
+             Contains("max_pool: a table of [1073741824] counts"));
+  GraphBuilder resized("resized");
+  const Value image = resized.input("x", DType::f32, {1, 2, 1});
+  CHECK_THAT(mistake(resized, nn::resize_linear(resized, image, {1 << 30})),
+             Contains("a table of [1073741824] indices"));
+  GraphBuilder padded("padded");
+  CHECK_THAT(mistake(padded, nn::pad(padded, padded.input("x", DType::f32, {2}), {1 << 30}, {0}, nn::PadMode::wrap)),
+             Contains("pad: a table of [1073741826] indices"));
+}
+
+TEST_CASE("nn: causal attention over more pairs than a table holds is that of a table") {
+  // The last queries see what a short attention from the end sees.
+  constexpr std::int64_t kKeys = 8192, kQueries = 4096;
+  GraphBuilder b("long");
+  const Value q = b.input("q", DType::f32, {1, 1, kQueries, 1}), k = b.input("k", DType::f32, {1, 1, kKeys, 1});
+  const Value all = nn::attention(b, q, k, k, {.causal = nn::Causal::from_end});
+  b.output("last", b.slice(all, {0, 0, kQueries - 3, 0}, {1, 1, 3, 1}));
+  const auto bytes = b.finish().value();
+  CHECK(bytes.size() < 65536);
+  GraphBuilder few("few");
+  const Value last = few.slice(few.input("q", DType::f32, {1, 1, kQueries, 1}), {0, 0, kQueries - 3, 0}, {1, 1, 3, 1});
+  const Value keys = few.input("k", DType::f32, {1, 1, kKeys, 1});
+  few.output("last", nn::attention(few, last, keys, keys, {.causal = nn::Causal::from_end}));
+  const auto queries = random_grid({1, 1, kQueries, 1}, 3).bytes(DType::f32);
+  const auto values = random_grid({1, 1, kKeys, 1}, 4).bytes(DType::f32);
+  CHECK(testing::run(b, {queries, values}) == testing::run(few, {queries, values}));
+  // Whatever their number, a graph is built.
+  GraphBuilder huge("huge");
+  const Value many = huge.input("q", DType::f32, {1, 1, 1 << 20, 2}),
+              more = huge.input("k", DType::f32, {1, 1, 1 << 21, 2});
+  huge.output("y", nn::attention(huge, many, more, more, {.causal = nn::Causal::from_start}));
+  CHECK(huge.finish());
 }
 
 TEST_CASE("nn: argmax and argmin along any axis take the first of equals") {

@@ -338,6 +338,14 @@ TEST_CASE("nn: resize picks or mixes neighbours") {
   Trial bad;
   CHECK_THAT(mistake(bad.b, nn::resize_linear(bad.b, bad.input(random_grid({1, 2, 2}, 1)), {2, 2})),
              Contains("to sizes [2, 2]"));
+  // A mistake in one dimension is the mistake; the next dimensions go on with nothing.
+  for (const bool linear : {false, true}) {
+    GraphBuilder b("large");
+    const Value x = b.input("x", DType::f32, {1, 2, 2, std::int64_t{1} << 42U});
+    const Shape sizes{8, 9};
+    CHECK_THAT(mistake(b, linear ? nn::resize_linear(b, x, sizes) : nn::resize_nearest(b, x, sizes)),
+               Contains("the most is 2^46 bytes"));
+  }
 }
 
 TEST_CASE("nn: pad modes are numpy's") {

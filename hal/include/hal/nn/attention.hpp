@@ -24,8 +24,8 @@ struct Attention {
 /// v [b, kv_heads, t, e]: [b, heads, s, e]. Query head h reads head h / (heads / kv_heads): one head for all is
 /// multi-query (arXiv:1911.02150), some are grouped-query attention (arXiv:2305.13245). Scores and softmax are f32; the
 /// probabilities are rounded to the type of v for the second product. A query that sees no key gives zeros.
-/// Errors  shapes disagree; kv_heads does not divide heads; the mask does not broadcast, or is neither bool nor
-/// floating; causal over numbers s and t, whose product is more than 2^30
+/// Errors  shapes disagree; kv_heads does not divide heads, or one of them is symbolic and they are neither the same
+/// size nor is kv_heads 1; the mask does not broadcast, or is neither bool nor floating
 Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& options = {}, Site site = Site::current());
 
 /// Which elements turn together.
@@ -48,7 +48,7 @@ struct Rotary {
 /// Sines and cosines are f32 constants made here.
 /// Errors  x has less than two dimensions; dims is odd, or more than d; with interleaved pairs x has more than 7;
 ///         positions without max_position, or not i32; a symbolic s without positions and max_position, or a symbolic
-///         d; sines of more than 2^30 bytes. A run with more rows than max_position is refused when it is bound
+///         d; tables of more than 2^28 elements. A run with more rows than max_position is refused when it is bound
 Value rotary(GraphBuilder& b, Value x, const Rotary& options = {}, Site site = Site::current());
 
 }  // namespace hal::nn

@@ -48,7 +48,8 @@ struct Pool {
 };
 
 /// x [n, s..., c]; what does not fill a window is left out. Padding never wins.
-/// Errors  as conv; a window of nothing but padding
+/// Errors  as conv; a window of nothing but padding, or one that may be so: padding of a symbolic dimension that is no
+///         less than the window, or is dilated
 Value max_pool(GraphBuilder& b, Value x, const Pool& options, Site site = Site::current());
 /// Sums in f32. Floating types.
 Value average_pool(GraphBuilder& b, Value x, const Pool& options, Site site = Site::current());

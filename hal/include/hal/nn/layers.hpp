@@ -19,7 +19,7 @@ Value embedding(GraphBuilder& b, Value table, Value indices, Site site = Site::c
 
 /// i32 indices [...] as [..., depth] of `type`: 1 at the index, 0 elsewhere. An index outside 0 to depth - 1 gives a
 /// row of zeros.
-/// Errors  depth is not 1 to 2^31 - 1; indices are not i32
+/// Errors  depth is not 1 to 2^28; indices are not i32
 Value one_hot(GraphBuilder& b, Value indices, std::int64_t depth, DType type = DType::f32, Site site = Site::current());
 
 // ---- activations: any shape, floating types (relu: integers too); computed in f32, one rounding to the type of x

@@ -19,7 +19,8 @@ enum class Nearest : std::uint8_t {
 };
 
 /// x [n, s..., c] to [n, sizes..., c] by the nearest element: one gather a dimension that changes.
-/// Errors  x is not of rank 3 to 5; not one size for each spatial dimension; a size below 1
+/// Errors  x is not of rank 3 to 5; not one size for each spatial dimension; a size below 1 or above 2^28; a spatial
+///         dimension of x, or a size, that is symbolic
 Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates = Coordinates::half_pixel,
                      Nearest nearest = Nearest::round_half_down, Site site = Site::current());
 
@@ -37,7 +38,9 @@ enum class PadMode : std::uint8_t {
 };
 
 /// `low[i]` elements before and `high[i]` behind dimension i; one gather a dimension (constant: one pad).
-/// Errors  not one number for each dimension, or one below 0
+/// Errors  not one number for each dimension, or one below 0; a mode with indices along a dimension that is symbolic,
+/// or
+///         of more than 2^28 elements
 Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode mode, double value = 0,
           Site site = Site::current());
 

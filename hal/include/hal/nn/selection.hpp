@@ -8,7 +8,8 @@ namespace hal::nn {
 
 /// The i32 index of the largest element along the axis, which is taken away: the first of equals, the first NaN if
 /// there is one.
-/// Errors  x is a scalar or has no such axis; more than 2^24 elements along it
+/// Errors  x is a scalar or has no such axis; more than 2^24 elements along it, which a run finds if the axis is
+/// symbolic
 Value argmax(GraphBuilder& b, Value x, Axis axis = -1, Site site = Site::current());
 Value argmin(GraphBuilder& b, Value x, Axis axis = -1, Site site = Site::current());
 
@@ -19,7 +20,9 @@ struct TopK {
 
 /// The k largest elements along the last axis, largest first; equals by rising index, NaN before anything: [..., k].
 /// Lowered to k rounds of "largest, its first index, take it out": about 5 k nodes and 4 k passes over x.
-/// Errors  x is a scalar; k is not 1 to the smaller of 1024 and the axis; more than 2^24 elements along it
+/// Errors  x is a scalar; k is not 1 to the smaller of 1024 and the axis; more than 2^24 elements along it. Along a
+/// symbolic
+///         axis a run finds that there are fewer than k, or more
 TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site = Site::current());
 
 struct Cumulative {
