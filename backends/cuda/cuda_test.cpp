@@ -279,6 +279,7 @@ TEST_CASE("cuda: graphs agree with the reference") {
   Opened o;
   std::vector<hal::graph::Case> cases = hal::graph::graph_cases();
   std::ranges::move(hal::graph::type_cases(), std::back_inserter(cases));
+  std::ranges::move(hal::graph::layer_cases().cases, std::back_inserter(cases));
   cases.push_back(hard_points());
   for (std::uint32_t seed = 1; seed <= 20; ++seed) {
     auto random = hal::graph::testing::random_graph(seed, 10 + seed * 2);

@@ -169,6 +169,12 @@ TEST_CASE("host graph: every primitive in every element type") {
   CHECK(run_cases(hal::graph::type_cases(), true, "mode=weak&seed=3") > 500);
 }
 
+TEST_CASE("host graph: every layer in every element type") {
+  const hal::graph::LayerCases layers = hal::graph::layer_cases();
+  CHECK(run_cases(layers.cases, false, "") > 300);
+  CHECK(run_cases(layers.cases, true, "mode=weak&seed=3") > 300);
+}
+
 TEST_CASE("host graph: random graphs, fused and in place, are the reference's bit for bit") {
   for (std::uint32_t seed = 1000; seed < 1060; ++seed) {
     const auto graph = hal::graph::testing::random_graph(seed, 10 + seed % 50);

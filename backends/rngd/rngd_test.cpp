@@ -150,6 +150,7 @@ TEST_CASE("rngd: graphs equal the reference on 1 and 4 PEs", "[rngd][hal][graph]
   std::size_t ran = 0;
   std::vector<graph::Case> cases = graph::graph_cases();
   std::ranges::move(graph::type_cases(), std::back_inserter(cases));
+  std::ranges::move(graph::layer_cases().cases, std::back_inserter(cases));
   for (std::uint32_t seed = 1; seed <= 20; ++seed) {
     auto random = graph::testing::random_graph(seed, 10 + seed * 2);
     cases.push_back({"random." + std::to_string(seed), std::move(random.bytes), std::move(random.inputs)});

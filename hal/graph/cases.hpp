@@ -26,6 +26,20 @@ std::vector<Case> graph_cases();
 /// Each primitive in each element type: "f16.contract". A driver computes these, or refuses the type by name.
 std::vector<Case> type_cases();
 
+/// A layer that a type cannot have, and what its builder says.
+struct RefusedLayer {
+  std::string type, layer, why;
+};
+
+/// Each layer of networks in each element type, "f16.softmax", and those that are refused. Their inputs are whole
+/// numbers that every type holds.
+struct LayerCases {
+  std::vector<Case> cases;
+  std::vector<Case> exact;  // of each case the same layer in f64 (dequantise: i32) on the same numbers
+  std::vector<RefusedLayer> refused;
+};
+LayerCases layer_cases();
+
 /// What the reference makes of a case; compare each with its output's tensor type.
 Result<std::vector<std::vector<std::byte>>> expected_outputs(const Case& test);
 

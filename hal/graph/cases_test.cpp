@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "graph/cases.hpp"
 
+#include <cmath>
 #include <halyard_catch.hpp>
 #include <set>
 
 #include "graph/compare.hpp"
+#include "graph/element.hpp"
 #include "graph/print.hpp"
 #include "graph/signature.hpp"
 #include "graph/test_tensors.hpp"
@@ -58,6 +60,53 @@ TEST_CASE("cases: every primitive in every element type") {
     REQUIRE(expected_outputs(test));
   }
   CHECK(seen.size() == 10 * 12);
+}
+
+TEST_CASE("cases: every layer in every element type is what it is in f64, or is refused by its name") {
+  const std::set<std::string> integers{"i64", "i32", "i8", "i4", "u8", "bool"};
+  const std::set<std::string> real{"sigmoid",       "tanh",         "silu",        "gelu",           "gelu_tanh",
+                                   "softmax",       "log_softmax",  "layer_norm",  "rms_norm",       "batch_norm",
+                                   "group_norm",    "average_pool", "attention",   "attention.mask", "rotary",
+                                   "resize_linear", "quantise.i8",  "quantise.u8", "quantise.i4"};
+  const LayerCases all = layer_cases();
+  for (const RefusedLayer& one : all.refused) {
+    INFO(one.type << "." << one.layer << ": " << one.why);
+    CHECK(integers.contains(one.type) == real.contains(one.layer));
+    CHECK((real.contains(one.layer) || one.layer == "dequantise"));
+    CHECK(one.why.find(one.layer.substr(0, one.layer.find('.')) + ": ") != std::string::npos);
+  }
+  CHECK(all.refused.size() == integers.size() * real.size() + 6);  // dequantise of the six floating types
+  CHECK(all.cases.size() + all.refused.size() == std::size_t{12} * 39);
+  const auto numbers = [](const Case& test, std::size_t output, DType& type) {
+    const View view = View::verify(test.bytes).value();
+    const Tensor& tensor = view.outputs()[output];
+    const auto bytes = expected_outputs(test).value()[output];
+    std::vector<double> out;
+    for (std::int64_t i = 0; i < tensor.elements; ++i) { out.push_back(load_element(tensor.dtype, bytes.data(), i)); }
+    type = tensor.dtype;
+    return out;
+  };
+  for (std::size_t c = 0; c < all.cases.size(); ++c) {
+    CAPTURE(all.cases[c].name);
+    for (std::size_t o = 0; o < View::verify(all.cases[c].bytes).value().outputs().size(); ++o) {
+      DType type{}, exact_type{};
+      const auto found = numbers(all.cases[c], o, type), exact = numbers(all.exact[c], o, exact_type);
+      REQUIRE(found.size() == exact.size());
+      // Half a unit in the last place for each rounding on the way, of which no layer has more than two in a row.
+      const double bound = type == DType::f8e5m2   ? 0x1p-3
+                           : type == DType::f8e4m3 ? 0x1p-4
+                           : type == DType::bf16   ? 0x1p-8
+                           : type == DType::f16    ? 0x1p-11
+                           : type == DType::f32    ? 0x1p-23
+                                                   : 0;
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        // A sum that is stored to bool is 1 if it is not 0.
+        const double wanted = type == DType::boolean ? (exact[i] != 0 ? 1 : 0) : exact[i];
+        CAPTURE(i, found[i], wanted);
+        CHECK(std::fabs(found[i] - wanted) <= bound * (1 + std::fabs(wanted)));
+      }
+    }
+  }
 }
 
 TEST_CASE("cases: the same bytes every time") {
