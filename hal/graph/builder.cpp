@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <numeric>
 
 #include "graph/element.hpp"
@@ -54,12 +55,22 @@ GraphBuilder::~GraphBuilder() = default;
 GraphBuilder::GraphBuilder(GraphBuilder&&) noexcept = default;
 GraphBuilder& GraphBuilder::operator=(GraphBuilder&&) noexcept = default;
 
-std::int64_t GraphBuilder::symbol(std::string name) { return sizes_->symbol(std::move(name)); }
+// Behind the last entry that a graph may have, what stands for a size would be taken for a number.
+std::int64_t GraphBuilder::made_size(std::int64_t size, Site site) {
+  if (sizes_->entries().size() <= kMaxSizes) { return size; }
+  fail(HAL_OUT_OF_RANGE, fmt::format("{} symbolic sizes, the most are {}", sizes_->entries().size(), kMaxSizes), site);
+  return 1;
+}
+
+std::int64_t GraphBuilder::symbol(std::string name, Site site) {
+  return failed() ? 1 : made_size(sizes_->symbol(std::move(name)), site);
+}
 
 std::int64_t GraphBuilder::size(SizeOp op, std::int64_t a, std::int64_t b, Site site) {
-  const auto made = sizes_->make(op, a, b);
-  if (!made) { fail(fmt::format("the size made of {} and {} overflows or divides by less than 1", a, b), site); }
-  return made.value_or(1);
+  if (failed()) { return 1; }
+  if (const auto made = sizes_->make(op, a, b)) { return made_size(*made, site); }
+  fail(fmt::format("the size made of {} and {} overflows or divides by less than 1", a, b), site);
+  return 1;
 }
 
 Shape GraphBuilder::dense_strides(const Shape& shape) {
@@ -72,13 +83,17 @@ Shape GraphBuilder::dense_strides(const Shape& shape) {
   return strides;
 }
 
-Value GraphBuilder::fail(const std::string& what, Site site) {
-  if (!error_) { error_ = Error(HAL_INVALID_ARGUMENT, fmt::format("graph \"{}\": {}", name_, what), site); }
+Value GraphBuilder::fail(hal_code code, const std::string& what, Site site) {
+  if (!error_) { error_ = Error(code, fmt::format("graph \"{}\": {}", name_, what), site); }
   return {};
 }
 
 bool GraphBuilder::check_tensor(DType type, const Shape& shape, Site site) {
-  if (error_) { return false; }
+  if (failed()) { return false; }
+  if (tensors_.size() >= format::kMaxTensors) {
+    fail(HAL_OUT_OF_RANGE, fmt::format("more than {} tensors are asked for", format::kMaxTensors), site);
+    return false;
+  }
   Shape known = shape;
   for (std::int64_t& size : known) {
     // One of another builder is in no table here.
@@ -96,6 +111,20 @@ bool GraphBuilder::check_tensor(DType type, const Shape& shape, Site site) {
                    dtype_name(type), print_shape(shape), kMaxRank),
        site);
   return false;
+}
+
+// Room for a constant that passed check_tensor(), or a mistake.
+bool GraphBuilder::reserve(std::vector<std::byte>& data, DType type, const Shape& shape, Site site) {
+  const auto bytes = static_cast<std::size_t>(byte_count(type, shape).value_or(0));
+  try {
+    data.reserve(bytes);
+    return true;
+  } catch (const std::bad_alloc&) {
+    fail(HAL_OUT_OF_HOST_MEMORY,
+         fmt::format("no memory for the {} bytes of a constant {} {}", bytes, dtype_name(type), print_shape(shape)),
+         site);
+    return false;
+  }
 }
 
 Value GraphBuilder::add_tensor(Role role, DType type, Shape shape, std::string name) {
@@ -126,6 +155,13 @@ Value GraphBuilder::add_node(Op op, std::span<const Value> inputs, DType type, S
 
 Value GraphBuilder::input(std::string name, DType type, Shape shape, Site site) {
   if (!check_tensor(type, shape, site)) { return {}; }
+  for (const std::int64_t size : shape) {
+    if (is_symbolic(size) && sizes_->entries()[size_entry(size)].op != SizeOp::symbol) {
+      return fail(fmt::format("input \"{}\" has size {}; an input's sizes are numbers and symbols", name,
+                              print_size(size, sizes_->entries())),
+                  site);
+    }
+  }
   const Value value = add_tensor(Role::input, type, std::move(shape), std::move(name));
   inputs_.push_back(value.id_);
   return value;
@@ -138,6 +174,7 @@ void GraphBuilder::output(std::string name, Value value, Site site) {
   }
   // An input, a constant or an output already keeps its role; the new output is a copy of it.
   if (tensors_[value.id_].role != Role::intermediate) { value = reshape(value, tensors_[value.id_].shape, site); }
+  if (is_void(value)) { return; }
   tensors_[value.id_].role = Role::output;
   tensors_[value.id_].name = std::move(name);
   outputs_.push_back(value.id_);
@@ -152,8 +189,11 @@ Value GraphBuilder::constant(DType type, Shape shape, std::span<const std::byte>
                             expected, bytes.size()),
                 site);
   }
+  std::vector<std::byte> data;
+  if (!reserve(data, type, shape, site)) { return {}; }
+  data.assign(bytes.begin(), bytes.end());
   const Value value = add_tensor(Role::constant, type, std::move(shape), "");
-  tensors_[value.id_].data.assign(bytes.begin(), bytes.end());
+  tensors_[value.id_].data = std::move(data);
   nodes_.push_back({Op::constant, {}, value.id_, {}});
   return value;
 }
@@ -174,7 +214,9 @@ Value GraphBuilder::constant_from(DType type, Shape shape, std::span<const doubl
                             element_count(shape).value_or(0), values.size()),
                 site);
   }
-  std::vector<std::byte> bytes(static_cast<std::size_t>(byte_count(type, shape).value_or(0)));
+  std::vector<std::byte> bytes;
+  if (!reserve(bytes, type, shape, site)) { return {}; }
+  bytes.resize(static_cast<std::size_t>(byte_count(type, shape).value_or(0)));
   for (std::size_t i = 0; i < values.size(); ++i) {
     store_element(type, bytes.data(), static_cast<std::int64_t>(i), values[i]);
   }
@@ -401,11 +443,13 @@ Value GraphBuilder::broadcast(Value x, Shape to, Site site) {
   return view(x, std::move(to), 0, std::move(strides), site);
 }
 
-DType GraphBuilder::dtype(Value value) const { return is_void(value) ? DType::f32 : tensors_[value.id_].type; }
+DType GraphBuilder::dtype(Value value) const {
+  return value.id_ < tensors_.size() ? tensors_[value.id_].type : DType::f32;
+}
 
 const Shape& GraphBuilder::shape(Value value) const {
-  static const Shape kScalar;
-  return is_void(value) ? kScalar : tensors_[value.id_].shape;
+  static const Shape kOfVoid(kMaxRank, 1);
+  return value.id_ < tensors_.size() ? tensors_[value.id_].shape : kOfVoid;
 }
 
 void GraphBuilder::name(Value value, std::string name) {
@@ -441,18 +485,14 @@ Result<std::vector<std::byte>> GraphBuilder::finish() const {
                     fmt::format("symbol \"{}\" is not 1 to 255 characters of printable ASCII", size.name));
     }
   }
-  if (sizes_->entries().size() > kMaxSizes) {
-    return refuse(HAL_OUT_OF_RANGE,
-                  fmt::format("{} symbolic sizes, the most are {}", sizes_->entries().size(), kMaxSizes));
+  static_assert(format::kMaxNodes == format::kMaxTensors);  // each node has a tensor of its own
+  if (attribute_bytes > ~std::uint32_t{0}) {
+    return refuse(HAL_OUT_OF_RANGE, fmt::format("{} bytes of attributes; the most are 2^32", attribute_bytes));
   }
-  if (tensors_.size() > format::kMaxTensors || nodes_.size() > format::kMaxNodes ||
-      attribute_bytes > ~std::uint32_t{0}) {
-    return refuse(HAL_OUT_OF_RANGE,
-                  fmt::format("{} tensors, {} nodes and {} bytes of attributes; the most are {}, {} and "
-                              "2^32",
-                              tensors_.size(), nodes_.size(), attribute_bytes, format::kMaxTensors, format::kMaxNodes));
-  }
-  std::vector<std::byte> bytes = GraphWriter(*this).write();
+  std::vector<std::byte> bytes;
+  try {
+    bytes = GraphWriter(*this).write();
+  } catch (const std::bad_alloc&) { return refuse(HAL_OUT_OF_HOST_MEMORY, "no memory for its bytes"); }
   // Catches what only shows in the whole, such as two parameters of one name.
   if (auto view = View::verify_dynamic(bytes); !view) {
     return std::move(view).error().while_doing(fmt::format("finishing graph \"{}\"", name_));

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <halyard_catch.hpp>
 
+#include <random>
+
 #include "graph/print.hpp"
+#include "graph/random_layers.hpp"
 #include "graph/test_tensors.hpp"
-#include "hal/graph.hpp"
+#include "hal/nn.hpp"
 
 namespace {
 
@@ -183,4 +186,69 @@ TEST_CASE("builder: what only shows at the end") {
   GraphBuilder odd("odd");
   odd.output("y\n", odd.input("x", DType::f32, {1}));
   CHECK_THAT(refusal(odd.finish(), HAL_INVALID_ARGUMENT), Contains("printable ASCII"));
+}
+
+TEST_CASE("builder: a shape stays where it is, and a value keeps its own behind a mistake") {
+  GraphBuilder b("shapes");
+  const Value x = b.input("x", DType::i8, {2, 3});
+  const Shape& shape = b.shape(x);
+  for (int i = 0; i < 100; ++i) { b.convert(x, DType::f32); }
+  CHECK(shape == Shape{2, 3});
+  const GraphBuilder moved = std::move(b);
+  CHECK(&moved.shape(x) == &shape);
+}
+
+TEST_CASE("builder: behind a mistake every shape can be read, and nothing more is made") {
+  GraphBuilder b("late");
+  const Value x = b.input("x", DType::i8, {2, 3});
+  CHECK_FALSE(b.failed());
+  const Value bad = b.reshape(x, {5});
+  CHECK(b.failed());
+  CHECK(b.shape(bad) == Shape(kMaxRank, 1));
+  CHECK(b.dtype(bad) == DType::f32);
+  CHECK(b.shape(x) == Shape{2, 3});
+  CHECK(b.dtype(x) == DType::i8);
+  CHECK(b.shape(b.convert(x, DType::i32)) == Shape(kMaxRank, 1));
+  CHECK(b.shape(Value()) == Shape(kMaxRank, 1));
+  CHECK_THAT(refusal(b.finish(), HAL_INVALID_ARGUMENT), Contains("reshape: [5] does not hold the elements of [2, 3]"));
+}
+
+TEST_CASE("builder: more sizes than a graph may have are a mistake when they are made") {
+  GraphBuilder b("sizes");
+  std::int64_t n = 0;
+  for (std::uint32_t i = 0; i <= kMaxSizes; ++i) {
+    CHECK_FALSE(b.failed());
+    n = b.symbol("n" + std::to_string(i));
+  }
+  CHECK(n == 1);
+  CHECK_THAT(refusal(b.finish(), HAL_OUT_OF_RANGE), Contains("symbolic sizes, the most are 4096"));
+  // The strides of a copy are sizes too.
+  GraphBuilder late("late");
+  Shape shape;
+  for (std::uint32_t i = 0; i < kMaxSizes; ++i) { n = late.symbol("n" + std::to_string(i)); }
+  const Value x = late.input("x", DType::f32, {n, n, 1 << 20, n, 1 << 20});
+  late.output("y", x);
+  CHECK_THAT(refusal(late.finish(), HAL_OUT_OF_RANGE), Contains("symbolic sizes, the most are 4096"));
+}
+
+TEST_CASE("builder: more tensors than a graph may have are a mistake when they are made") {
+  GraphBuilder b("long");
+  // One contraction for each tap of the first dimension.
+  const Value x = b.input("x", DType::f32, {1, 1 << 30, 1, 1, 2}), f = b.input("f", DType::f32, {1 << 30, 1, 1, 1, 2});
+  b.output("y", hal::nn::conv(b, x, f, {.groups = 2}));
+  CHECK_THAT(refusal(b.finish(), HAL_OUT_OF_RANGE), Contains("more than 65536 tensors"));
+}
+
+TEST_CASE("builder: layers on whatever operands and options are built or refused") {
+  std::mt19937 random(7);
+  std::size_t built = 0, refused = 0;
+  for (int i = 0; i < 6000; ++i) {
+    std::vector<std::uint8_t> choices(64);
+    for (std::uint8_t& choice : choices) { choice = static_cast<std::uint8_t>(random()); }
+    const auto bytes = random_layers(choices);
+    ++(bytes ? built : refused);
+    if (!bytes) { CHECK_THAT(std::string(bytes.error().text()), Contains("graph \"layers\": ")); }
+  }
+  CHECK(built > 100);
+  CHECK(refused > 1000);
 }

@@ -4,14 +4,16 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "graph/element.hpp"
 #include "graph/rules.hpp"
+#include "graph/shape.hpp"
 #include "hal/graph.hpp"
 #include "hal/nn/types.hpp"
 
@@ -62,26 +64,31 @@ inline bool has_numbers(GraphBuilder& b, Value x, std::size_t first, const char*
 /// The most elements of a table that is filled while the graph is built.
 inline constexpr std::int64_t kMostTable = std::int64_t{1} << 28U;
 
-/// A table of this shape may be made; a mistake if it has too many elements. `of`: what they are, "cosines".
-inline bool table_fits(GraphBuilder& b, const Shape& shape, const char* what, const char* of, Site site) {
-  if (const auto count = graph::element_count(shape); count && *count <= kMostTable) { return true; }
-  b.fail(fmt::format("{}: a table of {} {}; those made while the graph is built have at most 2^28 elements", what,
-                     print_shape(shape), of),
-         site);
-  return false;
+/// Room for a table that is filled while the graph is built; nothing and a mistake if it has too many elements or there
+/// is no memory for them, and nothing behind another mistake. `of`: what they are, "cosines".
+template <class T>
+std::optional<std::vector<T>> table(GraphBuilder& b, const Shape& shape, const char* what, const char* of, Site site) {
+  if (b.failed()) { return std::nullopt; }
+  const auto count = graph::element_count(shape);
+  if (!count || *count > kMostTable) {
+    b.fail(fmt::format("{}: a table of {} {}; those made while the graph is built have at most 2^28 elements", what,
+                       print_shape(shape), of),
+           site);
+    return std::nullopt;
+  }
+  try {
+    std::optional<std::vector<T>> values(std::in_place);
+    values->reserve(static_cast<std::size_t>(*count));
+    return values;
+  } catch (const std::bad_alloc&) {
+    b.fail(HAL_OUT_OF_HOST_MEMORY, fmt::format("{}: no memory for a table of {} {}", what, print_shape(shape), of),
+           site);
+    return std::nullopt;
+  }
 }
 
 inline std::int64_t times(GraphBuilder& b, std::int64_t x, std::int64_t y, Site site) {
   return b.size(graph::SizeOp::mul, x, y, site);
-}
-
-/// A constant of any type with element access.
-inline Value constant(GraphBuilder& b, DType type, Shape shape, std::span<const double> values, Site site) {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(graph::byte_count(type, shape).value_or(0)));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    graph::store_element(type, bytes.data(), static_cast<std::int64_t>(i), values[i]);
-  }
-  return b.constant(type, std::move(shape), bytes, site);
 }
 
 /// [n, 1, ...]: one number for each element of `axis`, to be broadcast over what follows it.
@@ -107,11 +114,14 @@ inline Value slice_axis(GraphBuilder& b, Value x, std::uint32_t axis, std::int64
 
 /// 0, 1, ... in a line of n, for a type that holds 2^24. A symbolic n is put together from two digits to the base of
 /// 256 and what stands before them: a run with more than 2^24 is refused when it is bound.
-inline Value places(GraphBuilder& b, DType type, std::int64_t n, Site site) {
+inline Value places(GraphBuilder& b, DType type, std::int64_t n, const char* what, Site site) {
   const bool open = graph::is_symbolic(n);
-  std::vector<double> values(open ? 256 : static_cast<std::size_t>(n));
-  std::iota(values.begin(), values.end(), 0.0);
-  const Value digits = constant(b, type, {static_cast<std::int64_t>(values.size())}, values, site);
+  const std::int64_t count = open ? 256 : n;
+  auto values = table<double>(b, {count}, what, "indices", site);
+  if (!values) { return {}; }
+  values->resize(static_cast<std::size_t>(count));
+  std::iota(values->begin(), values->end(), 0.0);
+  const Value digits = b.constant_from(type, {count}, *values, site);
   if (!open) { return digits; }
   using enum graph::SizeOp;
   const auto blocks = [&](std::int64_t size) { return b.size(div, b.size(add, size, 255, site), 256, site); };

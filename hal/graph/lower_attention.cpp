@@ -141,18 +141,19 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
                   site);
   }
   const std::int64_t pairs = dims / 2;
-  if (!table_fits(b, {rows, pairs}, "rotary", "cosines", site)) { return {}; }
-  std::vector<float> cosines, sines;
+  auto cosines = table<float>(b, {rows, pairs}, "rotary", "cosines", site);
+  auto sines = table<float>(b, {rows, pairs}, "rotary", "sines", site);
+  if (!cosines || !sines) { return {}; }
   for (std::int64_t p = 0; p < rows; ++p) {
     for (std::int64_t i = 0; i < pairs; ++i) {
       const double turn = static_cast<double>(p + offset) *
                           std::pow(options.base, -2.0 * static_cast<double>(i) / static_cast<double>(dims));
-      cosines.push_back(static_cast<float>(std::cos(turn)));
-      sines.push_back(static_cast<float>(std::sin(turn)));
+      cosines->push_back(static_cast<float>(std::cos(turn)));
+      sines->push_back(static_cast<float>(std::sin(turn)));
     }
   }
-  Value cosine = b.constant({rows, pairs}, std::span<const float>(cosines), site);
-  Value sine = b.constant({rows, pairs}, std::span<const float>(sines), site);
+  Value cosine = b.constant({rows, pairs}, std::span<const float>(*cosines), site);
+  Value sine = b.constant({rows, pairs}, std::span<const float>(*sines), site);
   if (options.positions) {
     cosine = b.gather(cosine, *options.positions, 0, site);
     sine = b.gather(sine, *options.positions, 0, site);
@@ -175,20 +176,24 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
   Value turned_first = b.map({first, second, cosine, sine}, arg(0) * arg(2) - arg(1) * arg(3), type, site);
   Value turned_second = b.map({first, second, cosine, sine}, arg(0) * arg(3) + arg(1) * arg(2), type, site);
   Value turned;
-  Shape joined = shape;
-  joined.back() = dims;
   if (interleaved) {
-    Shape column = shape;
-    column.back() = pairs;
+    Shape column = b.shape(turned_first), joined = column;
+    joined.back() = dims;
     column.push_back(1);
     turned_first = b.reshape(turned_first, column, site);
     turned_second = b.reshape(turned_second, column, site);
-    turned = b.reshape(b.concat({turned_first, turned_second}, last + 1, site), joined, site);
+    turned = b.reshape(b.concat({turned_first, turned_second}, last + 1, site), std::move(joined), site);
   } else {
     turned = b.concat({turned_first, turned_second}, last, site);
   }
   if (dims == d) { return turned; }
-  return b.concat({turned, slice_axis(b, x, last, dims, d - dims, site)}, last, site);
+  Value still = slice_axis(b, x, last, dims, d - dims, site);
+  Shape spread = b.shape(still);
+  for (std::size_t i = 0; i < last; ++i) {
+    if (spread[i] == 1) { spread[i] = b.shape(turned)[i]; }
+  }
+  if (spread != b.shape(still)) { still = b.broadcast(still, std::move(spread), site); }
+  return b.concat({turned, still}, last, site);
 }
 
 }  // namespace hal::nn

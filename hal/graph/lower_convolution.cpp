@@ -38,7 +38,6 @@ Value windows(GraphBuilder& b, Value x, const Windows& w, const char* what, Site
               std::optional<std::int64_t> first_tap = {}) {
   const Shape in = b.shape(x);
   const std::size_t spatial = w.size.size();
-  if (in.size() < spatial + 2) { return {}; }  // a mistake above
   Shape dense(in.size(), 1);
   for (std::size_t i = in.size() - 1; i-- > 0;) { dense[i] = times(b, dense[i + 1], in[i + 1], site); }
   Shape shape{in[0]}, strides{dense[0]}, taps, tap_strides;
@@ -135,7 +134,6 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
                   site);
   }
   Shape parts = b.shape(padded);
-  if (parts.empty()) { return {}; }  // a mistake above
   parts.back() = groups;
   parts.push_back(in / groups);
   const Value grouped = b.reshape(padded, std::move(parts), site);
@@ -143,7 +141,6 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
   split.push_back(groups);
   split.push_back(out / groups);
   const Value banks = b.reshape(filters, std::move(split), site);
-  if (b.shape(grouped).empty() || b.shape(banks).empty()) { return {}; }
   Value y;
   if (*spatial < 3) {
     y = b.contract(fmt::format("n{0}{1}gc,{1}cgo->n{0}go", places, tap_letters), windows(b, grouped, w, what, site),
@@ -153,7 +150,7 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
     const DType sum = wide(type);
     for (std::int64_t tap = 0; tap < taps[0]; ++tap) {
       const Value patches = windows(b, grouped, w, what, site, tap);
-      if (b.shape(patches).empty()) { return {}; }  // a mistake above, which leaves the banks void too
+      if (b.failed()) { return {}; }  // whatever the number of taps
       Shape bank(b.shape(banks).begin() + 1, b.shape(banks).end());
       const Value slice = b.reshape(slice_axis(b, banks, 0, tap, 1, site), std::move(bank), site);
       const Value part =
@@ -163,7 +160,6 @@ Value convolve(GraphBuilder& b, Value x, Value filters, const Conv& options, std
     y = lower::convert(b, y, type, site);
   }
   Shape joined = b.shape(y);
-  if (joined.size() < 2) { return {}; }  // a mistake above
   joined.pop_back();
   joined.back() = out;
   return b.reshape(y, std::move(joined), site);
@@ -196,17 +192,24 @@ std::optional<PoolPlan> pool_plan(GraphBuilder& b, Value x, const Pool& options,
 }
 
 // How many taps of each window lie inside x along spatial dimension d, which has n elements; nothing if a window has
-// none.
-std::optional<std::vector<double>> counts_along(const PoolPlan& plan, std::size_t d, std::int64_t n, std::int64_t out) {
-  std::vector<double> counts;
-  for (std::int64_t i = 0; i < out; ++i) {
+// none and a mistake.
+std::optional<std::vector<double>> counts_along(GraphBuilder& b, const PoolPlan& plan, std::size_t d, const Shape& x,
+                                                std::int64_t out, const char* what, Site site) {
+  const std::int64_t n = x[d + 1];
+  auto counts = table<double>(b, {out}, what, "counts", site);
+  for (std::int64_t i = 0; counts && i < out; ++i) {
     // Tap t lies at start + t * dilation; a window may have more taps than can be walked.
     const std::int64_t start = i * plan.windows.strides[d] - plan.low[d], room = n - 1 - start;
     const std::int64_t first = start >= 0 ? 0 : (-start - 1) / plan.windows.dilation[d] + 1;
     const std::int64_t last = std::min(plan.windows.size[d] - 1, room / plan.windows.dilation[d]);
     const std::int64_t inside = room < 0 ? 0 : last - first + 1;
-    if (inside < 1) { return std::nullopt; }
-    counts.push_back(static_cast<double>(inside));
+    if (inside < 1) {
+      b.fail(fmt::format("{}: padding {} and {} around {} leaves a window {} with nothing but padding", what,
+                         print_shape(plan.low), print_shape(plan.high), print_shape(x), print_shape(plan.windows.size)),
+             site);
+      return std::nullopt;
+    }
+    counts->push_back(static_cast<double>(inside));
   }
   return counts;
 }
@@ -214,7 +217,7 @@ std::optional<std::vector<double>> counts_along(const PoolPlan& plan, std::size_
 // The same where n is symbolic: windows over a line of ones.
 Value open_counts(GraphBuilder& b, const PoolPlan& plan, std::size_t d, std::int64_t n, DType type, const char* what,
                   Site site) {
-  const Value line = b.view(lower::constant(b, type, {1}, std::vector<double>{1}, site), {1, n, 1}, 0, {0, 0, 0}, site);
+  const Value line = b.view(b.constant_from(type, {1}, std::vector<double>{1}, site), {1, n, 1}, 0, {0, 0, 0}, site);
   const Value padded = pad_spatial(b, line, {plan.low[d]}, {plan.high[d]}, 0.0, site);
   const Windows w{{plan.windows.size[d]}, {plan.windows.strides[d]}, {plan.windows.dilation[d]}};
   return b.reduce(windows(b, padded, w, what, site), ReduceOp::sum, {0, 2, 3}, KeepDims::no, type, site);
@@ -252,18 +255,12 @@ std::optional<Counts> counts_inside(GraphBuilder& b, const PoolPlan& plan, const
           site);
       return std::nullopt;
     }
-    if (!table_fits(b, {out[d + 1]}, what, "counts", site)) { return std::nullopt; }
-    const auto each = counts_along(plan, d, n, out[d + 1]);
-    if (!each) {
-      b.fail(fmt::format("{}: padding {} and {} around {} leaves a window {} with nothing but padding", what,
-                         print_shape(plan.low), print_shape(plan.high), print_shape(x), print_shape(plan.windows.size)),
-             site);
-      return std::nullopt;
-    }
+    const auto each = counts_along(b, plan, d, x, out[d + 1], what, site);
+    if (!each) { return std::nullopt; }
     if (std::ranges::all_of(*each, [&](double count) { return count == static_cast<double>(size); })) {
       counts.everywhere *= static_cast<double>(size);
     } else if (wanted) {
-      counts.along.push_back(lower::constant(b, type, place, *each, site));
+      counts.along.push_back(b.constant_from(type, place, *each, site));
     }
   }
   return counts;
@@ -284,7 +281,6 @@ Value pool(GraphBuilder& b, Value x, const Pool& options, bool largest, std::siz
   const Value padded = pad_spatial(b, x, plan->low, plan->high, largest ? lowest_of(type) : 0.0, site);
   const Value patches = windows(b, padded, plan->windows, what, site);
   const Shape out = b.shape(patches);
-  if (out.empty()) { return {}; }  // a mistake above
   const auto counts = counts_inside(b, *plan, in, out, wide(type), !largest && !options.count_padding, what, site);
   if (!counts) { return {}; }
   if (largest) { return b.reduce(patches, ReduceOp::max, plan->axes, KeepDims::no, {}, site); }
@@ -338,7 +334,6 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
   Shape crop_low(*spatial + 2, 0), size = b.shape(x);
   for (std::size_t i = 0; i < *spatial; ++i) {
     const auto axis = static_cast<std::uint32_t>(i + 1);
-    if (b.shape(spread).empty()) { return {}; }  // a mistake above, which leaves x void too
     const std::int64_t n = b.shape(x)[axis];
     std::int64_t reach = 0, dense = 0;  // elements from the first to the last tap, and of x spread out
     if (__builtin_mul_overflow(taps[i] - 1, (*dilation)[i], &reach) ||
@@ -378,7 +373,6 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
   }
   const Value y =
       convolve(b, spread, b.view(filters, taps, offset, std::move(turned), site), same, 0, "conv_transpose", site);
-  if (b.shape(y).empty()) { return {}; }
   size.back() = taps.back();
   return size == b.shape(y) ? y : b.slice(y, std::move(crop_low), std::move(size), site);
 }

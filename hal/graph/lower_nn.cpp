@@ -32,12 +32,14 @@ Value one_hot(GraphBuilder& b, Value indices, std::int64_t depth, DType type, Si
   if (b.dtype(indices) != DType::i32) {
     return b.fail(fmt::format("one_hot: indices have type {}, expected i32", dtype_name(b.dtype(indices))), site);
   }
-  std::vector<std::int32_t> places(static_cast<std::size_t>(depth));
-  std::iota(places.begin(), places.end(), 0);
+  auto places = table<std::int32_t>(b, {depth}, "one_hot", "classes", site);
+  if (!places) { return {}; }
+  places->resize(static_cast<std::size_t>(depth));
+  std::iota(places->begin(), places->end(), 0);
   Shape column = b.shape(indices);
   column.push_back(1);
   const Value hot = b.map(
-      {b.reshape(indices, std::move(column), site), b.constant({depth}, std::span<const std::int32_t>(places), site)},
+      {b.reshape(indices, std::move(column), site), b.constant({depth}, std::span<const std::int32_t>(*places), site)},
       equal(arg(0), arg(1)), DType::boolean, site);
   return lower::convert(b, hot, type, site);
 }

@@ -42,10 +42,7 @@ bool check_sizes(GraphBuilder& b, Value x, const Shape& sizes, const char* what,
       }
       if (!has_number(b, x, d + 1, what, site)) { return false; }
     }
-    if (std::ranges::all_of(sizes, sound) && std::all_of(shape.begin() + 1, shape.end() - 1, sound)) {
-      return std::ranges::all_of(sizes,
-                                 [&](std::int64_t size) { return table_fits(b, {size}, what, "indices", site); });
-    }
+    if (std::ranges::all_of(sizes, sound) && std::all_of(shape.begin() + 1, shape.end() - 1, sound)) { return true; }
   }
   b.fail(fmt::format("{}: {} to sizes {}; expected [n, s..., c] with one to three s, and a size from 1 to 2^31 - 1 for "
                      "each",
@@ -81,18 +78,19 @@ std::int64_t source(PadMode mode, std::int64_t at, std::int64_t n) {
 
 Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates, Nearest nearest,
                      Site site) {
-  const Shape shape = b.shape(x);  // behind a mistake nothing has a shape
+  const Shape shape = b.shape(x);
   if (!check_sizes(b, x, sizes, "resize_nearest", site)) { return {}; }
   Value y = x;
   for (std::uint32_t d = 0; d < sizes.size(); ++d) {
     const std::int64_t from = shape[d + 1], to = sizes[d];
     if (from == to) { continue; }
-    std::vector<std::int32_t> indices;
+    auto indices = table<std::int32_t>(b, {to}, "resize_nearest", "indices", site);
+    if (!indices) { return {}; }
     for (std::int64_t i = 0; i < to; ++i) {
       const double place = place_in(coordinates, i, from, to);
-      indices.push_back(clamped(nearest == Nearest::floor ? std::floor(place) : std::ceil(place - 0.5), from));
+      indices->push_back(clamped(nearest == Nearest::floor ? std::floor(place) : std::ceil(place - 0.5), from));
     }
-    y = take(b, y, d + 1, indices, site);
+    y = take(b, y, d + 1, *indices, site);
   }
   return y;
 }
@@ -105,16 +103,18 @@ Value resize_linear(GraphBuilder& b, Value x, const Shape& sizes, Coordinates co
   for (std::uint32_t d = 0; d < sizes.size(); ++d) {
     const std::int64_t from = shape[d + 1], to = sizes[d];
     if (from == to) { continue; }
-    std::vector<std::int32_t> low, high;
-    std::vector<double> share;
+    auto low = table<std::int32_t>(b, {to}, "resize_linear", "indices", site);
+    auto high = table<std::int32_t>(b, {to}, "resize_linear", "indices", site);
+    auto share = table<double>(b, {to}, "resize_linear", "shares", site);
+    if (!low || !high || !share) { return {}; }
     for (std::int64_t i = 0; i < to; ++i) {
       const double place = std::clamp(place_in(coordinates, i, from, to), 0.0, static_cast<double>(from - 1));
-      low.push_back(clamped(std::floor(place), from));
-      high.push_back(clamped(std::floor(place) + 1, from));
-      share.push_back(place - std::floor(place));
+      low->push_back(clamped(std::floor(place), from));
+      high->push_back(clamped(std::floor(place) + 1, from));
+      share->push_back(place - std::floor(place));
     }
-    const Value shares = lower::constant(b, wide(type), along(sizes.size() + 2, d + 1, to), share, site);
-    y = b.map({take(b, y, d + 1, low, site), take(b, y, d + 1, high, site), shares},
+    const Value shares = b.constant_from(wide(type), along(sizes.size() + 2, d + 1, to), *share, site);
+    y = b.map({take(b, y, d + 1, *low, site), take(b, y, d + 1, *high, site), shares},
               arg(0) + (arg(1) - arg(0)) * arg(2), wide(type), site);
   }
   return lower::convert(b, y, type, site);
@@ -140,12 +140,12 @@ Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode
                                 low[d], high[d], d, print_shape(shape)),
                     site);
     }
-    if (!table_fits(b, {shape[d] + low[d] + high[d]}, "pad", "indices", site)) { return {}; }
-    std::vector<std::int32_t> indices;
+    auto indices = table<std::int32_t>(b, {shape[d] + low[d] + high[d]}, "pad", "indices", site);
+    if (!indices) { return {}; }
     for (std::int64_t at = -low[d]; at < shape[d] + high[d]; ++at) {
-      indices.push_back(static_cast<std::int32_t>(source(mode, at, shape[d])));
+      indices->push_back(static_cast<std::int32_t>(source(mode, at, shape[d])));
     }
-    y = take(b, y, d, indices, site);
+    y = take(b, y, d, *indices, site);
   }
   return y;
 }

@@ -35,7 +35,7 @@ Value arg_extreme(GraphBuilder& b, Value x, Axis axis, ReduceOp op, const char* 
   const std::int64_t n = shape[*a];
   if (too_many(b, n, what, site)) { return {}; }
   const DType index = index_type(b.dtype(x));
-  const Value iota = b.reshape(places(b, index, n, site), along(shape.size(), *a, n), site);
+  const Value iota = b.reshape(places(b, index, n, what, site), along(shape.size(), *a, n), site);
   const Value extreme = b.reduce(x, op, {*a}, KeepDims::yes, {}, site);
   const Value candidates =
       b.map({x, extreme, iota}, select(is_extreme(), arg(2), static_cast<double>(kMostIndices)), index, site);
@@ -58,7 +58,7 @@ Value join(GraphBuilder& b, std::vector<Value> parts, std::uint32_t axis, Site s
 // Running sums along dimension 1 of x [outer, n, inner]; n is a number.
 Value scan(GraphBuilder& b, Value x, Site site) {
   const Shape shape = b.shape(x);
-  if (shape.size() != 3 || shape[1] == 1) { return x; }  // or a mistake above
+  if (shape[1] == 1) { return x; }
   const std::int64_t outer = shape[0], n = shape[1], inner = shape[2];
   const std::int64_t block = std::min(n, kBlock);
   const std::int64_t blocks = (n + block - 1) / block;
@@ -111,7 +111,7 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
   // An element that is taken becomes the lowest value, and its index one that is none: it is never chosen again.
   constexpr auto kTaken = static_cast<double>(kMostIndices);
   Value rest = x;
-  const Value iota = places(b, index, n, site);
+  const Value iota = places(b, index, n, "top_k", site);
   Value open = iota;
   std::vector<Value> values, indices;
   for (std::int64_t i = 0; i < k; ++i) {

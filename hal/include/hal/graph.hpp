@@ -11,7 +11,7 @@
  *
  * The builder offers the primitives and the usual shorthands for views; layers of networks are in hal/nn.hpp. Mistakes
  * do not interrupt: the first one is kept with its call site and finish() returns it, so a graph is written without a
- * check on each line. A Value made after a mistake is void and may be used as any other.
+ * check on each line. A Value made after a mistake is void and may be used as any other, its shape and type included.
  *
  * Threads  one builder, one thread. Values belong to the builder that made them.
  */
@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -157,11 +158,12 @@ class GraphBuilder {
 
   /// A size that is known when the graph runs, for use in shapes: `b.input("x", DType::f32, {b.symbol("batch"), 64})`.
   /// The same name is the same size. Shapes that symbols make wrong are found when the graph is bound (View::bind()).
-  std::int64_t symbol(std::string name);
+  std::int64_t symbol(std::string name, Site site = Site::current());
   /// Arithmetic on sizes, of which any may be symbolic: `b.size(SizeOp::mul, batch, 64)`. Never plain operators: they
-  /// know nothing of symbols.
+  /// know nothing of symbols. A graph has at most 4,096 symbols and symbolic sizes made of them.
   std::int64_t size(SizeOp op, std::int64_t a, std::int64_t b, Site site = Site::current());
 
+  /// Sizes are numbers and symbols.
   Value input(std::string name, DType type, Shape shape, Site site = Site::current());
   /// Declares an output. Any value will do, also one that is an input or an output already.
   void output(std::string name, Value value, Site site = Site::current());
@@ -219,17 +221,22 @@ class GraphBuilder {
 
   // ---- questions
 
-  /// f32 and an empty shape for a void value.
+  /// What a value was made with, whatever mistakes came later. A void value counts as f32 with eight dimensions of 1: a
+  /// dimension that is asked for is there. The shape lives as long as the builder.
   DType dtype(Value value) const;
   const Shape& shape(Value value) const;
+  /// Was there a mistake? All that is made from then on is void.
+  bool failed() const { return error_.has_value(); }
   /// Gives a tensor a name for errors and prints; parameters keep theirs.
   void name(Value value, std::string name);
   /// Records a mistake of a caller's own, as the builder's calls do; only the first is kept. Returns a void value.
-  Value fail(const std::string& what, Site site = Site::current());
+  Value fail(const std::string& what, Site site = Site::current()) { return fail(HAL_INVALID_ARGUMENT, what, site); }
+  Value fail(hal_code code, const std::string& what, Site site = Site::current());
 
   /// The graph as verified, checksummed bytes.
   /// Errors  INVALID_ARGUMENT  the first mistake, with its call site; or no output was declared
   ///         OUT_OF_RANGE      the graph is above a limit of the format
+  ///         OUT_OF_HOST_MEMORY  no memory for a constant, for a table of a layer, or for the bytes
   Result<std::vector<std::byte>> finish() const;
 
  private:
@@ -248,8 +255,10 @@ class GraphBuilder {
   };
   friend class GraphWriter;
 
+  std::int64_t made_size(std::int64_t size, Site site);
   Shape dense_strides(const Shape& shape);
-  bool is_void(Value value) const { return error_ || value.id_ >= tensors_.size(); }
+  bool is_void(Value value) const { return failed() || value.id_ >= tensors_.size(); }
+  bool reserve(std::vector<std::byte>& data, DType type, const Shape& shape, Site site);
   bool check_tensor(DType type, const Shape& shape, Site site);
   Value add_tensor(Role role, DType type, Shape shape, std::string name);
   Value add_node(Op op, std::span<const Value> inputs, DType type, Shape shape, Attributes attributes, Site site);
@@ -260,7 +269,7 @@ class GraphBuilder {
   }
 
   std::string name_;
-  std::vector<TensorDraft> tensors_;
+  std::deque<TensorDraft> tensors_;  // shape() gives references
   std::vector<NodeDraft> nodes_;
   std::vector<std::uint32_t> inputs_;
   std::vector<std::uint32_t> outputs_;

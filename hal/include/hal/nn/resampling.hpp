@@ -25,7 +25,8 @@ Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates c
                      Nearest nearest = Nearest::round_half_down, Site site = Site::current());
 
 /// The same by linear interpolation of the two neighbours along each dimension (bilinear, trilinear), outside
-/// coordinates clamped to the edge; f32 between the dimensions. Floating types. Two gathers and a map a dimension.
+/// coordinates clamped to the edge; f32 between the dimensions. Two gathers and a map a dimension.
+/// Errors  as resize_nearest; x is not floating
 Value resize_linear(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates = Coordinates::half_pixel,
                     Site site = Site::current());
 

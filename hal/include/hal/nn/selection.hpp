@@ -21,8 +21,7 @@ struct TopK {
 /// The k largest elements along the last axis, largest first; equals by rising index, NaN before anything: [..., k].
 /// Lowered to k rounds of "largest, its first index, take it out": about 5 k nodes and 4 k passes over x.
 /// Errors  x is a scalar; k is not 1 to the smaller of 1024 and the axis; more than 2^24 elements along it. Along a
-/// symbolic
-///         axis a run finds that there are fewer than k, or more
+///         symbolic axis a run finds that there are fewer than k, or more
 TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site = Site::current());
 
 struct Cumulative {
