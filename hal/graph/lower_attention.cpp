@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "graph/lower.hpp"
+#include "graph/sizes.hpp"
 #include "hal/nn/attention.hpp"
 
 namespace hal::nn {
@@ -45,7 +46,10 @@ Value grouped_mask(GraphBuilder& b, Value mask, const Shape& scores, std::int64_
   const std::int64_t expected[] = {scores[0], heads, scores[3], scores[4]};
   bool fits = shape.size() <= 4;
   if (fits) { shape.insert(shape.begin(), 4 - shape.size(), 1); }
-  for (std::size_t i = 0; i < 4 && fits; ++i) { fits = shape[i] == 1 || shape[i] == expected[i]; }
+  for (std::size_t i = 0; i < 4 && fits; ++i) {
+    // Heads are split in two, which needs to know how many there are.
+    fits = shape[i] == 1 || shape[i] == expected[i] || (i != 1 && graph::may_equal(shape[i], expected[i]));
+  }
   const DType type = b.dtype(mask);
   if (!fits || (type != DType::boolean && !is_floating(type))) {
     return b.fail(fmt::format("attention: the mask is {} {}, expected bool or floating that broadcasts to {}",
@@ -67,8 +71,9 @@ Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& opt
                               print_shape(qs), print_shape(ks), print_shape(vs)),
                   site);
   };
-  if (qs.size() != 4 || ks.size() != 4 || vs.size() != 4 || ks[0] != qs[0] || vs[0] != qs[0] || ks[3] != qs[3] ||
-      vs[1] != ks[1] || vs[2] != ks[2]) {
+  using graph::may_equal;
+  if (qs.size() != 4 || ks.size() != 4 || vs.size() != 4 || !may_equal(ks[0], qs[0]) || !may_equal(vs[0], qs[0]) ||
+      !may_equal(vs[0], ks[0]) || !may_equal(ks[3], qs[3]) || !may_equal(vs[1], ks[1]) || !may_equal(vs[2], ks[2])) {
     return wrong();
   }
   const std::int64_t heads = qs[1], kv_heads = ks[1], s = qs[2], t = ks[2];
@@ -107,8 +112,24 @@ Value attention(GraphBuilder& b, Value q, Value k, Value v, const Attention& opt
   const Value sum = b.reduce(e, ReduceOp::sum, {4}, KeepDims::yes, {}, site);
   const Value weights = b.map({e, sum}, select(equal(arg(1), 0.0), 0.0, arg(0) / arg(1)), b.dtype(v), site);
   const Value out = b.contract("bhgst,bhte->bhgse", weights, v, {}, site);
-  return b.reshape(out, {qs[0], heads, s, vs[3]}, site);
+  const Shape& made = b.shape(out);  // a number says more than a symbol
+  return b.reshape(out, {made[0], heads, made[3], made[4]}, site);
 }
+
+namespace {
+
+// Do i32 positions broadcast with the leading dimensions of x, of which they have no more?
+bool fits(GraphBuilder& b, Value positions, const Shape& x) {
+  const Shape& own = b.shape(positions);
+  if (b.dtype(positions) != DType::i32 || own.size() >= x.size()) { return false; }
+  const std::size_t missing = x.size() - 1 - own.size();
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    if (own[i] != 1 && x[missing + i] != 1 && !graph::may_equal(own[i], x[missing + i])) { return false; }
+  }
+  return true;
+}
+
+}  // namespace
 
 Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
   const Shape shape = b.shape(x);
@@ -123,6 +144,13 @@ Value rotary(GraphBuilder& b, Value x, const Rotary& options, Site site) {
     return b.fail(fmt::format("rotary: {} of the last dimension of {} turn in pairs; expected an even number up to it, "
                               "and at most 7 dimensions for interleaved pairs",
                               dims, print_shape(shape)),
+                  site);
+  }
+  if (options.positions && !fits(b, *options.positions, shape)) {
+    return b.fail(fmt::format("rotary: positions are {} {}; expected i32 that broadcasts with x {} without its last "
+                              "dimension and has no more",
+                              dtype_name(b.dtype(*options.positions)), print_shape(b.shape(*options.positions)),
+                              print_shape(shape)),
                   site);
   }
   const bool open = !options.positions && graph::is_symbolic(s);

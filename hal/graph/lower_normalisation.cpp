@@ -15,7 +15,6 @@ Value normalise(GraphBuilder& b, Value x, std::span<const std::uint32_t> axes, b
                 double epsilon, Site site) {
   const DType type = b.dtype(x);
   const Shape shape = b.shape(x);
-  if (shape.empty()) { return {}; }  // a mistake above
   // A symbolic count is divided by; a number becomes a factor.
   std::int64_t count = 1;
   for (const std::uint32_t axis : axes) { count = times(b, count, shape[axis], site); }
@@ -80,7 +79,14 @@ Value group_norm(GraphBuilder& b, Value x, std::int64_t groups, const Affine& af
   for (std::size_t i = 1; i + 1 < shape.size(); ++i) { between = times(b, between, shape[i], site); }
   Affine grouped = affine;
   for (auto* value : {&grouped.scale, &grouped.shift}) {
-    if (*value) { *value = b.reshape(**value, {groups, channels}, site); }
+    if (!*value) { continue; }
+    if (const Shape& own = b.shape(**value); own != Shape{shape.back()}) {
+      return b.fail(
+          fmt::format("group_norm: the {} is {}, expected [{}] as the channels of {}",
+                      value == &grouped.scale ? "scale" : "shift", print_shape(own), shape.back(), print_shape(shape)),
+          site);
+    }
+    *value = b.reshape(**value, {groups, channels}, site);
   }
   const Value parts = b.reshape(x, {shape[0], between, groups, channels}, site);
   constexpr std::uint32_t kAxes[] = {1, 3};

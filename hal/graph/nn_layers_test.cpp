@@ -189,9 +189,18 @@ TEST_CASE("nn: embedding takes rows, one_hot makes them") {
 }
 
 TEST_CASE("nn: a mistake inside a layer is that mistake") {
-  GraphBuilder b("groups");
-  const Value x = b.input("x", DType::f32, {2, 3, 4}), scale = b.input("scale", DType::f32, {3});
-  CHECK_THAT(mistake(b, nn::group_norm(b, x, 2, {.scale = scale})), Contains("reshape: [2, 2] does not hold"));
+  GraphBuilder b("norm");
+  const Value x = b.input("x", DType::f32, {2, 3, 4});
+  CHECK_THAT(mistake(b, nn::layer_norm(b, x, {.scale = b.input("scale", DType::f32, {3})})),
+             Contains("has shape [3], which does not broadcast to [2, 3, 4]"));
+  for (const bool is_scale : {true, false}) {
+    GraphBuilder groups("groups");
+    const Value y = groups.input("y", DType::f32, {2, 3, 4}), five = groups.input("five", DType::f32, {5});
+    const nn::Affine affine = is_scale ? nn::Affine{.scale = five} : nn::Affine{.shift = five};
+    CHECK_THAT(mistake(groups, nn::group_norm(groups, y, 2, affine)),
+               Contains(is_scale ? "group_norm: the scale is [5], expected [4]"
+                                 : "group_norm: the shift is [5], expected [4]"));
+  }
 }
 
 TEST_CASE("nn: quantise rounds halves to even and saturates") {
@@ -255,6 +264,60 @@ TEST_CASE("nn: dequantise takes off the zero point and scales") {
   const Value y = wrong.input(q);
   CHECK_THAT(mistake(wrong.b, nn::quantise(wrong.b, y, {.scale = wrong.input(scale)}, DType::i32)),
              Contains("i8, u8 or i4"));
+}
+
+TEST_CASE("nn: quantise and dequantise by row, however many tensors there are before") {
+  for (int before = 0; before < 40; ++before) {
+    GraphBuilder b("rows");
+    const Value x = b.input("x", DType::f32, {5, 4, 5}), s = b.input("s", DType::f32, {4});
+    const Value z = b.input("z", DType::i8, {4});
+    for (int i = 0; i < before; ++i) { b.input("x" + std::to_string(i), DType::f32, {1}); }
+    const Value q = nn::quantise(b, x, {.scale = s, .zero_point = z, .axis = 1}, DType::i8);
+    CHECK(b.shape(q) == Shape{5, 4, 5});
+    b.output("y", nn::dequantise(b, q, {.scale = s, .zero_point = z, .axis = 1}));
+    CHECK(b.finish());
+  }
+}
+
+TEST_CASE("nn: as many scales as an axis may have are as many when the graph is bound, or it is refused") {
+  // The sizes of the axis, the scale and the zero point: 0 is n, -1 is m.
+  for (const auto& sizes : {Shape{0, 3, 3}, Shape{3, 0, 0}, Shape{0, -1, -1}, Shape{0, 0, 3}, Shape{3, 3, 0}}) {
+    GraphBuilder b("open");
+    const std::int64_t n = b.symbol("n"), m = b.symbol("m");
+    const auto size = [&](std::size_t i) { return sizes[i] == 0 ? n : sizes[i] == -1 ? m : sizes[i]; };
+    const Value x = b.input("x", DType::f32, {2, size(0), 2}), s = b.input("s", DType::f32, {size(1)});
+    const Value z = b.input("z", DType::i32, {size(2)});
+    const Value y = nn::quantise(b, x, {.scale = s, .zero_point = z, .axis = 1}, DType::i8);
+    b.output("y", nn::dequantise(b, y, {.scale = s, .zero_point = z, .axis = 1}));
+    const auto bytes = b.finish().value();
+    const View view = View::verify_dynamic(bytes).value();
+    for (const auto& [ns, ms] : {std::pair{3, 3}, {2, 2}, {4, 4}, {1, 1}, {3, 4}, {3, 2}, {3, 1}, {1, 3}}) {
+      INFO(sizes[0] << " " << sizes[1] << " " << sizes[2] << ": " << ns << " " << ms);
+      std::vector<std::int64_t> extents;
+      for (std::size_t i = 0; i < 3; ++i) { extents.push_back(sizes[i] == 0 ? ns : sizes[i] == -1 ? ms : 3); }
+      const bool same = extents[0] == extents[1] && extents[1] == extents[2];
+      const auto bound = view.bind(std::vector<std::int64_t>{ns, ms});
+      CHECK(bool(bound) == same);
+      if (!bound || !same) { continue; }
+      const auto rows = static_cast<std::size_t>(extents[0]);
+      std::vector<float> x_values(rows * 4, 3), scales, expected;
+      std::vector<std::int32_t> zeros;
+      for (std::size_t i = 0; i < rows; ++i) {
+        scales.push_back(static_cast<float>(1U << i));
+        zeros.push_back(static_cast<std::int32_t>(i));
+      }
+      for (std::size_t i = 0; i < rows * 4; ++i) {
+        expected.push_back(std::nearbyint(3 / scales[i / 2 % rows]) * scales[i / 2 % rows]);
+      }
+      const auto inputs = {bytes_of(x_values), bytes_of(scales), bytes_of(zeros)};
+      const std::vector<std::span<const std::byte>> spans(inputs.begin(), inputs.end());
+      CHECK(values_of<float>(evaluate_reference(*bound, spans).value()[0]) == expected);
+    }
+  }
+  GraphBuilder b("wrong");
+  const Value x = b.input("x", DType::f32, {b.symbol("n"), 4});
+  CHECK_THAT(mistake(b, nn::quantise(b, x, {.scale = b.input("s", DType::f32, {5})}, DType::i8)),
+             Contains("5 scales along axis 1"));
 }
 
 TEST_CASE("nn: quantise to i4 and back: an odd number of half bytes, one scale a row, both ends") {
@@ -533,4 +596,94 @@ TEST_CASE("nn: a symbolic length needs the most positions that rotary may meet, 
   const View view = View::verify_dynamic(bytes).value();
   CHECK(view.bind(std::vector<std::int64_t>{5}));
   CHECK(view.bind(std::vector<std::int64_t>{6}).error().code() == HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("nn: rotary takes positions of any shape that may turn out to fit x, and names one that does not") {
+  for (const auto pairs : {nn::RotaryPairs::halves, nn::RotaryPairs::interleaved}) {
+    for (const std::int64_t dims : {0, 2}) {
+      INFO(static_cast<int>(pairs) << " " << dims);
+      const nn::Rotary options{.pairs = pairs, .dims = dims, .max_position = 9};
+      const auto with = [&](Value positions) {
+        nn::Rotary given = options;
+        given.positions = positions;
+        return given;
+      };
+      const std::vector<std::int32_t> at{3, 0, 8, 8, 1};
+      const auto x_bytes = random_grid({2, 5, 4}, 3).bytes(DType::f32);
+      GraphBuilder fixed("fixed");
+      const Value x = fixed.input("x", DType::f32, {2, 5, 4});
+      fixed.output("y", nn::rotary(fixed, x, with(fixed.input("p", DType::i32, {5}))));
+      const auto expected = run(fixed, {x_bytes, bytes_of(at)})[0];
+
+      GraphBuilder open("open");
+      const Value rows = open.input("x", DType::f32, {2, open.symbol("s"), 4});
+      open.output("y", nn::rotary(open, rows, with(open.input("p", DType::i32, {5}))));
+      const auto bytes = open.finish().value();
+      const View view = View::verify_dynamic(bytes).value();
+      const auto inputs = {x_bytes, bytes_of(at)};
+      const std::vector<std::span<const std::byte>> spans(inputs.begin(), inputs.end());
+      CHECK(evaluate_reference(view.bind(std::vector<std::int64_t>{5}).value(), spans).value()[0] == expected);
+      CHECK_FALSE(view.bind(std::vector<std::int64_t>{4}));
+
+      // One x for several rows of positions.
+      GraphBuilder one("one"), two("two");
+      const std::vector<std::int32_t> both{3, 0, 8, 8, 1, 2, 2, 0, 7, 5};
+      const Value single = one.input("x", DType::f32, {1, 5, 4});
+      one.output("y", nn::rotary(one, single, with(one.input("p", DType::i32, {2, 5}))));
+      const Value twice = two.broadcast(two.input("x", DType::f32, {1, 5, 4}), {2, 5, 4});
+      two.output("y", nn::rotary(two, twice, with(two.input("p", DType::i32, {2, 5}))));
+      const auto part = random_grid({1, 5, 4}, 3).bytes(DType::f32);
+      CHECK(run(one, {part, bytes_of(both)}) == run(two, {part, bytes_of(both)}));
+
+      for (const auto& [type, shape] : {std::pair{DType::i32, Shape{4}}, {DType::i32, {1, 2, 5}}, {DType::f32, {5}}}) {
+        GraphBuilder wrong("wrong");
+        const Value in = wrong.input("x", DType::f32, {2, 5, 4});
+        CHECK_THAT(mistake(wrong, nn::rotary(wrong, in, with(wrong.input("p", type, shape)))),
+                   Contains("rotary: positions are") && Contains("expected i32 that broadcasts with x [2, 5, 4]"));
+      }
+    }
+  }
+}
+
+TEST_CASE("nn: attention takes sizes as equal that may become so") {
+  const auto build = [](const std::vector<std::int64_t>& sizes, bool masked) {
+    // Batches of q, k, v and the mask, then the lengths of k and v.
+    GraphBuilder b("attention");
+    const auto size = [&](std::size_t i) { return sizes[i] == 0 ? b.symbol("n" + std::to_string(i)) : sizes[i]; };
+    const Value q = b.input("q", DType::f32, {size(0), 2, 3, 4});
+    const Value k = b.input("k", DType::f32, {size(1), 2, size(4), 4});
+    const Value v = b.input("v", DType::f32, {size(2), 2, size(5), 5});
+    nn::Attention options{.causal = nn::Causal::from_start};
+    if (masked) { options.mask = b.input("mask", DType::f32, {size(3), 1, 3, size(4)}); }
+    b.output("y", nn::attention(b, q, k, v, options));
+    return b.finish();
+  };
+  for (const bool masked : {false, true}) {
+    std::vector<std::vector<std::byte>> inputs{
+        random_grid({2, 2, 3, 4}, 1).bytes(DType::f32), random_grid({2, 2, 6, 4}, 2).bytes(DType::f32),
+        random_grid({2, 2, 6, 5}, 3).bytes(DType::f32), random_grid({2, 1, 3, 6}, 4).bytes(DType::f32)};
+    inputs.resize(masked ? 4 : 3);
+    const std::vector<std::span<const std::byte>> spans(inputs.begin(), inputs.end());
+    const auto closed = build({2, 2, 2, 2, 6, 6}, masked).value();
+    const auto expected = evaluate_reference(View::verify(closed).value(), spans).value();
+    for (unsigned open = 1; open < 64; ++open) {
+      if (!masked && ((open >> 3U) & 1U) != 0) { continue; }
+      INFO(open);
+      std::vector<std::int64_t> sizes{2, 2, 2, 2, 6, 6};
+      std::vector<std::int64_t> extents;
+      for (const unsigned i : {0U, 1U, 4U, 2U, 5U, 3U}) {  // as the symbols are made
+        if (((open >> i) & 1U) == 0) { continue; }
+        extents.push_back(sizes[i]);
+        sizes[i] = 0;
+      }
+      const auto bytes = build(sizes, masked);
+      REQUIRE(bytes);
+      const View view = View::verify_dynamic(*bytes).value();
+      CHECK(evaluate_reference(view.bind(extents).value(), spans).value() == expected);
+      if (extents.size() == 1) {  // one that is longer than the others' number
+        ++extents[0];
+        CHECK_FALSE(view.bind(extents));
+      }
+    }
+  }
 }

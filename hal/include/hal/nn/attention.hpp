@@ -39,7 +39,8 @@ struct Rotary {
   double base = 10000;
   std::int64_t dims = 0;    // how many of the d elements turn, from the first; 0: all
   std::int64_t offset = 0;  // position of the first row, if no positions are given
-  /// i32, [s] or anything that broadcasts with x without its last dimension; each 0 to max_position - 1
+  /// i32, [s] or anything that broadcasts with x without its last dimension and has no more dimensions; each 0 to
+  /// max_position - 1
   std::optional<Value> positions{};
   std::int64_t max_position = 0;  // with positions, or a symbolic s: rows of the tables, counted from `offset`
 };
@@ -47,8 +48,9 @@ struct Rotary {
 /// Rotary position embedding (arXiv:2104.09864) of x [..., s, d]: pair i at position p turns by p base^(-2i/dims).
 /// Sines and cosines are f32 constants made here.
 /// Errors  x has less than two dimensions; dims is odd, or more than d; with interleaved pairs x has more than 7;
-///         positions without max_position, or not i32; a symbolic s without positions and max_position, or a symbolic
-///         d; tables of more than 2^28 elements. A run with more rows than max_position is refused when it is bound
+///         positions without max_position, not i32, or of a shape that does not fit; a symbolic s without positions and
+///         max_position, or a symbolic d; tables of more than 2^28 elements. A run with more rows than max_position is
+///         refused when it is bound
 Value rotary(GraphBuilder& b, Value x, const Rotary& options = {}, Site site = Site::current());
 
 }  // namespace hal::nn

@@ -23,7 +23,8 @@ Value batch_norm(GraphBuilder& b, Value x, Value mean, Value variance, const Aff
 
 /// x [n, ..., c]: the channels in `groups` equal groups, each normalised with everything between n and c; scale and
 /// shift [c] (arXiv:1803.08494). One group a channel is instance normalisation.
-/// Errors  x has less than two dimensions; groups does not divide c
+/// Errors  x has less than two dimensions; c is symbolic, or groups does not divide it; scale or shift is of another
+///         shape
 Value group_norm(GraphBuilder& b, Value x, std::int64_t groups, const Affine& affine = {}, double epsilon = 1e-5,
                  Site site = Site::current());
 

@@ -14,7 +14,8 @@ struct Quantisation {
 
 /// round(x / scale) + zero_point, halves to even, saturated to the range of `type`: i8 (-128 to 127), u8 (0 to 255) or
 /// i4 (-8 to 7, two to a byte). NaN gives 0.
-/// Errors  type is another; x is not floating; scale is not f32, or is neither a scalar nor as long as the axis
+/// Errors  type is another; x is not floating; scale is not f32, or is neither a scalar nor as long as the axis; the
+///         zero point is not an integer, or of another shape. A run finds where one of two lengths is symbolic
 Value quantise(GraphBuilder& b, Value x, const Quantisation& by, DType type, Site site = Site::current());
 
 /// (x - zero_point) * scale in f32, rounded to `type` (f32 or narrower).
