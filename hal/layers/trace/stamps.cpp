@@ -141,6 +141,24 @@ std::uint32_t StampedLane::submit(std::uint64_t first, const hal_command* comman
   return taken;
 }
 
+// The driver's wake_at asks for every publication. A lane that gathers work until somebody waits for it has to know for
+// what: all of the submission with its stamp, or it would begin one command and keep the rest.
+void StampedLane::notify() {
+  const std::uint64_t number = __atomic_load_n(&wake_at, __ATOMIC_SEQ_CST);
+  const std::uint64_t end = number != UINT64_MAX && clock_.works ? end_of(number) : number;
+  {
+    const std::lock_guard lock(mutex_);
+    ++notifying_;
+    __atomic_exchange_n(&inner_->wake_at, end, __ATOMIC_SEQ_CST);
+  }
+  ops_.notify(driver_, inner_);
+  {
+    const std::lock_guard lock(mutex_);
+    --notifying_;
+  }
+  settle();  // what was published meanwhile
+}
+
 void StampedLane::cancel() {
   cancelled_.store(true, std::memory_order_relaxed);
   ops_.lane_cancel(driver_, inner_);
@@ -203,7 +221,7 @@ void StampedLane::settle() {
     come = come || (starved_ && !more);
     starved_ = starved_ && more;
     ++settled_;
-    __atomic_exchange_n(&inner_->wake_at, done + 1, __ATOMIC_SEQ_CST);
+    if (notifying_ == 0) { __atomic_exchange_n(&inner_->wake_at, done + 1, __ATOMIC_SEQ_CST); }
     moved_.notify_all();
   } while (__atomic_load_n(&inner_->completed, __ATOMIC_SEQ_CST) != done);
   if (reached) { host->reached(this); }

@@ -34,7 +34,7 @@ class StampedLane : public hal_lane {
 
   std::uint32_t submit(std::uint64_t first, const hal_command* commands, std::uint32_t count);
   void flush() { ops_.flush(driver_, inner_); }
-  void notify() { ops_.notify(driver_, inner_); }
+  void notify();
   void help(std::uint64_t number, std::uint64_t within_ns) { ops_.help(driver_, inner_, end_of(number), within_ns); }
   void cancel();
   std::uint32_t wait_for(StampedLane& other, std::uint64_t number);
@@ -90,6 +90,7 @@ class StampedLane : public hal_lane {
   bool begun_ = false;                  // there was a submission
   hal_error* failed_look_ = nullptr;    // before that: the core, which may not even have the lane yet, is told with it
   std::uint64_t settled_ = 0;           // how often
+  std::uint32_t notifying_ = 0;         // calls of notify() that have set the driver's wake_at
   std::condition_variable moved_;       // with it
   bool starved_ = false;                // the lane took a stamp and then nothing: the core has to come again
 };

@@ -303,3 +303,20 @@ TEST_CASE("stamps: a lane waits on the device for the very command of many that 
   s.finish("many");
   REQUIRE(hal::wait(last, 10s));
 }
+
+TEST_CASE("stamps: a lane that gathers work until somebody waits for it is told for what") {
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  desc.layers = "trace=/dev/null+device";
+  hal::Instance instance = hal::Instance::create(desc).value();
+  // Left alone it begins in an hour.
+  hal::Device device = instance.open("host:0?mode=weak&seed=9&patience=3600000").value();
+  hal::Buffer words = device.buffer(64).value();
+  std::array<hal::Queue, 2> queues{device.queue("a").value(), device.queue("b").value()};
+  hal::Point hop{};
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    hop = queues[i % 2].fill(words.slice(i % 16 * 4, 4), i, {.waits = {hop}}).value();
+  }
+  CHECK(hal::wait(hop, 20s));
+}
