@@ -235,6 +235,16 @@ TEST_CASE("order: a queue that is blocked, at a wait, a full lane or a host func
   CHECK_FALSE(reached(stays));
 }
 
+TEST_CASE("order: a queue that is released lets its device finish what it has") {
+  Manual m;
+  hal::Timeline done = m.instance.timeline(0, "done").value();
+  m.device.queue("released").value().fill(m.at(0), std::uint32_t{4}, {.signals = {done.at(1)}}).value();
+  CHECK(done.wait(1, 0ns).error().code() == HAL_DEADLINE_EXCEEDED);
+  CHECK(m.control.complete("released", 1) == 1);
+  CHECK(done.wait(1, kSoon));
+  CHECK(m.word(0) == 4);
+}
+
 TEST_CASE("order: a wait may come before its signal on another device, in both directions") {
   const Manual load;  // finds the control functions
   hal::Instance instance = hal::Instance::create("host:" MANUAL_DRIVER).value();
