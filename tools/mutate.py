@@ -130,7 +130,11 @@ def write(rows, mutations):
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines() if line.startswith("| ")}
     for mutation, outcome, by in rows:
         lines[mutation["what"]] = f"| {mutation['what']} | {mutation['sentence']} | {outcome} | {by.replace('|', '/')} |"
-    kept = [lines[mutation["what"]] for mutation in mutations if mutation["what"] in lines]
+    kept = []
+    for mutation in mutations:
+        if mutation["what"] in lines:
+            what, _, *rest = lines[mutation["what"]].split(" | ")
+            kept.append(" | ".join([what, mutation["sentence"], *rest]))  # as the list has it now
     killed = sum(line.split(" | ")[2] == "killed" for line in kept)
     made = [BEGIN, "", f"{killed} of {len(kept)} killed.", "", "| mutation | breaks | outcome | by |", "|---|---|---|---|", *kept, "", END]
     DOCUMENT.write_text(head + "\n".join(made) + tail, encoding="utf-8")

@@ -229,6 +229,27 @@ TEST_CASE("order: a lower import does not move a timeline that stands higher, an
   CHECK(eventually([&] { return descriptors() <= open - 22; }));  // those that were written have been let go
 }
 
+TEST_CASE("order: a descriptor that becomes readable after the last signal submitted is lost is ignored") {
+  Fixture f;
+  hal::Timeline line = f.instance.timeline(0, "line").value(), gate = f.instance.timeline(0, "gate").value(),
+                after = f.instance.timeline(0, "after").value();
+  hal::Queue other = f.device.queue("other").value();
+  const Point lost = other.barrier({.waits = {gate.at(1)}, .signals = {line.at(1)}}).value();
+  const Fd source(::eventfd(0, EFD_CLOEXEC));
+  REQUIRE(line.import_fd(2, source.fd));
+  gate.fail(hal::Error(HAL_PEER_LOST, "the only one"));
+  REQUIRE_FALSE(hal::wait(lost, kSoon));
+  // Nobody looks at the timeline before the descriptor has come: it has been let go, and the engine has done more.
+  const int open = descriptors();
+  const std::uint64_t one = 1;
+  REQUIRE(::write(source.fd, &one, 8) == 8);
+  REQUIRE(eventually([&] { return descriptors() < open; }));
+  const Point later = f.queue.barrier({.waits = {after.at(1)}}).value();
+  REQUIRE(after.signal(1));
+  REQUIRE(hal::wait(later, kSoon));
+  CHECK(contains(line.wait(2, kSoon).error().text(), "the only one"));
+}
+
 TEST_CASE("order: an import that waits costs no processor time") {
   Manual m;  // has no threads of its own
   hal::Timeline line = m.instance.timeline(0, "line").value();
