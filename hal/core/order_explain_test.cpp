@@ -218,7 +218,7 @@ TEST_CASE("order: a deadline follows every missing point of a fan-in, tells a di
   // A chain of 300 behind one gate: the end is told, the text stays bounded.
   std::vector<hal::Timeline> links;
   std::vector<hal::Queue> queues;
-  for (int i = 0; i < 20; ++i) { queues.push_back(f.device.queue("link").value()); }
+  for (int i = 0; i < 100; ++i) { queues.push_back(f.device.queue("link").value()); }
   Point at = b.at(2);
   for (std::size_t i = 0; i < 300; ++i) { at = queues[i % queues.size()].barrier({.waits = {at}}).value(); }
   const std::string chain = late(hal::wait(at, 0ns));

@@ -130,6 +130,9 @@ TEST_CASE("order: a wait-all fails as soon as one member fails, a wait-any only 
   a.fail(hal::Error(HAL_CANCELLED, "gone"));
   CHECK(hal::wait_all(points, kSoon).error().code() == HAL_CANCELLED);
   CHECK(hal::wait_any(points, 1ms).error().code() == HAL_DEADLINE_EXCEEDED);
+  hal::Timeline c = f.instance.timeline().value();
+  c.fail(hal::Error(HAL_PEER_LOST, "gone too"));
+  CHECK(hal::wait_any(std::array{a.at(1), c.at(1)}, kSoon).error().code() == HAL_CANCELLED);
   REQUIRE(b.signal(1));
   CHECK(*hal::wait_any(points, kSoon) == 1);
 }
