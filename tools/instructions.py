@@ -4,10 +4,11 @@
 
     tools/instructions.py PROGRAM [--limits FILE] [--update] [PATH...]
 
-PROGRAM is the built hal_instructions. Each path is run twice under callgrind, with different counts; the difference by
-the difference of the counts is what one operation takes, whatever else the machine does. Unlike times, it is the same
-on every run, so it can fail a build: more than 2 % above the limit in tools/instructions.toml does. --update writes what
-was found as new limits. Exits 77, with the reason, where there is no valgrind.
+PROGRAM is the built hal_instructions, or hal_recorder_instructions. Each path is run twice under callgrind, with
+different counts; the difference by the difference of the counts is what one operation takes, whatever else the machine
+does. Unlike times, it is the same on every run, so it can fail a build: more than 2 % above the limit in
+tools/instructions.toml does. --update writes what was found as new limits. Exits 77, with the reason, where there is no
+valgrind.
 """
 import argparse
 import pathlib
