@@ -175,6 +175,19 @@ TEST_CASE("host graph: every layer in every element type") {
   CHECK(run_cases(layers.cases, true, "mode=weak&seed=3") > 300);
 }
 
+TEST_CASE("host graph: a long graph of steps over the same rows loads step by step") {
+  GraphBuilder b("fan");
+  const Value x = b.input("x", DType::f32, {4});
+  for (int i = 0; i < 20000; ++i) { b.output("y" + std::to_string(i), b.map({x}, arg(0) + static_cast<double>(i))); }
+  const auto bytes = b.finish().value();
+  const auto view = hal::graph::View::verify(bytes).value();
+  const hal::graph::Signature signature(view);
+  Harness host{std::string(HOST_DRIVER)};
+  const auto device = host.open(0, "");
+  const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
+  CHECK(device->load(image, {&signature.describe(), 1}) != nullptr);  // half a minute, were each looked at from each
+}
+
 TEST_CASE("host graph: random graphs, fused and in place, are the reference's bit for bit") {
   for (std::uint32_t seed = 1000; seed < 1060; ++seed) {
     const auto graph = hal::graph::testing::random_graph(seed, 10 + seed % 50);

@@ -23,6 +23,8 @@ constexpr std::uint64_t kStripBytes = 128U << 10U;
 constexpr std::int64_t kTakes = 8;
 // Below this the steps as they stand are as good.
 constexpr std::uint64_t kWorthBytes = 64U << 10U;
+// Who looks from each step of a long graph on would look at all of it each time.
+constexpr std::size_t kMostSteps = 32;
 
 std::uint64_t padded(std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; }
 
@@ -303,7 +305,9 @@ Rows find_rows(const graph::View& view, std::span<const FusedStep> steps, const 
     if (count < 2) { continue; }
     Uses uses;
     std::size_t end = first;
-    while (end < steps.size() && add(view, plan, steps[end], leading, count, uses)) { ++end; }
+    while (end < steps.size() && end - first < kMostSteps && add(view, plan, steps[end], leading, count, uses)) {
+      ++end;
+    }
     std::uint64_t bytes = 0;
     for (const auto& [tensor, use] : uses) { bytes += view.tensor(tensor).bytes; }
     if (bytes >= kWorthBytes && end - first >= best.steps) { best = {end - first, leading, count}; }
