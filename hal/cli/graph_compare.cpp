@@ -2,8 +2,10 @@
 #include "cli/graph_compare.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "cli/lent.hpp"
 #include "digits/npy.hpp"
@@ -88,6 +90,26 @@ class Place {
   bool is_device_ = false;
 };
 
+// What is not there in memory is not filled with numbers: a graph of a few hundred bytes can ask for 2^46.
+Result<void> check_room(const graph::View& view) {
+  const auto machine =
+      static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  std::uint64_t bytes = 0;
+  const graph::Tensor* largest = nullptr;
+  for (std::size_t t = 0; t < view.parameter_count(); ++t) {
+    const graph::Tensor& tensor = view.tensor(t);
+    bytes = tensor.bytes > UINT64_MAX - bytes ? UINT64_MAX : bytes + tensor.bytes;
+    if (largest == nullptr || tensor.bytes > largest->bytes) { largest = &tensor; }
+  }
+  if (bytes <= machine / 4) { return {}; }  // held for two places, and by a device in host memory
+  return Error(
+      HAL_OUT_OF_HOST_MEMORY,
+      fmt::format("graph \"{}\": inputs and outputs are {} bytes, of which \"{}\" {}{} is {}; a comparison takes a "
+                  "quarter of this machine's memory at most, {} bytes",
+                  view.name(), bytes, largest->name, dtype_name(largest->dtype), graph::print_shape(largest->shape()),
+                  largest->bytes, machine / 4));
+}
+
 Result<Tensors> inputs_of(const graph::View& view, const GraphComparison& options) {
   Tensors inputs = graph::random_inputs(view, options.seed);
   for (const std::string& text : options.inputs) {
@@ -141,6 +163,7 @@ Result<bool> compare_places(const graph::View& view, const GraphComparison& opti
   if (options.places.size() < 2) {
     return Error(HAL_INVALID_ARGUMENT, "--compare: expected two devices or more, such as reference,host:0");
   }
+  HAL_CHECK(check_room(view));
   HAL_TRY(const Instance instance, Instance::create());
   HAL_TRY(const Tensors inputs, inputs_of(view, options));
   std::vector<std::uint32_t> outputs;
