@@ -38,6 +38,18 @@ struct Driver : hal_driver {
 
 struct Device;
 
+// Constants that lie on the card once for all programs of a graph.
+struct SharedConstants {
+  explicit SharedConstants(Device& its_device) : device(its_device) {}
+  ~SharedConstants();
+  SharedConstants(const SharedConstants&) = delete;
+  SharedConstants& operator=(const SharedConstants&) = delete;
+
+  Device& device;
+  rngd_address memory{};
+  std::vector<rngd_binding> bindings;
+};
+
 // A program on the card, for known sizes. Goes with its last user: the Program, or commands in flight.
 struct Loaded {
   explicit Loaded(Device& its_device) : device(its_device) {}
@@ -48,9 +60,14 @@ struct Loaded {
   Device& device;
   rngd_program* handle = nullptr;
   rngd_program_info info{};
-  rngd_address scratch{};           // one for all lanes: a partition runs one program at a time
-  std::vector<std::string> labels;  // of each operation, for errors; empty for an rngd.image
-  std::vector<std::byte> image;     // as compiled, for program_serialize()
+  rngd_address scratch{};                            // one for all lanes: a partition runs one program at a time
+  std::vector<std::string> labels;                   // of each operation, for errors; empty for an rngd.image
+  std::vector<std::byte> image;                      // as compiled, for program_serialize()
+  std::shared_ptr<const SharedConstants> constants;  // null: they are in the image
+
+  std::uint32_t shared() const {
+    return constants != nullptr ? static_cast<std::uint32_t>(constants->bindings.size()) : 0;
+  }
 };
 
 // A graph whose sizes come with its runs: the card's programs are compiled for sizes, one for each set.
@@ -59,6 +76,7 @@ struct OpenGraph {
 
   graph::ImageCopy image;
   graph::Instances<Loaded> instances;
+  std::shared_ptr<const SharedConstants> constants;
 };
 
 struct Program {

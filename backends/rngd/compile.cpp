@@ -52,9 +52,14 @@ class Compiler {
     HAL_TRY(const graph::Plan plan, graph::plan_memory(view_, steps, {.alignment = 64}));
     const bool on_chip = plan.arena_bytes <= options_.pe_count * image::kSramBytesPerPe;
     const auto arena = on_chip ? image::Location::sram : image::Location::scratch;
+    const std::vector<std::uint32_t> shared = options_.shared ? shared_constants(view_) : std::vector<std::uint32_t>();
     for (std::size_t i = 0; i < ids_.size(); ++i) {
       const graph::Tensor& tensor = view_.tensor(i);
       const auto type = to_image(tensor.dtype);
+      if (std::ranges::binary_search(shared, i)) {
+        ids_[i] = builder_.input(type, tensor.shape(), tensor.name);
+        continue;
+      }
       switch (tensor.role) {
         case graph::Role::input:
           ids_[i] = builder_.input(type, tensor.shape(), tensor.name);
@@ -162,6 +167,17 @@ class Compiler {
 };
 
 }  // namespace
+
+std::vector<std::uint32_t> shared_constants(const graph::View& view) {
+  constexpr std::uint64_t kWorthSharing = 4096;  // an allocation's least
+  constexpr std::size_t kMostBindings = 4096;    // of an image
+  std::vector<std::uint32_t> out;
+  for (std::uint32_t i = 0; i < view.tensors().size() && view.parameter_count() + out.size() < kMostBindings; ++i) {
+    const graph::Tensor& tensor = view.tensor(i);
+    if (tensor.role == graph::Role::constant && tensor.bytes >= kWorthSharing) { out.push_back(i); }
+  }
+  return out;
+}
 
 Result<void> check_types(const graph::View& view) {
   const auto refuse = [](const std::string& who, DType type) {

@@ -176,7 +176,14 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
         std::strncpy(error.text, "no host memory for the bindings of a graph run", sizeof error.text - 1);
         return error.status;
       }
-      for (std::uint32_t i = 0; i < program.info.binding_count; ++i) {
+      // Inputs, what the programs of one graph share, outputs.
+      const std::uint32_t resident = program.shared(), inputs = program.info.input_count - resident;
+      const std::uint32_t own = program.info.binding_count - resident;
+      for (std::uint32_t i = 0; i < own; ++i) {
+        if (i == inputs && resident != 0) {
+          lane.bindings.insert(lane.bindings.end(), program.constants->bindings.begin(),
+                               program.constants->bindings.end());
+        }
         const hal_slice& slice = run.args[i].value.slice;
         if (run.args[i].kind != HAL_ARG_BUFFER || slice.buffer == nullptr) {
           error.status = RNGD_INVALID_ARGUMENT;
@@ -187,8 +194,7 @@ rngd_status translate(Lane& lane, const hal_command& command, Lane::InFlight& sl
         lane.bindings.push_back({{kit::device_address(slice), RNGD_SPACE_HBM, 0}, slice.length});
       }
       // The card refuses it too, and names a mismatch of addresses.
-      if (const auto shared =
-              kit::find_shared_bytes({run.args, program.info.binding_count}, program.info.input_count, false)) {
+      if (const auto shared = kit::find_shared_bytes({run.args, own}, inputs, false)) {
         error.status = RNGD_INVALID_ARGUMENT;
         std::memcpy(error.text, shared->text().data(), sizeof error.text);
         return error.status;

@@ -86,7 +86,9 @@ Result<Compiled> read_cache(std::span<const std::byte> bytes) {
   return out;
 }
 
-CompileOptions options_of(const Device& device) { return {device.pe_count, device.round_f32}; }
+CompileOptions options_of(const Device& device, bool shared = false) {
+  return {device.pe_count, device.round_f32, shared};
+}
 
 // Of a closed graph, or of what is compiled already.
 Result<Compiled> image_of(const Device& device, const hal_image& image) {
@@ -135,8 +137,10 @@ Result<void> check_signature(const Loaded& program, std::span<const hal_signatur
   return {};
 }
 
-Result<std::shared_ptr<const Loaded>> put_on_card(Device& device, Compiled compiled) {
+Result<std::shared_ptr<const Loaded>> put_on_card(Device& device, Compiled compiled,
+                                                  std::shared_ptr<const SharedConstants> constants = {}) {
   auto made = std::make_shared<Loaded>(device);
+  made->constants = std::move(constants);
   rngd_error error{};
   if (rngd_image_check(compiled.image.data(), compiled.image.size(), &made->info, &error) != RNGD_OK) {
     return Error::adopt(make_error(error, error.text));
@@ -167,7 +171,40 @@ Result<std::unique_ptr<OpenGraph>> open_graph(const hal_image& image) {
   return std::make_unique<OpenGraph>(std::move(copy), std::move(view));
 }
 
+// Writes a graph's larger constants where all of its programs will read them. Null where there are none, or the bus has
+// no aperture to write through: each program then has its own.
+Result<std::shared_ptr<const SharedConstants>> share_constants(Device& device, const graph::View& view) {
+  const auto aligned = [](std::uint64_t bytes) { return (bytes + 63U) & ~std::uint64_t{63}; };
+  const std::vector<std::uint32_t> tensors = shared_constants(view);
+  std::uint64_t bytes = 0;
+  for (const std::uint32_t tensor : tensors) { bytes += aligned(view.tensor(tensor).bytes); }
+  if (bytes == 0) { return std::shared_ptr<const SharedConstants>(); }
+  auto made = std::make_shared<SharedConstants>(device);
+  made->bindings.reserve(tensors.size());
+  rngd_error error{};
+  if (rngd_memory_alloc(device.partition, bytes, &made->memory, &error) != RNGD_OK) {
+    return Error::adopt(make_error(error, fmt::format("constants of a graph: {}", error.text)));
+  }
+  void* mapped = nullptr;
+  if (rngd_memory_map(device.partition, made->memory, bytes, &mapped, &error) != RNGD_OK) {
+    return std::shared_ptr<const SharedConstants>();
+  }
+  std::uint64_t at = 0;
+  for (const std::uint32_t number : tensors) {
+    const graph::Tensor& tensor = view.tensor(number);
+    std::memcpy(static_cast<std::byte*>(mapped) + at, tensor.data.data(), tensor.data.size());
+    made->bindings.push_back({{made->memory.value + at, RNGD_SPACE_HBM, 0}, tensor.bytes});
+    at += aligned(tensor.bytes);
+  }
+  rngd_memory_unmap(device.partition, made->memory, bytes);
+  return std::shared_ptr<const SharedConstants>(std::move(made));
+}
+
 }  // namespace
+
+SharedConstants::~SharedConstants() {
+  if (memory.value != 0) { rngd_memory_free(device.partition, memory, nullptr); }
+}
 
 Loaded::~Loaded() {
   {
@@ -187,8 +224,8 @@ Result<std::shared_ptr<const Loaded>> Program::obtain(Device& device, const hal_
   if (open == nullptr) { return fixed; }
   const graph::GivenExtents extents(command, open->instances.view());
   return open->instances.obtain(extents.span(), [&](const graph::View& bound) -> Result<std::shared_ptr<const Loaded>> {
-    HAL_TRY(Compiled compiled, compile(bound, options_of(device)));
-    return put_on_card(device, std::move(compiled));
+    HAL_TRY(Compiled compiled, compile(bound, options_of(device, open->constants != nullptr)));
+    return put_on_card(device, std::move(compiled), open->constants);
   });
 }
 
@@ -216,7 +253,9 @@ hal_error* program_load(hal_driver*, void* device, const hal_image* image, const
     auto& self = *static_cast<Device*>(device);
     auto program = std::make_unique<Program>();
     HAL_TRY(program->open, open_graph(*image));
-    if (program->open == nullptr) {
+    if (program->open != nullptr) {
+      HAL_TRY(program->open->constants, share_constants(self, program->open->instances.view()));
+    } else {
       HAL_TRY(Compiled compiled, image_of(self, *image));
       HAL_TRY(program->fixed, put_on_card(self, std::move(compiled)));
       if (!is(*image, "hal.graph")) { HAL_CHECK(check_signature(*program->fixed, {signatures, signature_count})); }

@@ -15,6 +15,7 @@
 #include "graph/cases.hpp"
 #include "graph/compare.hpp"
 #include "graph/random_graph.hpp"
+#include "graph/reference.hpp"
 #include "graph/signature.hpp"
 #include "graph/view.hpp"
 #include "hal/graph.hpp"
@@ -294,6 +295,68 @@ TEST_CASE("rngd: graphs whose sizes come with their runs", "[rngd][hal][graph]")
   Harness host{std::string(RNGD_DRIVER)};
   const auto device = host.open(0, "", "pe0-1");
   hal::kit::OpenGraphCheck(*device).run_all();
+}
+
+TEST_CASE("rngd: the programs of a graph whose sizes come with its runs share its large constants",
+          "[rngd][hal][graph]") {
+  Harness host{std::string(RNGD_DRIVER)};
+  const auto device = host.open(0, "", "pe0-1");
+  const auto used = [&] {
+    char* text = nullptr;
+    REQUIRE(host.ops().report(host.driver(), device->impl(), &text) == nullptr);
+    const std::string report(text);
+    std::free(text);
+    constexpr std::string_view kField = "\"memory_used\": ";
+    return std::stoull(report.substr(report.find(kField) + kField.size()));
+  };
+  // One constant that is shared, one behind it that is not worth it, and the shared one as an index and as an operand.
+  std::vector<std::int32_t> rows(1024 * 16);
+  std::vector<std::int32_t> bias(16);
+  for (std::size_t i = 0; i < rows.size(); ++i) { rows[i] = static_cast<std::int32_t>(i * 7 % 13) % 4; }
+  for (std::size_t i = 0; i < bias.size(); ++i) { bias[i] = static_cast<std::int32_t>(i) - 8; }
+  hal::GraphBuilder b("shared");
+  const hal::graph::Value x = b.input("x", hal::DType::i32, {b.symbol("n"), 1024});
+  const hal::graph::Value table = b.constant({1024, 16}, std::span<const std::int32_t>(rows));
+  const hal::graph::Value product = b.contract("nk,ko->no", x, table);
+  b.output("product",
+           b.map({product, b.constant({16}, std::span<const std::int32_t>(bias))}, graph::arg(0) + graph::arg(1)));
+  b.output("taken", b.gather(x, b.slice(table, {3, 0}, {1, 16}), 1));
+  const auto bytes = b.finish().value();
+  const auto view = graph::View::verify_dynamic(bytes).value();
+  const graph::Signature signature(view);
+  const hal_image image{"hal.graph", bytes.data(), bytes.size(), nullptr};
+  const std::uint64_t before = used();
+  hal_program* program = device->load(image, {&signature.describe(), 1});
+  const std::uint64_t loaded = used();
+  CHECK(loaded - before >= rows.size() * 4);
+  Harness::Lane lane(*device);
+  for (std::int64_t n = 1; n <= 5; ++n) {
+    CAPTURE(n);
+    const auto bound = view.bind(std::span(&n, 1)).value();
+    std::vector<std::int32_t> in(static_cast<std::size_t>(n) * 1024);
+    for (std::size_t i = 0; i < in.size(); ++i) { in[i] = static_cast<std::int32_t>(i * 5 % 11) - 5; }
+    const std::span<const std::byte> raw = std::as_bytes(std::span(in));
+    const auto expected = graph::evaluate_reference(bound, {&raw, 1}).value();
+    std::vector<hal_arg> args;
+    std::vector<Bytes> found;
+    for (std::size_t t = 0; t < bound.parameter_count(); ++t) {
+      const std::uint64_t size = bound.tensor(t).bytes;
+      args.push_back(buffer_arg(whole(device->allocate(size))));
+      if (t != 0) { found.emplace_back(size); }
+    }
+    const std::uint64_t idle = used();
+    lane.submit({copy(args[0].value.slice, hal_host(in.data(), raw.size()))});
+    hal_arg& extent = args.emplace_back();
+    extent = {HAL_ARG_SCALAR, 8, {}};
+    std::memcpy(extent.value.scalar, &n, 8);
+    lane.submit({run(program, args)});
+    for (std::size_t t = 0; t < found.size(); ++t) {
+      lane.submit({copy(hal_host(found[t].data(), found[t].size()), args[t + 1].value.slice)});
+    }
+    lane.finish();
+    CHECK(found == expected);
+    CHECK(used() - idle < rows.size() * 4);  // the small one, and what the program itself takes
+  }
 }
 
 TEST_CASE("rngd: an output shares no bytes with another argument", "[rngd][hal][graph]") {
