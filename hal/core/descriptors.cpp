@@ -85,15 +85,8 @@ void arrived(Timeline& timeline, std::uint64_t value, bool is_signal, std::uint3
 }
 
 Result<void> import(Timeline& timeline, std::uint64_t value, int fd) {
-  if (timeline.is_lane()) {
-    return Error(HAL_INVALID_ARGUMENT,
-                 fmt::format("queue '{}' owns this timeline; only its work moves it", timeline.label()));
-  }
-  if (timeline.failed()) { return {}; }  // as a signal after failure
-  if (const std::uint64_t now = timeline.value(); value <= now) {
-    return Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it",
-                                                   timeline.label(), now, value));
-  }
+  HAL_TRY(const bool counts, timeline.takes_signal(value));
+  if (!counts) { return {}; }
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0) {
     return Error(HAL_INVALID_ARGUMENT,

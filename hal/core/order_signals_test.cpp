@@ -184,3 +184,38 @@ TEST_CASE("order: a signal submitted after more was reached is nobody's when it 
   CHECK(s.line.signal(3));
   CHECK(s.line.wait(3, kSoon));
 }
+
+TEST_CASE("order: a signal at or below the value is refused, after a loss ignored like any other, whoever had looked") {
+  const Look how = GENERATE(from_range(kLooks));
+  CAPTURE(static_cast<int>(how));
+  const bool lost = GENERATE(false, true);
+  CAPTURE(lost);
+  Signallers s{5};
+  if (lost) {
+    s.add(6);
+    s.fail(1, "the higher gave up");
+  }
+  s.succeed(0);
+  look(how, s.line);
+  const std::uint64_t value = GENERATE(std::uint64_t{1}, std::uint64_t{5});
+  const auto told = [&](const auto& result) {
+    if (lost) {
+      CHECK(result.has_value());
+    } else {
+      REQUIRE_FALSE(result.has_value());
+      CHECK(result.error().code() == HAL_INVALID_ARGUMENT);
+      CHECK(contains(result.error().text(), "not above"));
+    }
+  };
+  SECTION("of the host") { told(s.line.signal(value)); }
+  SECTION("of work") { told(s.f.queue.barrier({.signals = {s.line.at(value)}})); }
+  SECTION("of a descriptor") {
+    int ends[2];
+    REQUIRE(pipe(ends) == 0);
+    told(s.line.import_fd(value, ends[0]));
+    close(ends[0]);
+    close(ends[1]);
+  }
+  CHECK(s.line.wait(5, kSoon));
+  CHECK(s.line.wait(6, 0ns).error().code() == (lost ? HAL_PEER_LOST : HAL_DEADLINE_EXCEEDED));
+}

@@ -168,14 +168,7 @@ Result<void> Queue::check_points(const hal_sync& sync) const {
   }
   for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
     if (signal.timeline == nullptr) { return Error(HAL_INVALID_ARGUMENT, "a signal names no timeline"); }
-    Timeline& timeline = *cast(signal.timeline);
-    if (timeline.is_lane()) {
-      return Error(HAL_INVALID_ARGUMENT, "a signal names a queue's own timeline; only the queue's work moves it");
-    }
-    if (!timeline.failed() && timeline.reached(signal.value)) {
-      return Error(HAL_INVALID_ARGUMENT, fmt::format("a signal of timeline '{}' to {} is not above its value {}",
-                                                     timeline.label(), signal.value, timeline.value()));
-    }
+    HAL_CHECK(cast(signal.timeline)->takes_signal(signal.value));
   }
   return {};
 }

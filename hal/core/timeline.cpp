@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/timeline.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 
@@ -164,6 +166,19 @@ hal_error* Timeline::failure() const {
   if (!failed()) { return nullptr; }
   const std::lock_guard lock(mutex_);
   return static_cast<hal_error*>(hal_retain(failure_));
+}
+
+Result<bool> Timeline::takes_signal(std::uint64_t value) {
+  if (is_lane_) {
+    return Error(HAL_INVALID_ARGUMENT, fmt::format("queue '{}' owns this timeline; only its work moves it", label_));
+  }
+  const std::uint64_t now = this->value();  // first: a loss that nobody has seen yet counts (ORD-21)
+  if (failed()) { return false; }
+  if (value <= now) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("timeline '{}' stands at {}; a signal to {} is not above it", label_, now, value));
+  }
+  return true;
 }
 
 void Timeline::raise(std::uint64_t value) {

@@ -16,7 +16,7 @@
 #include "core/engine.hpp"
 #include "core/object.hpp"
 #include "core/waiter.hpp"
-#include "hal/error.hpp"
+#include "hal/result.hpp"
 
 struct hal_timeline {
   hal_object object;
@@ -91,6 +91,9 @@ class Timeline : public hal_timeline {
   // A counted copy of the failure, NULL if there is none.
   hal_error* failure() const;
 
+  // Whether a signal to `value` counts, which one after failure does not. INVALID_ARGUMENT if it is not above the
+  // value, or on a lane's timeline.
+  Result<bool> takes_signal(std::uint64_t value);
   // Plain timelines: raises the value; smaller values and failed timelines are left as they are.
   void advance(std::uint64_t value);
   // Plain timelines: `value` is reached once `source`, a lane's timeline, has completed `number`. Owns `made`.

@@ -217,16 +217,8 @@ extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* 
 extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t value) {
   return guarded("hal_timeline_signal", {timeline}, [&]() -> hal::Result<void> {
     Timeline& self = *cast(timeline);
-    if (self.is_lane()) {
-      return hal::Error(HAL_INVALID_ARGUMENT,
-                        fmt::format("queue '{}' owns this timeline; only its work moves it", self.label()));
-    }
-    if (self.failed()) { return {}; }
-    const std::uint64_t now = self.value();
-    if (value <= now) {
-      return hal::Error(HAL_INVALID_ARGUMENT, fmt::format("timeline '{}' stands at {}; a signal to {} is not above it",
-                                                          self.label(), now, value));
-    }
+    HAL_TRY(const bool counts, self.takes_signal(value));
+    if (!counts) { return {}; }
     tell(self.instance().observer(), [&](Observer& observer) { observer.signalled(self, value); });
     self.signalled_by_host(value);
     self.advance(value);
