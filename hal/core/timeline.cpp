@@ -14,31 +14,13 @@
 namespace hal::core {
 namespace {
 
-void delete_all(Promise* list) {
-  while (list != nullptr) { delete std::exchange(list, list->later); }
+void delete_all(Promised* list) {
+  while (list != nullptr) { delete static_cast<Promise*>(std::exchange(list, list->following)); }
 }
 
-// Failures of lanes, of the whole process: while it is the same as at the last look at a timeline's promises, none of
-// them can be lost since. Counted when the failure can be seen; until then it is under way, and whoever looks looks
-// at all.
-std::atomic<std::uint64_t> failures_under_way{0}, failures{0};
-
-class Failing {
- public:
-  explicit Failing(bool counts) : counts_(counts) {
-    if (counts_) { failures_under_way.fetch_add(1); }
-  }
-  ~Failing() {
-    if (!counts_) { return; }
-    failures.fetch_add(1);
-    failures_under_way.fetch_sub(1);
-  }
-  Failing(const Failing&) = delete;
-  Failing& operator=(const Failing&) = delete;
-
- private:
-  const bool counts_;
-};
+// What has come of a promise.
+bool is_kept(const Promised& one) { return static_cast<const Promise&>(one).source->reached(one.number); }
+bool is_lost(const Promised& one) { return static_cast<const Promise&>(one).source->lost(one.number); }
 
 }  // namespace
 
@@ -46,7 +28,7 @@ Promises::Promises(std::size_t count) {
   try {
     for (std::size_t i = 0; i < count; ++i) {
       auto* made = new Promise;
-      made->later = std::exchange(first_, made);
+      made->following = std::exchange(first_, made);
     }
   } catch (...) {
     delete_all(first_);
@@ -57,9 +39,9 @@ Promises::Promises(std::size_t count) {
 Promises::~Promises() { delete_all(first_); }
 
 Promise& Promises::take() {
-  Promise& taken = *first_;
-  first_ = std::exchange(taken.later, nullptr);
-  return taken;
+  Promised& taken = *first_;
+  first_ = std::exchange(taken.following, nullptr);
+  return static_cast<Promise&>(taken);
 }
 
 // Asked while the library is loaded: the first time takes long once the process has several threads.
@@ -77,7 +59,9 @@ Timeline::Timeline(Instance& instance, Ref<Device> device, const char* label, bo
 
 Timeline::~Timeline() {
   hal_release(failure_);
-  delete_all(promises_);
+  Promised* left = nullptr;
+  promises_.clear(left);
+  delete_all(left);
   while (gates_ != nullptr) { delete std::exchange(gates_, gates_->later); }
   device_ = {};
   release(instance_.object);  // last: the instance must outlive the device
@@ -189,118 +173,66 @@ void Timeline::advance(std::uint64_t value) {
   Outcome out;
   {
     const std::lock_guard lock(mutex_);
-    judge(Look::news, out);
+    judge(out);
     if (failure_ == nullptr) { raise(value); }  // a signal after failure is ignored
     take_reached(out.reached);
   }
   finish(out);
 }
 
-// The caller has taken it off the list. It is deleted after the lock, because the last reference to a source may
-// destroy a lane; if its source is still to end it, that deletes it.
-void Timeline::drop(Promise& unlinked, Outcome& out) {
-  unlinked.listed = false;
-  if (!unlinked.watched) { unlinked.later = std::exchange(out.dropped, &unlinked); }
-}
-
+// Promises are deleted here, without the lock, because the last reference to a source may destroy a lane.
 void Timeline::finish(Outcome& out) {
-  out.reached.end_all(nullptr);
+  if (!out.reached.empty()) { out.reached.end_all(nullptr); }
   if (!out.lost.empty()) { out.lost.end_all(failure_); }  // which never changes again
   delete_all(out.dropped);
-}
-
-// Takes those off the list for which `gone` is true.
-template <class Gone>
-void Timeline::sift(Gone gone, Outcome& out) {
-  last_promise_ = nullptr;
-  for (Promise** at = &promises_; *at != nullptr;) {
-    Promise& one = **at;
-    if (gone(one)) {
-      *at = one.later;
-      drop(one, out);
-    } else {
-      last_promise_ = &one;
-      at = &one.later;
-    }
-  }
 }
 
 // What has come of the promises, the one place that says it (ORD-21). A promise that is kept raises the value. One that
 // is lost fails the timeline if none that may still be kept promises as much; what those promise can still be reached.
 // Of several that are lost the highest is the cause. So a value's outcome depends on how the work ends, and not on who
 // looks when.
-void Timeline::judge(Look look, Outcome& out) {
-  if (promises_ == nullptr) { return; }
-  const auto is_kept = [&](const Promise& one) {
-    if (!one.source->reached(one.number)) { return false; }
-    raise(one.promised);
-    return true;
-  };
-  // In the usual order this alone keeps the list short, and a signal that nobody waits for at constant time.
-  while (promises_ != nullptr && is_kept(*promises_)) { drop(*std::exchange(promises_, promises_->later), out); }
-  if (promises_ == nullptr) { last_promise_ = nullptr; }
-  const bool calm = failures_under_way.load() == 0;  // first: what has ended has been counted
-  const std::uint64_t seen = failures.load();
-  if (look == Look::all || !calm || seen != judged_) {
-    judged_ = seen;
-    std::uint64_t open = 0;  // the most that may still be promised with success
-    const Promise* lost = nullptr;
-    sift(
-        [&](const Promise& one) {
-          if (is_kept(one)) { return true; }
-          if (!one.source->lost(one.number)) {
-            open = std::max(open, one.promised);
-          } else if (lost == nullptr || one.promised > lost->promised) {
-            lost = &one;
-          }
-          return false;
-        },
-        out);
-    const std::uint64_t value = value_.load(std::memory_order_relaxed);
-    open = std::max(open, value);
-    if (lost != nullptr && failure_ == nullptr && lost->promised > open) { failure_ = lost->source->failure(); }
-    if (failure_ != nullptr) {
-      frozen_.store(std::min(frozen_.load(), open), std::memory_order_release);
-      show();
-      failed_.store(true, std::memory_order_release);
-      take_lost(out.lost);
-    }
-    if (lost != nullptr) {  // those that can be no cause any more
-      sift(
-          [&](const Promise& one) {
-            return (failure_ != nullptr || one.promised < open || one.promised <= value) &&
-                   one.promised <= lost->promised && one.source->lost(one.number);
-          },
-          out);
-    }
+void Timeline::judge(Outcome& out) {
+  if (promises_.empty()) { return; }
+  const PromiseSet::View seen = promises_.look(value_.load(std::memory_order_relaxed), is_kept, is_lost, out.dropped);
+  if (seen.kept > value_.load(std::memory_order_relaxed)) {
+    raise(seen.kept);
+    take_reached(out.reached);
   }
-  has_promises_.store(promises_ != nullptr, std::memory_order_release);
+  if (seen.lost != nullptr && failure_ == nullptr) {
+    failure_ = static_cast<const Promise*>(seen.lost)->source->failure();
+  }
+  const std::uint64_t most = std::max(seen.kept, seen.open);
+  if (failure_ != nullptr && most < frozen_.load()) {
+    frozen_.store(most, std::memory_order_release);
+    show();
+    failed_.store(true, std::memory_order_release);
+    take_lost(out.lost);
+  }
+  has_promises_.store(!promises_.empty(), std::memory_order_release);
 }
 
 void Timeline::promise(Promise& made, std::uint64_t value, const Ref<Timeline>& source, std::uint64_t number) {
   Outcome out;
-  bool asked = false;
+  Promised* asked = nullptr;
   made.promised = value;
   made.source = source;
+  made.lane = source.get();
   made.number = number;
   {
     const std::lock_guard lock(mutex_);
-    judge(Look::news, out);
+    judge(out);
     if (failure_ != nullptr) {  // a signal after failure is ignored
-      drop(made, out);
+      PromiseSet::drop(made, out.dropped);
     } else {
-      made.listed = true;
-      (last_promise_ != nullptr ? last_promise_->later : promises_) = &made;
-      last_promise_ = &made;
+      promises_.add(made, out.dropped);
       signalled_by_work_ = std::max(signalled_by_work_, value);
       has_promises_.store(true, std::memory_order_release);
-      if (source->failed()) { judge(Look::all, out); }  // it may be lost as it comes
-      asked = made.watched = made.listed && is_asked(made);
+      if (source->failed()) { judge(out); }  // it may be lost as it comes
+      asked = take_asked();
     }
-    take_reached(out.reached);
   }
   finish(out);
-  if (asked) { watch(made); }
+  watch(asked);
 }
 
 std::uint64_t Timeline::refresh() {
@@ -308,9 +240,8 @@ std::uint64_t Timeline::refresh() {
   std::uint64_t now = 0;
   {
     const std::lock_guard lock(mutex_);
-    judge(Look::all, out);
+    judge(out);
     now = value_.load(std::memory_order_relaxed);
-    take_reached(out.reached);
   }
   finish(out);
   return now;
@@ -322,23 +253,16 @@ Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
     return Ref<Timeline>::share(this);
   }
   const std::lock_guard lock(mutex_);
-  const Promise* best = nullptr;
-  for (const Promise* one = promises_; one != nullptr; one = one->later) {
-    if (one->promised >= value && (best == nullptr || one->promised < best->promised) &&
-        !one->source->lost(one->number)) {
-      best = one;
-    }
-  }
-  if (best == nullptr) { return {}; }
-  number = best->number;
-  return best->source;
+  const auto* one = static_cast<const Promise*>(promises_.bringing(value, is_lost));
+  if (one == nullptr) { return {}; }
+  number = one->number;
+  return one->source;
 }
 
 void Timeline::fail(hal_error* error) { fail_with(error, UINT64_MAX, false); }
 void Timeline::fail_above(hal_error* error, std::uint64_t last_good) { fail_with(error, last_good, false); }
 void Timeline::cancel(hal_error* error) {
   std::uint64_t told = 0;
-  const Failing failing(true);
   {
     const std::lock_guard lock(mutex_);
     // Who asks without the lock sees no more from here on; what it may have seen until then stays reached.
@@ -357,8 +281,7 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
   Outcome out;
   {
     const std::lock_guard lock(mutex_);
-    const Failing failing(is_lane_);
-    judge(Look::all, out);  // what was signalled or lost before counts, also if nobody had looked yet
+    judge(out);  // what was signalled or lost before counts, also if nobody had looked yet
     if (failure_ == nullptr) { failure_ = error; }
     take_reached(out.reached);
     // A lane's own death may come after a failure by the core that left more reachable.
@@ -378,7 +301,7 @@ void Timeline::fail_with(hal_error* error, std::uint64_t last_good, bool lane_is
     }
     take_lost(out.lost);
     take_reached(out.reached);
-    sift([](const Promise&) { return true; }, out);
+    promises_.clear(out.dropped);
     has_promises_.store(false, std::memory_order_release);
   }
   const bool is_first = failure_ == error;
@@ -451,7 +374,6 @@ void Timeline::clip() {
   Outcome out;
   {
     const std::lock_guard lock(mutex_);
-    const Failing failing(is_lane_);
     frozen_.store(std::min(frozen_.load(), handed.load()), std::memory_order_release);
     show();
     clip_physical();
@@ -569,38 +491,37 @@ void Timeline::wake_driver() {
   }
 }
 
-// Whether somebody who waits may be ended by it: those that promise what is waited for and, as its loss fails the
-// timeline, the highest of all.
-bool Timeline::is_asked(const Promise& one) const {
-  return !logical_.empty() && one.promised >= std::min(logical_.first()->value, signalled_by_work_);
+// Those that may end somebody who waits, if nobody watches them yet: those that promise what is waited for and, as its
+// loss fails the timeline, the highest of all.
+Promised* Timeline::take_asked() {
+  if (logical_.empty()) { return nullptr; }
+  return promises_.watch_from(std::min(logical_.first()->value, signalled_by_work_));
 }
 
 void Timeline::watch() {
   Outcome out;
-  Promise* asked = nullptr;
+  Promised* asked = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    judge(Look::all, out);
-    take_reached(out.reached);
-    for (Promise* one = promises_; one != nullptr; one = one->later) {
-      if (one->watched || !is_asked(*one)) { continue; }
-      one->watched = true;
-      one->asked = std::exchange(asked, one);
-    }
+    judge(out);
+    asked = take_asked();
   }
   finish(out);
-  while (asked != nullptr) { watch(*std::exchange(asked, asked->asked)); }
+  watch(asked);
 }
 
-void Timeline::watch(Promise& marked) {
-  marked.target = Ref<Timeline>::share(this);
-  marked.of = &marked;
-  marked.ended = promise_ended;
-  const Ref<Timeline> source = marked.source;  // the promise may end, and go, before this call has returned
-  source->when(marked, marked.number);
+void Timeline::watch(Promised* marked) {
+  while (marked != nullptr) {
+    auto& one = static_cast<Promise&>(*std::exchange(marked, marked->following));
+    one.target = Ref<Timeline>::share(this);
+    one.of = &one;
+    one.ended = promise_ended;
+    const Ref<Timeline> source = one.source;  // the promise may end, and go, before this call has returned
+    source->when(one, one.number);
+  }
 }
 
-void Timeline::promise_ended(void* of, const hal_error* error) {
+void Timeline::promise_ended(void* of, const hal_error*) {
   auto& self = *static_cast<Promise*>(of);
   const Ref<Timeline> target = std::move(self.target);
   Outcome out;  // may hold the promise, that the source, and that the error
@@ -608,11 +529,9 @@ void Timeline::promise_ended(void* of, const hal_error* error) {
     const std::lock_guard lock(target->mutex_);
     self.watched = false;
     if (!self.listed) {
-      target->drop(self, out);
+      PromiseSet::drop(self, out.dropped);
     } else {
-      if (error == nullptr) { target->raise(self.promised); }
-      target->judge(error == nullptr ? Look::news : Look::all, out);
-      target->take_reached(out.reached);
+      target->judge(out);
     }
   }
   target->finish(out);

@@ -3,7 +3,7 @@
 //
 // There are two kinds. A lane's timeline stands at the lane's own completion counter; signalling it costs nothing. A
 // plain timeline holds a value that the host signals, and promises: "this value once that lane has completed that
-// number". A promise is only looked at when somebody asks, so a signal that nobody waits for costs one list entry.
+// number". A promise is only looked at when somebody asks, so a signal that nobody waits for costs an entry in a list.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 
 #include "core/engine.hpp"
 #include "core/object.hpp"
+#include "core/promise.hpp"
 #include "core/waiter.hpp"
 #include "hal/result.hpp"
 
@@ -29,14 +30,10 @@ class Instance;
 class Queue;
 class Timeline;
 
-// "This value once that lane has completed that number." Made before the work is accepted, so that a signal needs no
-// memory when it is given. `logical` waiters may sit at its source.
-struct Promise : Waiter {
-  std::uint64_t promised = 0, number = 0;
+// Made before the work is accepted, so that a signal needs no memory when it is given. `logical` waiters may sit at its
+// source.
+struct Promise : Promised, Waiter {
   Ref<Timeline> source;
-  // Of the timeline that is signalled, under its lock:
-  Promise *later = nullptr, *asked = nullptr;
-  bool listed = false, watched = false;
   Ref<Timeline> target;  // while watched
 };
 
@@ -50,7 +47,7 @@ class Promises {
   Promise& take();
 
  private:
-  Promise* first_ = nullptr;
+  Promised* first_ = nullptr;
 };
 
 class Timeline : public hal_timeline {
@@ -189,9 +186,8 @@ class Timeline : public hal_timeline {
   // What leaves the lock to be ended and deleted behind it, by finish().
   struct Outcome {
     WaiterList reached, lost;
-    Promise* dropped = nullptr;
+    Promised* dropped = nullptr;
   };
-  enum class Look { news, all };  // at promises: what tells of itself (the oldest, and failures), or each
 
   std::uint64_t refresh();
   // With mutex_ held:
@@ -200,18 +196,15 @@ class Timeline : public hal_timeline {
   void take_lost(WaiterList& out);
   void clip_physical();
   void raise(std::uint64_t value);
-  template <class Gone>
-  void sift(Gone gone, Outcome& out);
-  void judge(Look look, Outcome& out);
-  void drop(Promise& unlinked, Outcome& out);
-  bool is_asked(const Promise& one) const;
+  void judge(Outcome& out);
+  Promised* take_asked();
   void show();
 
   void finish(Outcome& out);
   void clip();  // lanes that failed: what was not handed over will not come, so nobody waits for more
   void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
-  void watch();                 // asks the sources of promises that somebody now waits for
-  void watch(Promise& marked);  // `watched` has been set under the lock
+  void watch();                  // asks the sources of promises that somebody now waits for
+  void watch(Promised* marked);  // a list; they count as watched since the lock was held
   static void promise_ended(void* of, const hal_error* error);
   void wake_driver();
 
@@ -235,9 +228,8 @@ class Timeline : public hal_timeline {
   hal_error* failure_ = nullptr;
   WaiterHeap logical_, physical_;
   std::uint64_t next_order_ = 0;
-  Promise *promises_ = nullptr, *last_promise_ = nullptr;  // as they were given
-  std::uint64_t judged_ = 0;                               // how many failures of lanes judge() knows
-  Gate *gates_ = nullptr, *last_gate_ = nullptr;           // by next
+  PromiseSet promises_;
+  Gate *gates_ = nullptr, *last_gate_ = nullptr;  // by next
   std::vector<Import> imports_;
   std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
   Waiter idle_;      // of retire()

@@ -26,6 +26,10 @@ struct Subject {
   std::array<Arg, 3> args;
   Commands recorded;
   Command command, barrier;
+  Queue others;
+  Timeline gate, line;
+  std::uint64_t signalled = 0;
+  Point held{};
 };
 
 constexpr int kGroup = 256;
@@ -75,6 +79,23 @@ std::map<std::string, Path> paths() {
   all["barrier in C++"] = each([](Subject& on) { return on.queue.barrier(); });
   all["dispatch"] = plain([](Subject& on) { return &on.command; });
   all["dispatch in C++"] = each([](Subject& on) { return on.queue.run(on.entry, on.args, Grid(1)); });
+  const auto signals = [](Subject& on) -> Result<void> {
+    for (int i = 0; i < kGroup; ++i) {
+      const Point signal = on.line.at(++on.signalled);
+      const hal_sync sync{nullptr, &signal, 0, 1, nullptr};
+      HAL_CHECK(check(hal_queue_submit(on.queue.get(), &on.barrier, 1, &sync, nullptr)));
+      HAL_CHECK(check(hal_wait(&signal, 1, HAL_WAIT_ALL, 30'000'000'000U, nullptr)));
+    }
+    return {};
+  };
+  all["signal"] = signals;
+  // Others are to signal more and are held back: nobody may walk over what they promised.
+  all["signal among 1,000"] = [signals](Subject& on) -> Result<void> {
+    for (std::uint64_t i = 0; on.signalled == 0 && i < 1000; ++i) {
+      HAL_TRY(on.held, on.others.barrier({.waits = {on.gate.at(1)}, .signals = {on.line.at(1'000'000'000 + i)}}));
+    }
+    return signals(on);
+  };
   all["copy"] = each([](Subject& on) { return on.queue.copy(on.buffers.x.slice(0, 64), on.buffers.y.slice(0, 64)); });
   all["fill"] = each([](Subject& on) { return on.queue.fill(on.buffers.x.slice(0, 64), std::uint32_t{7}); });
   all["pipelined"] = [](Subject& on) -> Result<void> {
@@ -106,15 +127,19 @@ std::map<std::string, Path> paths() {
 Result<void> run(const Path& path, long count) {
   HAL_TRY(const Instance instance, Instance::create("host"));
   HAL_TRY(const Device device, instance.open("host:0"));
-  Subject on{device, {}, {}, {}, {Arg(0), Arg(0), Arg(0)}, {}, {}, command::barrier()};
+  Subject on{device, {}, {}, {}, {Arg(0), Arg(0), Arg(0)}, {}, {}, command::barrier(), {}, {}, {}, 0, {}};
   HAL_TRY(on.queue, device.queue("instructions"));
+  HAL_TRY(on.others, device.queue("others"));
+  HAL_TRY(on.gate, instance.timeline(0, "gate"));
+  HAL_TRY(on.line, instance.timeline(0, "line"));
   HAL_TRY(on.entry, cli::bench::empty_kernel(device));
   HAL_TRY(on.buffers, cli::bench::empty_arguments(device));
   on.args = on.buffers.all();
   on.command = command::run(on.entry, on.args, Grid(1));
   HAL_TRY(on.recorded, device.record(std::vector<Command>(kGroup, on.command)));
   for (long i = 0; i < count; ++i) { HAL_CHECK(path(on)); }
-  return {};
+  HAL_CHECK(on.gate.signal(1));
+  return finish(on.held);
 }
 
 }  // namespace
