@@ -44,18 +44,26 @@ hal_error* device_open(hal_driver* self, const hal_device_request* request, hal_
                         std::string("the host has no part '") + request->part + "'; open host:0");
     }
     HAL_TRY(auto params, kit::Params::parse(kOrigin, request->params));
-    HAL_TRY(const std::size_t mode, params.choice("mode", {"eager", "weak", "minimal"}));
+    const std::initializer_list<std::string_view> modes{"eager", "weak", "minimal"};
+    HAL_TRY(const std::size_t mode, params.choice("mode", modes));
     HAL_TRY(const std::uint64_t seed, params.number("seed", 1));
     auto* driver = static_cast<Driver*>(self);
     HAL_TRY(const std::uint64_t memory, params.number("memory", driver->memory_bytes));
     HAL_TRY(const std::uint64_t threads, params.number("threads", driver->cores));
     HAL_TRY(const std::uint64_t patience, params.number("patience", kPatienceMs));
     HAL_CHECK(params.done());
-    if (patience == 0 || patience > kMostPatienceMs || (patience != kPatienceMs && mode != std::size_t(Mode::weak))) {
-      return kit::error(
-          kOrigin, HAL_INVALID_ARGUMENT,
-          fmt::format("patience={} ms was asked for; only mode=weak has it, 1 to {}, and {} if it is not given",
-                      patience, kMostPatienceMs, kPatienceMs));
+    for (const char* key : {"seed", "patience"}) {
+      if (params.has(key) && mode != std::size_t(Mode::weak)) {
+        return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                          fmt::format("'{}' is of mode=weak and means nothing in mode={}; leave it out, or open "
+                                      "host:0?mode=weak",
+                                      key, modes.begin()[mode]));
+      }
+    }
+    if (patience == 0 || patience > kMostPatienceMs) {
+      return kit::error(kOrigin, HAL_INVALID_ARGUMENT,
+                        fmt::format("patience={} ms was asked for; the least is 1, the most {}, and the default {}",
+                                    patience, kMostPatienceMs, kPatienceMs));
     }
     if (memory == 0 || memory > driver->memory_bytes) {
       return kit::error(kOrigin, HAL_INVALID_ARGUMENT,

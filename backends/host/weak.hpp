@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -32,6 +33,28 @@ class WeakState {
  private:
   mutable std::mutex mutex_;
   std::map<std::uint64_t, Lane> lanes_;
+};
+
+// How long an open window stays open that nobody waits for: from when its first command was seen, whatever comes behind
+// that.
+class Patience {
+ public:
+  using Clock = std::chrono::steady_clock;
+  explicit Patience(std::uint64_t ns) : length_(static_cast<std::int64_t>(ns)) {}
+
+  // When the window is to be closed that begins with the command `first`, seen now.
+  Clock::time_point end(std::uint64_t first, Clock::time_point now) {
+    if (first != first_) {
+      first_ = first;
+      end_ = now + length_;
+    }
+    return end_;
+  }
+
+ private:
+  std::chrono::nanoseconds length_;
+  std::uint64_t first_ = 0;  // commands count from 1
+  Clock::time_point end_;
 };
 
 // Freed memory, poisoned and kept for a while: who uses it after that reads poison, and who writes to it is found out

@@ -56,7 +56,7 @@ WeakLane::WeakLane(Device& device, std::uint64_t number, const char* label, void
       lane_(number),
       perturb_(device.perturb.pick(number, kLaneSeed, UINT64_MAX)),
       slowness_(perturb_.pick(0, kSlowness, 3)),
-      patience_ns_(device.patience_ns / 4 * (1 + perturb_.pick(0, kPatience, 4))) {
+      patience_(device.patience_ns / 4 * (1 + perturb_.pick(0, kPatience, 4))) {
   host = device.driver->api;
   core = core_object;
   wake_at = UINT64_MAX;
@@ -420,8 +420,14 @@ void WeakLane::work() {
       lock.lock();
     } else if (waiting_.empty() || failed_) {
       changed_.wait(lock);
-    } else if (changed_.wait_for(lock, std::chrono::nanoseconds(patience_ns_)) == std::cv_status::timeout) {
-      close(tail_);  // nobody waits: it must not be held back for ever
+    } else {
+      const auto now = Patience::Clock::now();
+      const auto end = patience_.end(waiting_.front().number, now);
+      if (now >= end) {
+        close(tail_);  // nobody waits: it must not be held back for ever
+      } else {
+        changed_.wait_until(lock, end);
+      }
     }
   }
 }

@@ -19,6 +19,7 @@
 #include "hal/driver.h"
 #include "host.hpp"
 #include "program.hpp"
+#include "weak.hpp"
 
 namespace hal::host {
 
@@ -78,8 +79,8 @@ class WeakLane final : public kit::TaggedLane {
   Device& device_;
   std::uint64_t lane_;
   kit::Perturb perturb_;
-  std::uint64_t slowness_;     // 0 to 2: completion is not fair between lanes
-  std::uint64_t patience_ns_;  // how long an open window stays open that nobody waits for
+  std::uint64_t slowness_;  // 0 to 2: completion is not fair between lanes
+  Patience patience_;
   Scratch scratch_;
 
   std::mutex mutex_;

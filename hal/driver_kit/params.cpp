@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "driver_kit/errors.hpp"
@@ -31,6 +32,10 @@ Result<Params> Params::parse(const char* origin, std::string_view text) {
     at = end + 1;
   }
   return params;
+}
+
+bool Params::has(std::string_view key) const {
+  return std::any_of(pairs_.begin(), pairs_.end(), [&](const Pair& pair) { return pair.key == key; });
 }
 
 const std::string* Params::find(std::string_view key) {

@@ -23,6 +23,7 @@ class Params {
   // Errors: INVALID_ARGUMENT  a pair has no '=' or no key, or a key comes twice; the text shows position and pair.
   static Result<Params> parse(const char* origin, std::string_view text);
 
+  bool has(std::string_view key) const;
   // The value of `key`, or `fallback`.
   std::string text(std::string_view key, std::string_view fallback);
   // A decimal or 0x number. Errors: INVALID_ARGUMENT.
