@@ -24,11 +24,6 @@ std::string quoted(const Timeline& timeline) {
                             : fmt::format("timeline '{}'", timeline.label());
 }
 
-Ref<Queue> owner_of(Timeline& lane) {
-  const std::lock_guard lock(lane.owner_mutex);
-  return lane.owner != nullptr ? try_share(lane.owner) : Ref<Queue>{};
-}
-
 class Walk {
  public:
   explicit Walk(const Progress& progress) : progress_(progress) {}
@@ -97,7 +92,7 @@ class Walk {
   void stuck_at(Timeline& lane) {
     const auto is_it = [&](const Ref<Timeline>& one) { return one.get() == &lane; };
     if (stuck_.size() < 2 && std::none_of(stuck_.begin(), stuck_.end(), is_it)) {
-      stuck_.push_back(Ref<Timeline>::share(&lane));
+      if (Ref<Timeline> owned = try_share(&lane)) { stuck_.push_back(std::move(owned)); }
     }
   }
 

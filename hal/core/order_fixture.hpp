@@ -41,11 +41,13 @@ inline bool contains(std::string_view text, std::string_view part) { return text
 
 struct Fixture {
   hal::Instance instance = hal::Instance::create("host").value();
-  hal::Device device = instance.open("host:0").value();
+  hal::Device device;
   hal::Queue queue = device.queue("q").value();
   hal::Buffer buffer = device.buffer(4096).value();
 
-  Fixture() { std::memset(buffer.host().data(), 0, 4096); }
+  explicit Fixture(const std::string& uri = "host:0") : device(instance.open(uri).value()) {
+    std::memset(buffer.host().data(), 0, 4096);
+  }
 
   std::uint32_t word(std::uint64_t at) const {
     std::uint32_t out = 0;
@@ -53,13 +55,6 @@ struct Fixture {
     return out;
   }
   hal::Slice at(std::uint64_t i) const { return buffer.slice(i * 4, 4); }
-};
-
-// A timeline that work waits for and signals keeps itself and that work as long as nobody ends it: this does, also
-// where the test gives up early.
-struct EndsWithTest {
-  hal::Timeline line;
-  ~EndsWithTest() { line.fail(hal::Error(HAL_CANCELLED, "the test is over")); }
 };
 
 // A device whose lanes move when the test says so.

@@ -47,8 +47,7 @@ TEST_CASE("order: wait before signal across two queues and a plain timeline") {
 
 TEST_CASE("order: a ping-pong of 200 hops between two queues sees every write in order") {
   Fixture f;
-  EndsWithTest ends{f.instance.timeline(0, "line").value()};
-  hal::Timeline& line = ends.line;
+  hal::Timeline line = f.instance.timeline(0, "line").value();
   std::array<hal::Queue, 2> queues{f.device.queue("a").value(), f.device.queue("b").value()};
   f.queue.fill(f.at(0), std::uint32_t{0}).value();
   REQUIRE(f.queue.finish(kSoon));

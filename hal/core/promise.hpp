@@ -48,7 +48,10 @@ class PromiseSet {
   template <class Reached, class Lost>
   View look(std::uint64_t value, Reached reached, Lost lost, Promised*& gone);
 
-  // The lowest that promises `value` or more, of lanes that have not lost it; NULL if there is none.
+  // Calls with the lowest of each lane that promises `value` or more.
+  template <class Function>
+  void each_bringing(std::uint64_t value, Function function) const;
+  // The lowest of all, of lanes that have not lost it; NULL if there is none.
   template <class Lost>
   const Promised* bringing(std::uint64_t value, Lost lost) const;
 
@@ -124,14 +127,19 @@ PromiseSet::View PromiseSet::look(std::uint64_t value, Reached reached, Lost los
   return view;
 }
 
+template <class Function>
+void PromiseSet::each_bringing(std::uint64_t value, Function function) const {
+  for (const Promised* first = lanes_; first != nullptr; first = first->next_lane) {
+    if (first->last->promised >= value) { function(first_from(value, *first)); }
+  }
+}
+
 template <class Lost>
 const Promised* PromiseSet::bringing(std::uint64_t value, Lost lost) const {
   const Promised* best = nullptr;
-  for (const Promised* first = lanes_; first != nullptr; first = first->next_lane) {
-    if (first->last->promised < value) { continue; }
-    const Promised& one = first_from(value, *first);
+  each_bringing(value, [&](const Promised& one) {
     if ((best == nullptr || one.promised < best->promised) && !lost(one)) { best = &one; }
-  }
+  });
   return best;
 }
 

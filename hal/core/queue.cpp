@@ -596,14 +596,25 @@ Queue::Blocker Queue::blocker() {
                : head.call == Pending::Call::posted  ? Blocker::Call::posted
                : head.call == Pending::Call::waiting ? Blocker::Call::waiting
                                                      : Blocker::Call::none;
-  const std::lock_guard guard(head.failure_mutex);
-  for (const Pending::Wait& wait : head.waits) {
-    if (wait.point.timeline == nullptr) { continue; }
-    if (Ref<Timeline> timeline = try_share(cast(wait.point.timeline))) {
-      found.waits.emplace_back(std::move(timeline), wait.point.value);
-    }
-  }
+  add_open(head, found.waits);
   return found;
+}
+
+Queue::Points Queue::waits_until(std::uint64_t number) {
+  Points all;
+  const std::lock_guard lock(mutex_);
+  for (Pending* held = pending_.after(nullptr); held != nullptr && held->first <= number; held = pending_.after(held)) {
+    add_open(*held, all);
+  }
+  return all;
+}
+
+// A timeline that goes ends its waits first, so it is there as long as a wait names it.
+void Queue::add_open(Pending& held, Points& out) {
+  const std::lock_guard guard(held.failure_mutex);
+  for (const Pending::Wait& wait : held.waits) {
+    if (wait.point.timeline != nullptr) { out.emplace_back(Kept(*cast(wait.point.timeline)), wait.point.value); }
+  }
 }
 
 std::string Queue::history(std::uint32_t most, const char* indent) const {
@@ -640,13 +651,13 @@ void lane_failed(Timeline& lane, std::uint64_t number, hal_error* error) noexcep
   advance_owner(lane);  // what it holds back is told now, not when its waits end
 }
 
+Ref<Queue> owner_of(Timeline& lane) {
+  const std::lock_guard lock(lane.owner_mutex);
+  return lane.owner != nullptr ? try_share(lane.owner) : Ref<Queue>{};
+}
+
 void advance_owner(Timeline& lane) noexcept {
-  Ref<Queue> owner;
-  {
-    const std::lock_guard lock(lane.owner_mutex);
-    if (lane.owner != nullptr) { owner = try_share(lane.owner); }
-  }
-  if (owner) { owner->post_advance(); }
+  if (const Ref<Queue> owner = owner_of(lane)) { owner->post_advance(); }
 }
 
 }  // namespace hal::core

@@ -64,13 +64,16 @@ class Queue : public hal_queue {
 
   // For explanations: who this queue's next command waits for.
   std::string describe(std::uint64_t number) const;
+  using Points = std::vector<std::pair<Kept, std::uint64_t>>;
   struct Blocker {
     enum class Call { none, waiting, posted, running };  // a host function: for its turn, for a thread, or inside it
     std::uint64_t number = 0;                            // first command held back; 0 if none is
     Call call = Call::none;
-    std::vector<std::pair<Ref<Timeline>, std::uint64_t>> waits;  // all points it still waits for
+    Points waits;  // all that it still waits for
   };
   Blocker blocker();
+  // The points that everything held back up to `number` still waits for.
+  Points waits_until(std::uint64_t number);
   // The last submissions, a line each.
   std::string history(std::uint32_t most, const char* indent) const;
   // The lane whose host function this thread is inside of, or NULL.
@@ -137,6 +140,7 @@ class Queue : public hal_queue {
   static void wait_ended(void* of, const hal_error* error);
   void promise_signals(Promises& made, const hal_sync& sync, std::uint64_t number) noexcept;
   Ref<Pending> pop_head();
+  static void add_open(Pending& held, Points& out);
   bool advance_one(Pending& pending);
   void come_again(std::uint64_t value);
   void post_call(Pending& pending, void (*run)(void* of));
@@ -166,6 +170,8 @@ class Queue : public hal_queue {
   FlightRecorder recorder_;      // last: it is long
 };
 
+// The queue that submits to `lane`, if it is still there.
+Ref<Queue> owner_of(Timeline& lane);
 // Has the engine look at what the queue of `lane` holds back, if that queue is still there. From any thread.
 void advance_owner(Timeline& lane) noexcept;
 

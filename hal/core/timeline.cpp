@@ -9,6 +9,7 @@
 #include "core/device.hpp"
 #include "core/failure.hpp"
 #include "core/instance.hpp"
+#include "core/stuck.hpp"
 #include "threads/fence.hpp"
 
 namespace hal::core {
@@ -112,27 +113,69 @@ void Timeline::retire() {
 
 void Timeline::dispose(hal_object* object) {
   auto* self = reinterpret_cast<Timeline*>(object);
-  bool awaited = false;
   for (const Import& import : self->imports_) { self->instance_.engine().unwatch(import.ticket); }
+  self->released_.store(true, std::memory_order_release);
+  self->end_if_stuck();
+  self->unkeep();
+}
+
+void Timeline::unkeep() {
+  if (keepers_.fetch_sub(1, std::memory_order_acq_rel) != 1) { return; }
+  if (!Engine::on_core_thread()) {
+    destroy();
+  } else {
+    // A driver's call into us may be what let go, and lane_destroy() may wait for that very call.
+    last_steps_ = {[](void* of) { static_cast<Timeline*>(of)->destroy(); }, this};
+    instance_.engine().post(last_steps_);
+  }
+}
+
+// Of a timeline without owners: what waits fails instead of hanging for ever, once no work is left that could signal it
+// or all that is left waits for it. Asked when it is released and whenever such work ends: nothing else can change it.
+void Timeline::end_if_stuck() {
+  bool is_brought = false, is_on_device = false;
+  Promised* asked = nullptr;
   {
     // A driver may still be on its way out of settle(); lane_destroy() waits for it, this look must not race with it.
-    const std::lock_guard lock(self->mutex_);
-    awaited = !self->logical_.empty() || !self->physical_.empty();
+    const std::lock_guard lock(mutex_);
+    if (logical_.empty() && physical_.empty()) { return; }
+    promises_.each_bringing(value_.load(std::memory_order_relaxed) + 1, [&](const Promised& one) {
+      is_brought = is_brought || !is_lost(one);
+      is_on_device = is_on_device || static_cast<const Promise&>(one).source->handed.load() >= one.number;
+    });
+    asked = take_asked();
   }
-  if (awaited) {
-    // Nobody is left who could signal it: its waiters fail instead of hanging for ever.
-    self->fail(worded(HAL_CANCELLED, [&] {
-      return Error(HAL_CANCELLED, "timeline '" + self->label_ + "' was released while something waited for it", "core",
-                   "", 0);
-    }));
+  watch(asked);
+  if (!is_brought) {
+    fail_released("was released while something waited for it");
+  } else if (!is_on_device && !survey_posted_.exchange(true, std::memory_order_acq_rel)) {
+    // On the core's thread: whoever let go may hold the lock of a queue.
+    keep();
+    survey_ = {[](void* of) { static_cast<Timeline*>(of)->survey(); }, this};
+    instance_.engine().post(survey_);
   }
-  if (!Engine::on_core_thread()) {
-    self->destroy();
-  } else {
-    // A driver's call into us may be what released the last owner, and lane_destroy() may wait for that very call.
-    self->last_steps_ = {[](void* of) { static_cast<Timeline*>(of)->destroy(); }, self};
-    self->instance_.engine().post(self->last_steps_);
-  }
+}
+
+void Timeline::survey() {
+  survey_posted_.exchange(false, std::memory_order_acq_rel);
+  try {
+    if (is_stuck(*this)) { fail_released("was released, and all work that is to signal it waits for it"); }
+  } catch (const std::bad_alloc&) {}  // then it stays as it is until one of the queues is cancelled
+  unkeep();
+}
+
+void Timeline::fail_released(const char* why) {
+  fail(worded(HAL_CANCELLED,
+              [&] { return Error(HAL_CANCELLED, fmt::format("timeline '{}' {}", label_, why), "core", "", 0); }));
+}
+
+Timeline::Sources Timeline::sources() {
+  Sources all;
+  const std::lock_guard lock(mutex_);
+  promises_.each_bringing(value_.load(std::memory_order_relaxed) + 1, [&](const Promised& one) {
+    all.emplace_back(static_cast<const Promise&>(one).source, one.number);
+  });
+  return all;
 }
 
 void Timeline::destroy() {
@@ -250,7 +293,7 @@ std::uint64_t Timeline::refresh() {
 Ref<Timeline> Timeline::producer(std::uint64_t value, std::uint64_t& number) {
   if (is_lane_) {
     number = value;
-    return Ref<Timeline>::share(this);
+    return try_share(this);
   }
   const std::lock_guard lock(mutex_);
   const auto* one = static_cast<const Promise*>(promises_.bringing(value, is_lost));
@@ -492,10 +535,10 @@ void Timeline::wake_driver() {
 }
 
 // Those that may end somebody who waits, if nobody watches them yet: those that promise what is waited for and, as its
-// loss fails the timeline, the highest of all.
+// loss fails the timeline, the highest of all. Of a released one all: see end_if_stuck().
 Promised* Timeline::take_asked() {
   if (logical_.empty()) { return nullptr; }
-  return promises_.watch_from(std::min(logical_.first()->value, signalled_by_work_));
+  return promises_.watch_from(is_released() ? 0 : std::min(logical_.first()->value, signalled_by_work_));
 }
 
 void Timeline::watch() {
@@ -513,7 +556,8 @@ void Timeline::watch() {
 void Timeline::watch(Promised* marked) {
   while (marked != nullptr) {
     auto& one = static_cast<Promise&>(*std::exchange(marked, marked->following));
-    one.target = Ref<Timeline>::share(this);
+    one.target = this;
+    keep();
     one.of = &one;
     one.ended = promise_ended;
     const Ref<Timeline> source = one.source;  // the promise may end, and go, before this call has returned
@@ -523,18 +567,20 @@ void Timeline::watch(Promised* marked) {
 
 void Timeline::promise_ended(void* of, const hal_error*) {
   auto& self = *static_cast<Promise*>(of);
-  const Ref<Timeline> target = std::move(self.target);
+  Timeline& target = *self.target;
   Outcome out;  // may hold the promise, that the source, and that the error
   {
-    const std::lock_guard lock(target->mutex_);
+    const std::lock_guard lock(target.mutex_);
     self.watched = false;
     if (!self.listed) {
       PromiseSet::drop(self, out.dropped);
     } else {
-      target->judge(out);
+      target.judge(out);
     }
   }
-  target->finish(out);
+  target.finish(out);
+  if (target.is_released()) { target.end_if_stuck(); }
+  target.unkeep();
 }
 
 }  // namespace hal::core

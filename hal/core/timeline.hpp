@@ -34,7 +34,7 @@ class Timeline;
 // source.
 struct Promise : Promised, Waiter {
   Ref<Timeline> source;
-  Ref<Timeline> target;  // while watched
+  Timeline* target = nullptr;  // kept while watched
 };
 
 // Promises that nobody has been given yet.
@@ -122,6 +122,16 @@ class Timeline : public hal_timeline {
   // The first such wait at or below `number`; empty if there is none.
   Ref<Timeline> gate(std::uint64_t number, std::uint64_t& wanted);
 
+  // Its memory, without being an owner: it stays as long as somebody keeps it. Those who wait and are not ended yet may
+  // still begin to.
+  void keep() { keepers_.fetch_add(1, std::memory_order_relaxed); }
+  void unkeep();
+  // The last owner has let go; only what was submitted signals it now.
+  bool is_released() const { return released_.load(std::memory_order_acquire); }
+  // The lanes whose work is to raise a plain timeline, each with the first number that does.
+  using Sources = std::vector<std::pair<Ref<Timeline>, std::uint64_t>>;
+  Sources sources();
+
   // Plain timelines: a descriptor is to signal `value`; see descriptors.cpp.
   void add_import(std::uint64_t ticket, std::uint64_t value);
   void drop_import(std::uint64_t ticket);
@@ -201,6 +211,9 @@ class Timeline : public hal_timeline {
   void show();
 
   void finish(Outcome& out);
+  void end_if_stuck();  // once it is released
+  void survey();
+  void fail_released(const char* why);
   void clip();  // lanes that failed: what was not handed over will not come, so nobody waits for more
   void fail_with(hal_error* error, std::uint64_t last_good, bool lane_is_dead);
   void watch();                  // asks the sources of promises that somebody now waits for
@@ -232,10 +245,31 @@ class Timeline : public hal_timeline {
   Gate *gates_ = nullptr, *last_gate_ = nullptr;  // by next
   std::vector<Import> imports_;
   std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
-  Waiter idle_;      // of retire()
-  Task last_steps_;  // leaving the instance's list, and then going
+  Waiter idle_;                            // of retire()
+  Task last_steps_;                        // leaving the instance's list, and then going
+  std::atomic<std::uint32_t> keepers_{1};  // the owners are one
+  std::atomic<bool> released_{false};
+  Task survey_;
+  std::atomic<bool> survey_posted_{false};
 };
 
 inline Timeline* cast(hal_timeline* handle) { return static_cast<Timeline*>(handle); }
+
+// One who keeps a timeline.
+class Kept {
+ public:
+  explicit Kept(Timeline& timeline) : timeline_(&timeline) { timeline.keep(); }
+  Kept(Kept&& other) noexcept : timeline_(std::exchange(other.timeline_, nullptr)) {}
+  Kept& operator=(Kept&&) = delete;
+  ~Kept() {
+    if (timeline_ != nullptr) { timeline_->unkeep(); }
+  }
+  Timeline* get() const { return timeline_; }
+  Timeline* operator->() const { return timeline_; }
+  Timeline& operator*() const { return *timeline_; }
+
+ private:
+  Timeline* timeline_;
+};
 
 }  // namespace hal::core
