@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <thread>
 
 #include "cli/bench/peer_program.hpp"
@@ -85,7 +86,7 @@ Result<Sample> quiet(const Turn& turn, const Bystanders& bystanders) {
     HAL_TRY(const double ns, (*turn.once)());
     const bool took = turn.program == nullptr && interruptions() != before;  // a program looks to itself
     const bool disturbed = took || !Bystanders::still(used, bystanders.used(turn));
-    if (!disturbed || i == kTries) { return Sample{ns, {}, disturbed}; }
+    if (!disturbed || i == kTries) { return Sample{ns, {}, disturbed, 0}; }
   }
 }
 
@@ -113,28 +114,62 @@ Spread spread(std::vector<double> samples) {
   return {median, samples.front(), samples.back(), n};
 }
 
+namespace {
+
+// Undisturbed ones, or all if there are none.
+std::vector<const Sample*> best_of(std::vector<const Sample*> samples) {
+  std::vector<const Sample*> clean;
+  std::ranges::copy_if(samples, std::back_inserter(clean), [](const Sample* sample) { return !sample->disturbed; });
+  return clean.empty() ? samples : clean;
+}
+
+Spread spread(const std::vector<const Sample*>& samples) {
+  std::vector<double> ns;
+  for (const Sample* sample : samples) { ns.push_back(sample->ns); }
+  return bench::spread(std::move(ns));
+}
+
+// Of the rounds in which both were measured. Each has one sample a round at most, in order.
+std::optional<double> ratio(const std::vector<const Sample*>& ours, const std::vector<const Sample*>& theirs) {
+  std::vector<double> ratios;
+  auto at = theirs.begin();
+  for (const Sample* own : ours) {
+    while (at != theirs.end() && (*at)->round < own->round) { ++at; }
+    if (at != theirs.end() && (*at)->round == own->round) { ratios.push_back(own->ns / (*at)->ns); }
+  }
+  if (ratios.empty()) { return std::nullopt; }
+  return bench::spread(std::move(ratios)).median;
+}
+
+}  // namespace
+
 std::vector<State> states_of(const Measured& measured, const std::vector<double>& probes) {
   const double border = probes.empty() ? 0 : 2 * std::ranges::min(probes);
   std::vector<State> states(2);
   for (std::size_t far = 0; far < 2; ++far) {
     State& state = states[far];
-    std::vector<double> trips;
-    const auto figures = [&](const Taken& taken) -> std::optional<Spread> {
-      std::vector<double> clean, all;
+    const auto of_state = [&](const Taken& taken) {
+      std::vector<const Sample*> out;
       for (const Sample& sample : taken.samples) {
-        if ((sample.round_trip && *sample.round_trip > border) != (far == 1)) { continue; }
-        all.push_back(sample.ns);
-        if (!sample.disturbed) { clean.push_back(sample.ns); }
-        if (&taken == &measured.ours && sample.round_trip) { trips.push_back(*sample.round_trip); }
+        if ((sample.round_trip && *sample.round_trip > border) == (far == 1)) { out.push_back(&sample); }
       }
-      if (&taken == &measured.ours) { state.disturbed = clean.empty() && !all.empty(); }
-      if (all.empty()) { return std::nullopt; }
-      return spread(clean.empty() ? all : clean);
+      return out;
     };
-    state.ours = figures(measured.ours);
-    state.limit = figures(measured.limit);
-    for (const Taken& peer : measured.peers) { state.peers.push_back(figures(peer)); }
-    if (!trips.empty()) { state.trip = spread(trips); }
+    const std::vector<const Sample*> all = of_state(measured.ours), ours = best_of(all);
+    state.disturbed = !ours.empty() && ours.front()->disturbed;
+    std::vector<double> trips;
+    for (const Sample* sample : all) {
+      if (sample->round_trip) { trips.push_back(*sample->round_trip); }
+    }
+    if (!trips.empty()) { state.trip = bench::spread(std::move(trips)); }
+    if (!ours.empty()) { state.ours = spread(ours); }
+    const auto other = [&](const Taken& taken) -> std::optional<Other> {
+      const std::vector<const Sample*> theirs = best_of(of_state(taken));
+      if (theirs.empty()) { return std::nullopt; }
+      return Other{spread(theirs), ratio(ours, theirs)};
+    };
+    state.limit = other(measured.limit);
+    for (const Taken& peer : measured.peers) { state.peers.push_back(other(peer)); }
   }
   const auto empty = [](const State& state) {
     return !state.ours && !state.limit &&
@@ -184,6 +219,7 @@ Result<std::vector<Measured>> measure(const std::vector<Row>& rows, int repetiti
         for (auto& [into, sample] : taken) {
           disturbed = disturbed || sample.disturbed;
           sample.round_trip = after;
+          sample.round = round;
           if (!moved) { into->samples.push_back(sample); }
         }
         if (moved || disturbed) { ++measured.rejected; }

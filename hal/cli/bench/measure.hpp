@@ -14,6 +14,7 @@ struct Sample {
   double ns = 0;
   std::optional<double> round_trip;  // from core to core, while it was taken
   bool disturbed = false;            // other work took a core meanwhile
+  int round = 0;
 };
 
 struct Taken {
@@ -35,11 +36,18 @@ struct Spread {
 };
 Spread spread(std::vector<double> samples);
 
+/// The limit's or a peer's figures, and ours by theirs: the median of the rounds' ratios. Both of a round were measured
+/// within the same fraction of a second, so a machine that slows down and recovers leaves it as it is.
+struct Other {
+  Spread figures;
+  std::optional<double> ratio;
+};
 /// Figures of one row with the cores about equally far apart.
 struct State {
-  std::optional<Spread> trip, ours, limit;
-  std::vector<std::optional<Spread>> peers;  // as Measured::peers
-  bool disturbed = false;                    // no quiet repetition of ours was to be had
+  std::optional<Spread> trip, ours;
+  std::optional<Other> limit;
+  std::vector<std::optional<Other>> peers;  // as Measured::peers
+  bool disturbed = false;                   // no quiet repetition of ours was to be had
 };
 /// Cores that wander come in states far apart; twice the least round trip of the run parts them. At least one state,
 /// perhaps without figures.

@@ -14,12 +14,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // Whom the target names: the limit or a peer.
-std::optional<Spread> other_of(const Measured& measured, const State& state, const std::string& name) {
-  if (name == measured.limit.name) { return state.limit; }
+const std::optional<Other>* other_of(const Measured& measured, const State& state, const std::string& name) {
+  if (name == measured.limit.name) { return &state.limit; }
   for (std::size_t i = 0; i < measured.peers.size(); ++i) {
-    if (measured.peers[i].name == name) { return state.peers[i]; }
+    if (measured.peers[i].name == name) { return &state.peers[i]; }
   }
-  return std::nullopt;
+  return nullptr;
 }
 
 std::string target_text(const Target& target) {
@@ -43,11 +43,12 @@ std::optional<bool> met(const Measured& measured, const State& state) {
   if (target.kind == Target::Kind::none || !state.ours) { return std::nullopt; }
   const double ours = state.ours->median;
   if (target.kind == Target::Kind::at_most) { return ours <= target.value; }
-  const std::optional<Spread> other = other_of(measured, state, target.of);
-  if (!other) { return std::nullopt; }
-  if (target.kind == Target::Kind::over) { return ours <= other->median + target.value; }
-  if (target.kind == Target::Kind::speed) { return other->median >= target.value * ours; }
-  return ours <= target.value * other->median;
+  const std::optional<Other>* const found = other_of(measured, state, target.of);
+  if (found == nullptr || !*found) { return std::nullopt; }
+  const Other& other = **found;
+  if (target.kind == Target::Kind::over) { return ours <= other.figures.median + target.value; }
+  if (!other.ratio) { return std::nullopt; }
+  return *other.ratio <= (target.kind == Target::Kind::speed ? 1 / target.value : target.value);
 }
 
 std::vector<std::string> figures(const std::optional<Spread>& spread) {
@@ -56,14 +57,13 @@ std::vector<std::string> figures(const std::optional<Spread>& spread) {
           time_text(spread->most)};
 }
 
-void other_row(Table& table, const std::string& kind, const Taken& taken, const std::optional<Spread>& spread,
-               const State& state) {
-  if (taken.name.empty() || (!spread && taken.missing.empty())) { return; }
+void other_row(Table& table, const std::string& kind, const Taken& taken, const std::optional<Other>& other) {
+  if (taken.name.empty() || (!other && taken.missing.empty())) { return; }
   std::vector<std::string> row{fmt::format("  {} {}", kind, taken.name), "", "", ""};
-  const std::vector<std::string> numbers = figures(spread);
+  const std::vector<std::string> numbers = figures(other ? std::optional(other->figures) : std::nullopt);
   row.insert(row.end(), numbers.begin(), numbers.end());
-  row.push_back(spread && state.ours ? fmt::format("{:.2f}", state.ours->median / spread->median) : "");
-  row.push_back(spread ? "" : "missing: " + taken.missing);
+  row.push_back(other && other->ratio ? fmt::format("{:.2f}", *other->ratio) : "");
+  row.push_back(other ? "" : "missing: " + taken.missing);
   table.row(std::move(row));
 }
 
@@ -91,9 +91,9 @@ void print_table(const std::vector<Measured>& all, const std::vector<double>& pr
       if (state.disturbed) { verdict += " (other work took the core)"; }
       cells.push_back(std::move(verdict));
       table.row(std::move(cells));
-      other_row(table, "limit:", measured.limit, state.limit, state);
+      other_row(table, "limit:", measured.limit, state.limit);
       for (std::size_t i = 0; i < measured.peers.size(); ++i) {
-        other_row(table, "peer:", measured.peers[i], state.peers[i], state);
+        other_row(table, "peer:", measured.peers[i], state.peers[i]);
       }
     }
   }
@@ -105,8 +105,9 @@ Json as_json(const std::optional<Spread>& spread) {
   return {{"median_ns", spread->median}, {"min_ns", spread->least}, {"max_ns", spread->most}, {"runs", spread->runs}};
 }
 
-Json as_json(const Taken& taken, const std::optional<Spread>& spread) {
-  Json out = {{"name", taken.name}, {"ns", as_json(spread)}};
+Json as_json(const Taken& taken, const std::optional<Other>& other) {
+  Json out = {{"name", taken.name}, {"ns", as_json(other ? std::optional(other->figures) : std::nullopt)}};
+  out["ratio"] = other && other->ratio ? Json(*other->ratio) : Json(nullptr);
   if (!taken.missing.empty()) { out["missing"] = taken.missing; }
   return out;
 }
@@ -170,7 +171,8 @@ void print_report(const std::vector<Measured>& all, const std::vector<double>& p
   for (const std::string& note : notes) { fmt::print("{}\n", note); }
   fmt::print(
       "An emulated device's times are its emulator's: they say nothing about the device.\n"
-      "CORES is the round trip between the cores while the row was measured. RATIO is our time by theirs.\n\n");
+      "CORES is the round trip between the cores while the row was measured. RATIO is our time by theirs, the median "
+      "of the rounds.\n\n");
   print_table(all, probes);
   int rejected = 0;
   for (const Measured& measured : all) { rejected += measured.rejected; }

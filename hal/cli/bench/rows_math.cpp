@@ -6,6 +6,7 @@
 
 #include "cli/bench/row.hpp"
 #include "cli/bench/timing.hpp"
+#include "cli/bench/trips.hpp"
 #include "hal/graph.hpp"
 #include "hal/nn.hpp"
 
@@ -52,16 +53,7 @@ Row row_of(const Device& host, std::string name, Result<std::shared_ptr<Runner>>
     row.missing = std::string(made.error().what());
     return row;
   }
-  row.ours = [run = *made, ones]() -> Result<double> {
-    Result<void> done{};
-    const double ns = timed_warm(ones, [&] {
-      const Result<Point> point = run->queue.run(run->entry, run->args);
-      const Result<void> one = point ? wait(*point, kLong) : Result<void>(point.error());
-      if (!one) { done = one; }
-    });
-    HAL_CHECK(std::move(done));
-    return ns;
-  };
+  row.ours = [run = *made, ones] { return timed_trips(ones, [&] { return run->queue.run(run->entry, run->args); }); };
   return row;
 }
 

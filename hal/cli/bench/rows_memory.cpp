@@ -10,6 +10,7 @@
 #include "cli/bench/names.hpp"
 #include "cli/bench/row.hpp"
 #include "cli/bench/timing.hpp"
+#include "cli/bench/trips.hpp"
 #include "cli/table.hpp"
 
 namespace hal::cli::bench {
@@ -32,28 +33,13 @@ Result<std::vector<Row>> moves(const Device& host, const Queue& queue, std::uint
   std::memset(source.data(), 1, source.size());
   std::memset(target.data(), 2, target.size());
   const int count = count_for(bytes);
-  // Once untimed, as below: what was done before has left other pages in the caches, and a lane asleep.
-  const auto trips = [queue, count](auto submit) -> Result<double> {
-    HAL_TRY(const Point first, submit());
-    HAL_CHECK(wait(first, kLong));
-    const auto start = Clock::now();
-    for (int i = 0; i < count; ++i) {
-      HAL_TRY(const Point done, submit());
-      HAL_CHECK(wait(done, kLong));
-    }
-    return ns_between(start, Clock::now()) / count;
-  };
-  const auto calls = [count](auto call) {
-    call();
-    return timed(count, call);
-  };
   Row copy, fill;
   copy.device = fill.device = host.uri();
   copy.name = fmt::format("copy {}", bytes_text(bytes));
-  copy.ours = [=] { return trips([&] { return const_cast<Queue&>(queue).copy(from, to); }); };
+  copy.ours = [=] { return timed_trips(count, [&] { return const_cast<Queue&>(queue).copy(from, to); }); };
   copy.limit = {"memcpy",
                 [=, hold = std::array{from, to}]() -> Result<double> {
-                  return calls([&] {
+                  return timed_warm(count, [&] {
                     std::memcpy(target.data(), source.data(), bytes);
                     keep(target.data());
                   });
@@ -63,10 +49,12 @@ Result<std::vector<Row>> moves(const Device& host, const Queue& queue, std::uint
                 : bytes < 16U << 20U ? Target::speed(0.95, "memcpy")
                                      : Target::speed(1.2, "memcpy");
   fill.name = fmt::format("fill {}, 4-byte pattern", bytes_text(bytes));
-  fill.ours = [=] { return trips([&] { return const_cast<Queue&>(queue).fill(to, std::uint32_t{0x01020304}); }); };
+  fill.ours = [=] {
+    return timed_trips(count, [&] { return const_cast<Queue&>(queue).fill(to, std::uint32_t{0x01020304}); });
+  };
   fill.limit = {"memset",
                 [=, hold = to]() -> Result<double> {
-                  return calls([&] {
+                  return timed_warm(count, [&] {
                     std::memset(target.data(), 7, bytes);
                     keep(target.data());
                   });

@@ -21,10 +21,13 @@ double timed(int count, Work work) {
   return ns_between(start, Clock::now()) / count;
 }
 
-/// The same after one run that is not counted: it finds caches full of something else and threads asleep.
+/// The same after some milliseconds of it that are not counted: the first runs find caches full of something else,
+/// threads asleep and a core that has slowed down, the more so the longer nobody worked, which is not equal for all.
 template <class Work>
 double timed_warm(int count, Work work) {
-  work();
+  constexpr std::chrono::milliseconds kWarm{20};
+  const auto start = Clock::now();
+  do { work(); } while (Clock::now() - start < kWarm);
   return timed(count, work);
 }
 

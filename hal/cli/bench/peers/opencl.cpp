@@ -122,7 +122,7 @@ Once prepare(const std::string& row) {
     const int count = bytes >= 1U << 20U ? 2 : 20;
     if (row.starts_with("copy")) {
       return [=] {
-        return timed(count, [&] {
+        return timed_warm(count, [&] {
           demand(clEnqueueCopyBuffer(state().queue, from, to, 0, 0, bytes, 0, nullptr, nullptr),
                  "clEnqueueCopyBuffer()");
           state().finish();
@@ -130,7 +130,7 @@ Once prepare(const std::string& row) {
       };
     }
     return [=] {
-      return timed(count, [&] {
+      return timed_warm(count, [&] {
         const cl_uint pattern = 0x01020304;
         demand(clEnqueueFillBuffer(state().queue, to, &pattern, sizeof pattern, 0, bytes, 0, nullptr, nullptr),
                "clEnqueueFillBuffer()");
