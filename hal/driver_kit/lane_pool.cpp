@@ -417,11 +417,11 @@ void LanePool::share(Job& job) {
     const std::lock_guard lock(mutex_);
     job.next = jobs_;
     jobs_ = &job;
-    split_.fetch_add(1, std::memory_order_relaxed);
     const std::uint64_t others = std::min<std::uint64_t>(job.count, most_) - 1;
     wakes = others - std::min<std::uint64_t>(others, looking_ + coming_);
     for (std::uint64_t come = idle_ + looking_; come < others && workers_ < most_ && start(Role::worker); ++come) {}
   }
+  split_.fetch_add(1, std::memory_order_relaxed);  // without the mutex: whoever looks wants it at once
   for (; wakes > 0; --wakes) {
     std::unique_lock lock(mutex_);
     Worker* const comes = sleeping(Caller::splits);
@@ -437,7 +437,11 @@ void LanePool::share(Job& job) {
   lock.unlock();
   // They are at the last of it: sleeping and being woken takes longer than most pieces.
   const Clock::time_point end = done + a_quarter_of(done - start, kSettleNs);
-  while (job.inside.load(std::memory_order_relaxed) != 0 && Clock::now() < end) {}
+  do {
+    // Nobody can begin it any more, and whoever leaves it does not look at it again: no need for the mutex, which the
+    // last of them may still hold.
+    if (job.inside.load(std::memory_order_acquire) == 0) { return; }
+  } while (Clock::now() < end);
   lock.lock();
   settled_.wait(lock, [&] { return job.inside == 0; });
 }

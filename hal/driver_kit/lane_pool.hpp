@@ -171,7 +171,7 @@ class LanePool {
   Job* jobs_ = nullptr;
   std::vector<SoftwareLane*> nappers_;  // has room for every lane: nothing here allocates once a lane is attached
   std::vector<std::unique_ptr<Worker>> threads_;
-  // What threads look for: jobs of all time, and lanes left to them; they change under the mutex.
+  // What threads look for: jobs of all time, and lanes left to them. The first changes when the job is in jobs_.
   std::atomic<std::uint64_t> split_{0}, left_{0};
   std::uint32_t workers_ = 0, idle_ = 0, looking_ = 0, lanes_ = 0;
   std::uint32_t coming_ = 0;  // of the idle ones: called, and not here yet
