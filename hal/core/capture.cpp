@@ -38,7 +38,7 @@ Result<Ref<Commands>> Queue::end_capture() {
   }
   const std::unique_ptr<Recorder> recorder = std::move(capture_);
   capturing_.store(false, std::memory_order_relaxed);
-  straight_ops_.store(straight_.ops, std::memory_order_relaxed);
+  straight_ops_.store(ops_.straight, std::memory_order_relaxed);
   if (hal_error* cause = std::exchange(spoilt_, nullptr)) {
     hal_error_info info{};
     info.code = HAL_INVALID_ARGUMENT;

@@ -138,9 +138,8 @@ template <class Note>
   timeline.handed.store(number, std::memory_order_release);
   if (straight_.submit(straight_.driver, straight_.lane, number, &command, 1) == 0) [[unlikely]] {
     held_by_full_lane(number, command, site);
-  } else if (__atomic_load_n(&straight_.lane->wake_at, __ATOMIC_SEQ_CST) <= number && straight_.notify != nullptr)
-      [[unlikely]] {
-    straight_.notify(straight_.driver, straight_.lane);  // somebody came to wait before this work reached the lane
+  } else if (__atomic_load_n(&straight_.lane->wake_at, __ATOMIC_SEQ_CST) <= number && notify_ != nullptr) [[unlikely]] {
+    notify_(straight_.driver, straight_.lane);  // somebody came to wait before this work reached the lane
   }
   if (out != nullptr) { *out = {&timeline, number}; }
   return true;
@@ -190,7 +189,7 @@ hal_error* Queue::submit_barrier(const hal_command& command, const hal_site& sit
 
 // The same where an observer watches, which has been asked already. False if it has to go the general way.
 bool Queue::submit_watched(Observer& observer, const hal_command& command, const hal_sync& sync, hal_point& out) {
-  const bool watched = command.op < 32 && (straight_.watched_ops >> command.op & 1U) != 0;
+  const bool watched = command.op < 32 && (ops_.watched >> command.op & 1U) != 0;
   if (!watched || (sync.wait_count | sync.signal_count | command.by_slot) != 0) { return false; }
   if (!is_plain_command(straight_.device, command)) { return false; }
   static constexpr hal_site kNowhere{};

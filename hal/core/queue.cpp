@@ -54,20 +54,27 @@ Ref<Pending> Pending::make(const hal_allocator& from, std::span<const hal_comman
   return made;
 }
 
-Queue::Straight Queue::straight(const Device& device, const Timeline& timeline) {
+Queue::StraightOps::StraightOps(const Device& device) {
   constexpr std::uint32_t kKinds = 1U << HAL_OP_BARRIER | 1U << HAL_OP_FILL | 1U << HAL_OP_COPY | 1U << HAL_OP_RUN;
-  const hal_driver_ops& ops = device.driver();
-  const std::uint32_t kinds = kKinds & static_cast<std::uint32_t>(device.traits().ops);
-  const bool watched = device.instance().observer() != nullptr;
-  return {device.impl(), device.driver_self(), timeline.lane(),    ops.submit,
-          ops.notify,    watched ? 0 : kinds,  watched ? kinds : 0};
+  const std::uint32_t kinds = kKinds & device.traits().ops;
+  const bool is_watched = device.instance().observer() != nullptr;
+  straight = is_watched ? 0 : kinds;
+  watched = is_watched ? kinds : 0;
 }
 
 Queue::Queue(Device& device, Ref<Timeline> timeline)
-    : straight_(straight(device, *timeline)),
-      straight_ops_(straight_.ops),
-      device_(Ref<Device>::share(&device)),
-      timeline_(std::move(timeline)) {
+    : straight_{device.impl(), device.driver_self(), timeline->lane(), device.driver().submit},
+      timeline_(std::move(timeline)),
+      ops_(device),
+      notify_(device.driver().notify),
+      device_(Ref<Device>::share(&device)) {
+  constexpr std::size_t kLine = 64;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"  // no virtual base moves anything here
+  static_assert(offsetof(Queue, straight_ops_) / kLine == (offsetof(Queue, pending_) + sizeof(void*) - 1) / kLine,
+                "what the short way asks is more than one cache line");
+#pragma GCC diagnostic pop
+  straight_ops_.store(ops_.straight, std::memory_order_relaxed);
   init(object, Kind::queue, dispose);
   advance_ = {[](void* of) {
                 const Ref<Queue> self(static_cast<Queue*>(of));

@@ -87,17 +87,19 @@ class Queue : public hal_queue {
   static void dispose(hal_object* object);
 
   struct Crossing;
-  // What the short way asks of device and lane. Where an observer watches no operation is straight, and those that else
-  // would be are watched.
+  // What the short way asks of device and lane.
   struct Straight {
     const void* device;
     hal_driver* driver;
     hal_lane* lane;
     std::uint32_t (*submit)(hal_driver*, hal_lane*, std::uint64_t, const hal_command*, std::uint32_t);
-    void (*notify)(hal_driver*, hal_lane*);
-    std::uint32_t ops, watched_ops;  // a bit each
   };
-  static Straight straight(const Device& device, const Timeline& timeline);
+  // Which operations go that way, a bit each. Where an observer watches none is straight, and those that else would be
+  // are watched.
+  struct StraightOps {
+    std::uint32_t straight, watched;
+    explicit StraightOps(const Device& device);
+  };
   template <class Note>
   bool submit_straight(const hal_command& command, const hal_site& site, hal_point* out, Note note);
   hal_error* submit_incomplete(const hal_command& command, const hal_site& site, hal_point* out);
@@ -150,12 +152,17 @@ class Queue : public hal_queue {
   std::uint32_t hand_over(std::uint64_t first, std::span<const hal_command> commands);
   Error failed_already() const;
 
+  // The recorder ends with its cursor. From there on the short way's members follow in the order of its way, so that
+  // all it asks of the queue is one cache line; asserted in queue.cpp.
+  [[no_unique_address]] FlightRecorder recorder_;
+  std::atomic<std::uint32_t> straight_ops_;  // ops_.straight; none while the queue captures
   const Straight straight_;
-  std::atomic<std::uint32_t> straight_ops_;  // straight_.ops; none while the queue captures
-  Ref<Device> device_;
-  Ref<Timeline> timeline_;
+  const Ref<Timeline> timeline_;
   mutable Lock mutex_;
   PendingList pending_;
+  const StraightOps ops_;
+  void (*const notify_)(hal_driver*, hal_lane*);  // the driver's, or NULL
+  Ref<Device> device_;
   std::size_t held_ = 0;  // submissions in pending_; one may have several entries there
   // Each owns the queue while it is under way.
   Task advance_;
@@ -167,7 +174,6 @@ class Queue : public hal_queue {
   std::atomic<bool> capturing_{false};
   std::unique_ptr<Recorder> capture_;
   hal_error* spoilt_ = nullptr;  // the first submission that could not be captured
-  FlightRecorder recorder_;      // last: it is long
 };
 
 // The queue that submits to `lane`, if it is still there.

@@ -224,17 +224,20 @@ class Timeline : public hal_timeline {
   Instance& instance_;
   Ref<Device> device_;  // lanes only
   const std::string label_;
-  const bool is_lane_, is_unwatched_lane_;
+  bool tells_ = false;  // an observer hears of completions
+  std::atomic<std::uint64_t> value_{0};
+  std::atomic<bool> has_promises_{false};
+  std::atomic<std::uint64_t> frozen_{UINT64_MAX};  // the highest value that failure left reachable
+
+  // What submissions to a lane and waits for it read, in one cache line that they do not write.
+  alignas(64) const bool is_lane_;
+  const bool is_unwatched_lane_;
+  std::atomic<bool> failed_{false};
+  std::atomic<std::uint64_t> visible_{UINT64_MAX};  // lanes: no higher than frozen_, and below every closed gate
   hal_lane* lane_ = nullptr;
   void (*help_)(hal_driver*, hal_lane*, std::uint64_t, std::uint64_t) = [](hal_driver*, hal_lane*, std::uint64_t,
                                                                            std::uint64_t) {};
   hal_driver* driver_ = nullptr;
-  bool tells_ = false;  // an observer hears of completions
-  std::atomic<std::uint64_t> value_{0};
-  std::atomic<bool> has_promises_{false};
-  std::atomic<bool> failed_{false};
-  std::atomic<std::uint64_t> frozen_{UINT64_MAX};   // the highest value that failure left reachable
-  std::atomic<std::uint64_t> visible_{UINT64_MAX};  // lanes: no higher than frozen_, and below every closed gate
 
   mutable std::mutex mutex_;
   bool lane_dead_ = false;

@@ -23,14 +23,14 @@ enum Salt : std::uint32_t { kAccept = 1, kBefore, kGrouping, kAfter, kHelp };
 SoftwareLane::SoftwareLane(const hal_host_api* host_api, void* core_object, const char* origin, const char* label,
                            std::unique_ptr<CommandExecutor> executor, const LaneOptions& options)
     : TaggedLane{},
-      origin_(origin),
-      executor_(std::move(executor)),
-      options_(options),
       launch_op_(options.lane_programs ? std::uint32_t{HAL_OP_RUN} : UINT32_MAX),
+      state_(options.hold_back && !options.perturb.on() ? 0 : kUnfair),
       mask_(options.capacity - 1),
       slots_(new Slot[options.capacity]),
+      executor_(std::move(executor)),
+      origin_(origin),
       captures_(options.capture_bytes),
-      state_(options.hold_back && !options.perturb.on() ? 0 : kUnfair) {
+      options_(options) {
   host = host_api;
   core = core_object;
   wake_at = UINT64_MAX;

@@ -194,25 +194,27 @@ class SoftwareLane final : public TaggedLane {
   }
   void pass_claim_on();
 
-  const char* origin_;
-  std::unique_ptr<CommandExecutor> executor_;
-  LaneOptions options_;
+  // Cache lines by who writes them. First, with the tag, what everybody reads and hardly anything changes.
   const std::uint32_t launch_op_;  // HAL_OP_RUN if its programs are LanePrograms, else of no command
-  std::uint64_t mask_;
-  std::unique_ptr<Slot[]> slots_;
+  std::atomic<std::uint32_t> state_;
+  std::atomic<Stage> stage_{Stage::asleep};
+  const std::uint64_t mask_;
+  const std::unique_ptr<Slot[]> slots_;
+  const std::unique_ptr<CommandExecutor> executor_;
+  const char* const origin_;
 
   // Of the thread inside submit(); the core lets in one at a time.
   alignas(64) CaptureRing captures_;
-  std::uint64_t released_ = 0;    // captures of commands up to this number are given back
-  std::uint64_t held_ns_ = 0;     // submitted since the worker was last rung
-  std::uint64_t room_until_ = 0;  // up to this number the ring is no more than half full
+  std::uint64_t released_ = 0;          // captures of commands up to this number are given back
+  std::uint64_t held_ns_ = 0;           // submitted since the worker was last rung
+  std::uint64_t room_until_ = 0;        // up to this number the ring is no more than half full
+  std::atomic<std::uint64_t> tail_{0};  // the last command submitted
 
-  alignas(64) std::atomic<std::uint64_t> tail_{0};  // the last command submitted
-  std::atomic<std::uint32_t> state_;
-  std::atomic<Stage> stage_{Stage::asleep};
+  // Of whoever executes.
   alignas(64) std::atomic<std::uint32_t> claim_{0};  // 0 free, 1 held, 2 held and the lane's token waits for it
   std::atomic<bool> stop_{false};
   LanePool::Seat seat_;
+  LaneOptions options_;
   std::unique_ptr<LanePool> own_pool_;
 };
 
