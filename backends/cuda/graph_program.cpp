@@ -92,7 +92,8 @@ class GraphProgram final : public Program {
     std::shared_ptr<const ClosedGraph> closed = fixed_;
     if (closed == nullptr) {
       const graph::GivenExtents extents(command, view());
-      if (extents.span().empty()) { return {}; }  // prepared without sizes: there is nothing yet to make
+      // Prepared without sizes: there is nothing yet to make. A run without any fails below.
+      if (command.op == HAL_OP_PREPARE && extents.span().empty()) { return {}; }
       HAL_TRY(closed, instances_.obtain(extents.span(), [this](const graph::View& bound) {
         return ClosedGraph::make(bound, kernels_);
       }));

@@ -47,6 +47,15 @@ hal_arg slot_extent(std::uint32_t number, std::uint64_t offset) {
 
 std::vector<hal_arg> extents_of(std::int64_t n) { return {extent(n), extent(2 * n)}; }
 
+// A symbol that no shape has: one that is only declared, or counts in an expression.
+GraphBytes scaled_graph(bool used) {
+  GraphBuilder b("scaled");
+  const std::int64_t n = b.symbol("n");
+  const Value x = b.input("x", DType::i32, {4});
+  b.output("y", b.map({x}, graph::arg(0) + (used ? graph::size_of(n) : graph::Expr(3.0))));
+  return finish(b);
+}
+
 // One run of rows_graph(): its own buffers, input and what should come out. It stays where it is while it is pending.
 struct RowsRun {
   std::int64_t n;
@@ -296,6 +305,25 @@ HAL_CASE(GRF_011, "extents that do not fit are refused") {
   if (error == nullptr) { error = t.try_wait(point); }
   EXPECT_CODE(error, HAL_INVALID_ARGUMENT);
   t.expect_all(t.read(queue, twice), 0, 6 * 24, 0x5D, "after the failed run");
+}
+
+HAL_CASE(GRF_011, "an extent that no length tells is asked for") {
+  for (const bool used : {false, true}) {
+    auto program = load_graph(t, scaled_graph(used));
+    auto queue = t.queue();
+    auto x = t.filled(queue, 16, 0), y = t.filled(queue, 16, 0x5D);
+    std::vector<hal_arg> args = {arg(whole(x)), arg(whole(y))};
+    const hal_command without = run_graph(program, 0, args);
+    EXPECT_CODE(t.try_submit(queue, {without}), HAL_INVALID_ARGUMENT);
+    EXPECT_CODE(t.try_submit(queue, {barrier(), without}), HAL_INVALID_ARGUMENT);
+    Owned<hal_commands> recorded;
+    EXPECT_CODE(hal_commands_create(t.device(), &without, 1, recorded.out()), HAL_INVALID_ARGUMENT);
+    t.expect_all(t.read(queue, y), 0, 16, 0x5D, "after refusals");
+    args.push_back(extent(3));
+    t.wait(t.submit(queue, {run_graph(program, 0, args)}));
+    const std::array<std::int32_t, 4> expected = {3, 3, 3, 3};
+    EXPECT_EQ(std::memcmp(t.read(queue, y).data(), expected.data(), 16), 0);
+  }
 }
 
 }  // namespace hal::conformance

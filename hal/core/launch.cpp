@@ -17,7 +17,7 @@ LaunchParam packed(const hal_param& param) {
       return {HAL_ARG_BUFFER, 0, std::max<std::uint64_t>(param.bytes, 1),
               UINT64_MAX - std::max<std::uint64_t>(param.bytes, 1)};
     case HAL_PARAM_TENSOR:
-      if (param.bytes == 0) { return {}; }  // some dimension is known later
+      if (param.bytes == 0) { return {}; }  // nothing of a fixed size
       return {HAL_ARG_BUFFER, 0, param.bytes, 0};
   }
   return {};
@@ -39,7 +39,11 @@ Launches::Launches(std::span<const hal_signature> entries)
     std::transform(entry.group_size, entry.group_size + 3, launch.group_size.begin(),
                    [](std::uint32_t size) { return std::max(size, 1U); });
     std::memcpy(launch.name.data(), entry.name, ::strnlen(entry.name, sizeof launch.name));
-    for (const hal_param& param : std::span(entry.params, entry.param_count)) { params_.push_back(packed(param)); }
+    // The general way finds the extents, or asks for those that no parameter tells.
+    const bool open = entry.symbol_count != 0;
+    for (const hal_param& param : std::span(entry.params, entry.param_count)) {
+      params_.push_back(open ? LaunchParam{} : packed(param));
+    }
   }
 }
 

@@ -14,7 +14,7 @@
 namespace hal::core {
 
 // An argument is usual if its kind is `kind` (a scalar or a buffer) and, a scalar, its size `size`, or, a slice, its
-// length `least` plus at most `room`. A parameter whose size is known later asks for a length that no buffer has.
+// length `least` plus at most `room`. Parameters of an entry with symbols ask for a length that no buffer has.
 struct LaunchParam {
   std::uint32_t kind = HAL_ARG_BUFFER;
   std::uint32_t size = 0;

@@ -35,6 +35,34 @@ TEST_CASE("program: a graph runs with its own signature") {
   CHECK(sum == std::array<float, 4>{11, 22, 33, 44});
 }
 
+TEST_CASE("program: an extent that no slice's length tells is asked for, also for a symbol that no shape has") {
+  Fixture f;
+  hal::GraphBuilder builder("scaled");
+  const std::int64_t n = builder.symbol("n");
+  builder.symbol("unused");
+  const hal::graph::Value x = builder.input("x", hal::DType::f32, {4});
+  builder.output("y", builder.map({x}, hal::graph::arg(0) + hal::graph::size_of(n)));
+  const std::vector<std::byte> bytes = builder.finish().value();
+  const hal::Program program = f.device.load({"hal.graph", bytes}).value();
+  const hal::Entry scaled = program.entry("scaled").value();
+  const std::array<float, 4> ones{1, 1, 1, 1};
+  f.queue.copy(hal::host(ones), f.x).value();
+  const std::array<hal::Arg, 2> args{f.x, f.y};
+  const std::array alone{hal::command::run(scaled, args)};
+  const std::array behind{hal::command::barrier(), alone[0]};
+  for (const std::span<const hal::Command> commands : {std::span<const hal::Command>(alone), {behind}}) {
+    const auto refused = f.queue.submit(commands);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK(refused.error().what().find("has a symbol 'n' whose extent no slice's length tells; give its 2 extents") !=
+          std::string_view::npos);
+  }
+  f.queue.run(scaled, {f.x, f.y, hal::extent(3), hal::extent(1)}).value();
+  std::array<float, 4> y{};
+  REQUIRE(hal::wait(f.queue.copy(f.y, hal::host(y)).value(), 20s));
+  CHECK(y == std::array<float, 4>{4, 4, 4, 4});
+}
+
 TEST_CASE("program: wrong arguments are refused before anything runs") {
   Fixture f;
   CHECK(f.queue.run(f.add, {f.x, f.y}).error().code() == HAL_INVALID_ARGUMENT);

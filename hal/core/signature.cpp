@@ -216,7 +216,7 @@ Result<void> bind_extents(const hal_signature& signature, std::span<const hal_ar
     for (std::size_t s = 0; s < extents.size(); ++s) {
       if (extents[s] != 0) { continue; }
       return bad(
-          fmt::format("has a dimension '{}' that no slice's length tells; give its {} extents, as i64 scalars, "
+          fmt::format("has a symbol '{}' whose extent no slice's length tells; give its {} extents, as i64 scalars, "
                       "behind the {} arguments",
                       signature.symbols[s], signature.symbol_count, signature.param_count));
     }
