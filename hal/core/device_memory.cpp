@@ -10,25 +10,39 @@
 #include "core/pool.hpp"
 
 namespace hal::core {
+namespace {
+
+// Of a request, in a sum that is not to wrap over several that no device could meet.
+std::uint64_t countable(std::uint64_t bytes) { return std::min(bytes, std::uint64_t{1} << 50U); }
+
+}  // namespace
 
 void DeviceMemory::set_budget(std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   budget_ = bytes;
 }
 
-Result<void> DeviceMemory::reserve(std::uint64_t bytes) {
+Result<void> DeviceMemory::ask(std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  if (budget_ != 0 && (held_ > budget_ || bytes > budget_ - held_)) {
-    const std::uint64_t left = budget_ > held_ ? budget_ - held_ : 0;
+  const std::uint64_t used = held_ + asked_;
+  if (budget_ != 0 && (used > budget_ || bytes > budget_ - used)) {
+    const std::uint64_t left = budget_ > used ? budget_ - used : 0;
     return Error(
         HAL_OUT_OF_DEVICE_MEMORY,
         fmt::format("{} bytes were asked for; the budget of {} has {} bytes free, the largest block has at most "
                     "{}; {} are held on {}",
-                    bytes, budget_, left, left, held_, device_.uri()));
+                    bytes, budget_, left, left, used, device_.uri()));
   }
+  asked_ += countable(bytes);
+  return {};
+}
+
+void DeviceMemory::answered(std::uint64_t bytes, bool given) {
+  const std::lock_guard lock(mutex_);
+  asked_ -= countable(bytes);
+  if (!given) { return; }
   held_ += bytes;
   peak_ = std::max(peak_, held_);
-  return {};
 }
 
 void DeviceMemory::give_back(std::uint64_t bytes) {

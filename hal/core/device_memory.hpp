@@ -26,11 +26,11 @@ class DeviceMemory {
   template <class Attempt>
   Result<void> take(std::uint64_t bytes, Attempt attempt) {
     for (bool last = false;; last = true) {
-      Result<void> refused = reserve(bytes);
+      Result<void> refused = ask(bytes);
       if (refused) {
         refused = attempt();
+        answered(bytes, refused.has_value());
         if (refused) { return {}; }
-        give_back(bytes);
       }
       if (last || !worth_trimming(refused.error()) || !trim_all()) { return refused; }
     }
@@ -45,13 +45,15 @@ class DeviceMemory {
   hal_pool_stats stats() const;
 
  private:
-  Result<void> reserve(std::uint64_t bytes);
+  Result<void> ask(std::uint64_t bytes);
+  void answered(std::uint64_t bytes, bool given);
   static bool worth_trimming(const Error& error);
   bool trim_all();  // true if anything was given back
 
   Device& device_;
   mutable std::mutex mutex_;
-  std::uint64_t held_ = 0, peak_ = 0, budget_ = 0;
+  // What the driver has been asked for and has not answered uses the budget, and is not held.
+  std::uint64_t held_ = 0, asked_ = 0, peak_ = 0, budget_ = 0;
   std::vector<Pool*> pools_;
 };
 

@@ -430,6 +430,24 @@ TEST_CASE("budget: all pools of a device count, caches are taken back before it 
   CHECK(f.device.memory().limit_bytes == 0);
 }
 
+TEST_CASE("budget: what the device refuses was never held") {
+  Fixture f;
+  const hal::Buffer held = f.device.buffer(1 << 16).value();
+  const hal_pool_stats before = f.device.memory();
+  CHECK(before.peak_bytes >= 1 << 16);
+  for (const std::uint64_t bytes : {std::uint64_t{1} << 62, UINT64_MAX, UINT64_MAX - 100}) {
+    CHECK_FALSE(f.device.buffer(bytes));
+    CHECK(f.device.memory().peak_bytes == before.peak_bytes);
+  }
+  const std::uint64_t unit = f.device.number("virtual.granularity").value();
+  CHECK_FALSE(f.device.physical(UINT64_MAX / unit * unit));
+  CHECK(f.device.memory().peak_bytes == before.peak_bytes);
+  // And a budget has all its room afterwards.
+  const std::uint64_t room = before.peak_bytes + (1 << 20);
+  REQUIRE(f.device.set_budget(room));
+  CHECK(f.device.buffer(1 << 20));
+}
+
 TEST_CASE("memory: a device opened with less has less, and says asked, free and the largest block") {
   hal::Instance instance = hal::Instance::create("host").value();
   hal::Device device = instance.open("host:0?memory=1000000").value();
