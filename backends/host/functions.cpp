@@ -248,10 +248,20 @@ Result<void> check_functions(std::span<const std::byte> image) {
   return {};
 }
 
+Result<void> check_kernels(std::span<const hal_signature> signatures) {
+  for (const hal_signature& signature : signatures) {
+    if (signature.kind == HAL_KERNEL) { continue; }
+    return invalid(HAL_INVALID_IMAGE,
+                   fmt::format("entry '{}' is declared a graph, but functions are kernels", signature.name));
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
                                                 std::span<const hal_signature> signatures,
                                                 std::span<const hal_constant> constants) {
   HAL_TRY(const hal_host_functions table, read(image));
+  HAL_CHECK(check_kernels(signatures));
   const std::span<const hal_host_entry> entries(table.entries, table.entry_count);
   auto program = std::make_unique<Functions>();
   program->values.resize(constants.size());

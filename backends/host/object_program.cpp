@@ -71,6 +71,7 @@ Result<std::unique_ptr<Program>> load_object(std::span<const std::byte> image,
                                              std::span<const hal_signature> signatures,
                                              std::span<const hal_constant> constants) {
   HAL_TRY(const SharedObject object, read_and_check(image));
+  HAL_CHECK(check_kernels(signatures));
   // All names are looked up in the bytes first: code of an image that does not fit never runs.
   for (const hal_signature& signature : signatures) {
     if (object.has_function(std::string(kPrefix) + signature.name)) { continue; }

@@ -67,6 +67,8 @@ inline Program& program_of(const hal_command& command) {
 
 // functions.cpp: "host.functions". Errors: INVALID_IMAGE, INCOMPATIBLE.
 Result<void> check_functions(std::span<const std::byte> image);
+// INVALID_IMAGE for an entry that is declared a graph.
+Result<void> check_kernels(std::span<const hal_signature> signatures);
 Result<std::unique_ptr<Program>> load_functions(std::span<const std::byte> image,
                                                 std::span<const hal_signature> signatures,
                                                 std::span<const hal_constant> constants);

@@ -275,6 +275,21 @@ HAL_CASE(EXE_018, "damaged manifests are refused with their line") {
   refused("entry pack_fill kernel group=64,1,1\n  buffer out sideways u32\n", "line 2");
 }
 
+HAL_CASE(EXE_028, "a kernel is no graph") {
+  const PackImage pack = pack_for(t);
+  hal_image image = pack.image();
+  std::string manifest = image.manifest;
+  const std::string declared = "entry pack_fill kernel";
+  const std::size_t at = manifest.find(declared);
+  EXPECT(at != std::string::npos);
+  const std::size_t end = manifest.find('\n', at);
+  manifest.replace(at, end - at, "entry pack_fill graph");
+  image.manifest = manifest.c_str();
+  hal_program* none = nullptr;
+  EXPECT_CODE(hal_program_load(t.device(), &image, &none), HAL_INVALID_IMAGE);
+  EXPECT(none == nullptr);
+}
+
 HAL_CASE(EXE_019, "a kernel needs a grid") {
   auto queue = t.queue();
   auto program = load_pack(t);

@@ -128,6 +128,12 @@ hal_error* program_load(hal_driver* self, void* device, const hal_image* image, 
     other.constants = stale.data();
     return shim.ops.program_load(shim.inner, device, &other, signatures, count, out);
   }
+  std::vector<hal_signature> kinds;
+  if (shim.is("SF-258") && image->manifest != nullptr) {
+    kinds.assign(signatures, signatures + count);
+    for (hal_signature& signature : kinds) { signature.kind = HAL_KERNEL; }
+    signatures = kinds.data();
+  }
   hal_error* error = shim.ops.program_load(shim.inner, device, image, signatures, count, out);
   if (error == nullptr && (shim.is("SF-231") || shim.is("SF-248") || shim.is("SF-253"))) {
     const std::lock_guard lock(shim.mutex);

@@ -3,8 +3,10 @@
 // grammar.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "core/signature.hpp"
 
@@ -102,10 +104,18 @@ Result<void> entry_line(Words& words, std::size_t line, Signatures& out) {
   if (out.find(name, ignored) != nullptr) { return bad_line(line, fmt::format("entry '{}' is there twice", name)); }
   if (out.views().size() == kMostEntries) { return bad_line(line, fmt::format("more than {} entries", kMostEntries)); }
   hal_signature& entry = out.add(std::string(name), kind == "kernel" ? HAL_KERNEL : HAL_GRAPH);
+  bool has_group = false, has_shared = false;
   for (std::string_view word = words.next(); !word.empty(); word = words.next()) {
     std::vector<std::uint32_t> group;
     std::vector<std::uint64_t> shared;
+    if ((word.starts_with("group=") && std::exchange(has_group, true)) ||
+        (word.starts_with("shared=") && std::exchange(has_shared, true))) {
+      return bad_line(line, fmt::format("'{}' is the second of its kind for entry '{}'", word, name));
+    }
     if (word.starts_with("group=") && numbers(word.substr(6), 3, group)) {
+      if (std::ranges::find(group, 0U) != group.end()) {
+        return bad_line(line, fmt::format("'{}': a group has at least 1 item along each axis", word));
+      }
       for (std::size_t axis = 0; axis < 3; ++axis) { entry.group_size[axis] = axis < group.size() ? group[axis] : 1; }
     } else if (word.starts_with("shared=") && numbers(word.substr(7), 1, shared)) {
       entry.shared_bytes = shared[0];
@@ -123,6 +133,12 @@ Result<void> param_line(std::string_view kind, Words& words, std::size_t line, S
   }
   const std::string_view name = words.next();
   if (!is_name(name)) { return bad_line(line, "a parameter needs a name"); }
+  const hal_signature& entry = out.views().back();
+  for (const hal_param& other : std::span(entry.params, entry.param_count)) {
+    if (other.name == name) {
+      return bad_line(line, fmt::format("entry '{}' has a parameter '{}' already", entry.name, name));
+    }
+  }
   hal_direction direction = HAL_IN;
   if (kind != "scalar") {
     const std::string_view word = words.next();

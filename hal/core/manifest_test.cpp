@@ -48,6 +48,14 @@ TEST_CASE("manifest: each mistake names its line") {
   CHECK(line_of("entry a kernel\ntensor x in f32 99999999999,99999999999").find("out of range") != std::string::npos);
   CHECK(line_of("entry a kernel\nscalar n u32 4").find("line 2") != std::string::npos);
   CHECK(line_of("entry a kernel\nscalar n u32 # fine\nwhat").find("line 3") != std::string::npos);
+  for (const char* group : {"group=0", "group=4,0", "group=1,1,0"}) {
+    CHECK(line_of((std::string("\nentry a kernel ") + group).c_str()).find("line 2: '" + std::string(group)) !=
+          std::string::npos);
+  }
+  CHECK(line_of("entry a kernel group=1 group=1").find("'group=1' is the second of its kind") != std::string::npos);
+  CHECK(line_of("entry a kernel shared=8 group=1 shared=16").find("'shared=16' is the second") != std::string::npos);
+  CHECK(line_of("entry a kernel\nscalar n u32\nbuffer n in u32").find("line 3") != std::string::npos);
+  CHECK(parse_manifest("entry a kernel\nscalar n u32\nentry b kernel\nscalar n u32"));
 }
 
 TEST_CASE("manifest: a dimension may be a symbol") {
