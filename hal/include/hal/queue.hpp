@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "hal/buffer.hpp"
 #include "hal/commands.hpp"
@@ -117,11 +118,10 @@ class Queue : public Handle<hal_queue> {
 
   // Errors of every verb: as hal_queue_submit().
   Result<Point> submit(std::span<const Command> commands, const Sync& sync = {}) {
-    const hal_site site = site_of(sync);
-    const hal_sync order = order_of(sync, site);
     Point point{};
-    HAL_CHECK(
-        check(hal_queue_submit(get(), commands.data(), static_cast<std::uint32_t>(commands.size()), &order, &point)));
+    HAL_CHECK(check(with_order(sync, [&](const hal_sync& order) {
+      return hal_queue_submit(get(), commands.data(), static_cast<std::uint32_t>(commands.size()), &order, &point);
+    })));
     return point;
   }
 
@@ -186,14 +186,14 @@ class Queue : public Handle<hal_queue> {
 
   // A buffer that work ordered after the point may use.
   Result<Buffer> alloc(const Pool& pool, std::uint64_t bytes, Point* ready = nullptr, const Sync& sync = {}) {
-    const hal_site site = site_of(sync);
-    const hal_sync order = order_of(sync, site);
     hal_buffer* buffer = nullptr;
-    HAL_CHECK(check(hal_queue_alloc(get(), pool.get(), bytes, &order, &buffer, ready)));
+    HAL_CHECK(check(with_order(sync, [&](const hal_sync& order) {
+      return hal_queue_alloc(get(), pool.get(), bytes, &order, &buffer, ready);
+    })));
     return Buffer(buffer);
   }
 
-  Result<void> finish(std::chrono::nanoseconds timeout, const Sync& sync = {}) {
+  Result<void> finish(Timeout timeout, const Sync& sync = {}) {
     HAL_TRY(const Point point, barrier(sync));
     return wait(point, timeout);
   }
@@ -218,15 +218,19 @@ class Queue : public Handle<hal_queue> {
   }
 
  private:
-  static hal_site site_of(const Sync& sync) {
-    return {sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
-  }
-  // As C takes it; `sync` and `site` must outlive it.
-  static hal_sync order_of(const Sync& sync, const hal_site& site) {
-    const std::span<const Point> waits =
-        sync.waits.size() != 0 ? std::span<const Point>(sync.waits.begin(), sync.waits.size()) : sync.more_waits;
-    return {waits.data(), sync.signals.begin(), static_cast<std::uint32_t>(waits.size()),
-            static_cast<std::uint32_t>(sync.signals.size()), &site};
+  // Calls the C function with `sync` as C takes it: one list of waits.
+  template <class Call>
+  static hal_error* with_order(const Sync& sync, Call call) {
+    const hal_site site{sync.where.file_name(), sync.where.function_name(), sync.where.line(), 0};
+    const auto given = [&](std::span<const Point> waits) {
+      return call(hal_sync{waits.data(), sync.signals.begin(), static_cast<std::uint32_t>(waits.size()),
+                           static_cast<std::uint32_t>(sync.signals.size()), &site});
+    };
+    if (sync.waits.size() == 0) { return given(sync.more_waits); }
+    if (sync.more_waits.empty()) { return given({sync.waits.begin(), sync.waits.size()}); }
+    std::vector<Point> both(sync.waits);
+    both.insert(both.end(), sync.more_waits.begin(), sync.more_waits.end());
+    return given(both);
   }
   Result<Point> one(const Command& command, const Sync& sync) { return submit({&command, 1}, sync); }
 };

@@ -21,25 +21,45 @@ using Point = hal_point;
 struct Sync {
   std::initializer_list<Point> waits{};
   std::initializer_list<Point> signals{};
-  std::span<const Point> more_waits{};  // for lists known only at run time; used when `waits` is empty
+  std::span<const Point> more_waits{};  // for a list known only at run time: waited for too
   std::source_location where = std::source_location::current();
 };
 
+// How long a wait may last: any duration. What is negative (a moment that has passed) or no number only looks, and what
+// nanoseconds cannot count, some 292 years, is as long as they can.
+class Timeout {
+ public:
+  template <class Rep, class Period>
+  constexpr Timeout(std::chrono::duration<Rep, Period> duration)  // NOLINT: wait(point, 5s) must read so
+      : ns_(count(duration)) {}
+  constexpr std::uint64_t ns() const { return static_cast<std::uint64_t>(ns_.count()); }
+
+ private:
+  using Nanoseconds = std::chrono::nanoseconds;
+  template <class Duration>
+  static constexpr Nanoseconds count(Duration duration) {
+    using Seconds = std::chrono::duration<double>;
+    if (!(duration > Duration::zero())) { return Nanoseconds::zero(); }
+    if (Seconds(duration) >= Seconds(Nanoseconds::max())) { return Nanoseconds::max(); }
+    return std::chrono::duration_cast<Nanoseconds>(duration);
+  }
+  Nanoseconds ns_;
+};
+
 // Waits for every point. Errors: DEADLINE_EXCEEDED with the missing point and what it waits for, or a point's failure.
-inline Result<void> wait_all(std::span<const Point> points, std::chrono::nanoseconds timeout) {
-  return check(hal_wait(points.data(), static_cast<std::uint32_t>(points.size()), HAL_WAIT_ALL,
-                        static_cast<std::uint64_t>(timeout.count()), nullptr));
+inline Result<void> wait_all(std::span<const Point> points, Timeout timeout) {
+  return check(hal_wait(points.data(), static_cast<std::uint32_t>(points.size()), HAL_WAIT_ALL, timeout.ns(), nullptr));
 }
 
 // Waits for one of the points and returns its index.
-inline Result<std::uint32_t> wait_any(std::span<const Point> points, std::chrono::nanoseconds timeout) {
+inline Result<std::uint32_t> wait_any(std::span<const Point> points, Timeout timeout) {
   std::uint32_t which = 0;
-  HAL_CHECK(check(hal_wait(points.data(), static_cast<std::uint32_t>(points.size()), HAL_WAIT_ANY,
-                           static_cast<std::uint64_t>(timeout.count()), &which)));
+  HAL_CHECK(
+      check(hal_wait(points.data(), static_cast<std::uint32_t>(points.size()), HAL_WAIT_ANY, timeout.ns(), &which)));
   return which;
 }
 
-inline Result<void> wait(Point point, std::chrono::nanoseconds timeout) { return wait_all({&point, 1}, timeout); }
+inline Result<void> wait(Point point, Timeout timeout) { return wait_all({&point, 1}, timeout); }
 
 // A descriptor that becomes readable when the point is reached or lost; the caller's to close. See
 // hal_point_export_fd().

@@ -22,9 +22,7 @@ class Timeline : public Handle<hal_timeline> {
     HAL_CHECK(check(hal_timeline_value(get(), &out)));
     return out;
   }
-  Result<void> wait(std::uint64_t value, std::chrono::nanoseconds timeout) const {
-    return hal::wait(at(value), timeout);
-  }
+  Result<void> wait(std::uint64_t value, Timeout timeout) const { return hal::wait(at(value), timeout); }
   // Errors: INVALID_ARGUMENT  not above the current value, or a queue owns the timeline.
   Result<void> signal(std::uint64_t value) { return check(hal_timeline_signal(get(), value)); }
   // Signals `value` when `fd`, which the caller keeps and may close at once, becomes readable. See
