@@ -26,8 +26,15 @@ class Reader {
       if (at_ == text_.size()) { break; }
       const std::size_t from = at_;
       HAL_TRY(std::string word, next());
-      const bool assigns = out.words.empty() && is_assignment(text_.substr(from, at_ - from));
-      (assigns ? out.environment : out.words).push_back(std::move(word));
+      if (!out.words.empty() || !is_assignment(text_.substr(from, at_ - from))) {
+        out.words.push_back(std::move(word));
+        continue;
+      }
+      const std::string name = word.substr(0, word.find('=') + 1);
+      if (std::ranges::any_of(out.environment, [&](const std::string& other) { return other.starts_with(name); })) {
+        return bad(fmt::format("'{}' is given twice", name));
+      }
+      out.environment.push_back(std::move(word));
     }
     if (out.words.empty()) { return bad("there is no program in it"); }
     return out;
@@ -58,19 +65,26 @@ class Reader {
 
   Result<std::string> next() {
     std::string word;
+    std::size_t bare = std::string_view::npos;  // the last character that is neither quoted nor escaped
     for (const std::size_t from = at_; at_ < text_.size(); ++at_) {
       const char c = text_[at_];
+      // In NAME=... the shell puts a home folder for '~' behind '=' and ':' too.
+      const bool home = c == '~' && at_ > from && bare == at_ - 1 && (text_[bare] == '=' || text_[bare] == ':') &&
+                        is_assignment(text_.substr(from, at_ - from));
       if (kBlanks.find(c) != std::string_view::npos) { break; }
       if (kSpecial.find(c) != std::string_view::npos ||
-          (at_ == from && kSpecialFirst.find(c) != std::string_view::npos)) {
+          (at_ == from && kSpecialFirst.find(c) != std::string_view::npos) || home) {
         return special(at_);
       }
       if (c == '\'' || c == '"') {
         HAL_CHECK(quoted(c, word));
       } else if (c != '\\') {
         word += c;
+        bare = at_;
       } else if (++at_ == text_.size()) {
         return bad("there is nothing behind the last '\\'");
+      } else if (text_[at_] == '\n') {  // the shell goes on in the next line
+        return special(at_);
       } else {
         word += text_[at_];
       }
@@ -84,7 +98,10 @@ class Reader {
     for (++at_; at_ < text_.size(); ++at_) {
       const char c = text_[at_];
       if (c == mark) { return {}; }
-      if (mark == '"' && kSpecialQuoted.find(c) != std::string_view::npos) { return special(at_); }
+      const bool goes_on = c == '\\' && at_ + 1 < text_.size() && text_[at_ + 1] == '\n';
+      if (mark == '"' && (goes_on || kSpecialQuoted.find(c) != std::string_view::npos)) {
+        return special(goes_on ? at_ + 1 : at_);
+      }
       const bool escapes = mark == '"' && c == '\\' && at_ + 1 < text_.size() &&
                            std::string_view("$`\"\\").find(text_[at_ + 1]) != std::string_view::npos;
       word += escapes ? text_[++at_] : c;
