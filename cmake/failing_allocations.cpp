@@ -46,7 +46,7 @@ std::atomic<std::uint64_t> period{0};    // then this many more; 0: once
 std::atomic<bool> armed{false};
 std::uint64_t asked = 0;  // by the environment
 std::atomic<std::uint64_t> failed{0};
-std::atomic<std::int64_t> live{0};
+std::atomic<std::int64_t> live{0}, bytes_live{0}, bytes_most{0}, bytes_then{0};
 thread_local bool inside __attribute__((tls_model("initial-exec"))) = false;  // looking at the stack
 
 // language: the C++ run time and libfmt, on behalf of their caller; system: the C library, perhaps on behalf of its.
@@ -164,8 +164,16 @@ void drop(void* address, std::size_t) noexcept { std::free(address); }
 
 #else
 
-// Blocks of the project's own carry a mark in front, so that whoever deletes them counts them off.
+// Blocks carry a mark in front, so that whoever deletes one of the project's own counts it off: its bytes, else 0.
 constexpr std::size_t kLeast = 16;
+
+void count(std::int64_t of_ours, std::int64_t blocks) noexcept {
+  if (of_ours == 0) { return; }
+  live.fetch_add(blocks, std::memory_order_relaxed);
+  const std::int64_t now = bytes_live.fetch_add(of_ours, std::memory_order_relaxed) + of_ours;
+  std::int64_t most = bytes_most.load(std::memory_order_relaxed);
+  while (now > most && !bytes_most.compare_exchange_weak(most, now, std::memory_order_relaxed)) {}
+}
 
 void* take(std::size_t bytes, std::size_t alignment, void* caller) noexcept {
   if (fails_now(caller)) { return nullptr; }
@@ -174,18 +182,18 @@ void* take(std::size_t bytes, std::size_t alignment, void* caller) noexcept {
   const std::size_t size = (bytes + room + room - 1) / room * room;
   auto* raw = static_cast<char*>(alignment > kLeast ? __libc_memalign(alignment, size) : __libc_malloc(size));
   if (raw == nullptr) { return nullptr; }
-  const std::uint64_t ours = whose(caller) == Whose::ours ? 1 : 0;
-  live.fetch_add(static_cast<std::int64_t>(ours), std::memory_order_relaxed);
-  std::memcpy(raw, &ours, sizeof ours);
+  const std::uint64_t mark = whose(caller) == Whose::ours ? size : 0;
+  count(static_cast<std::int64_t>(mark), 1);
+  std::memcpy(raw, &mark, sizeof mark);
   return raw + room;
 }
 
 void drop(void* address, std::size_t alignment) noexcept {
   if (address == nullptr) { return; }
   char* raw = static_cast<char*>(address) - (alignment > kLeast ? alignment : kLeast);
-  std::uint64_t ours = 0;
-  std::memcpy(&ours, raw, sizeof ours);
-  live.fetch_sub(static_cast<std::int64_t>(ours), std::memory_order_relaxed);
+  std::uint64_t mark = 0;
+  std::memcpy(&mark, raw, sizeof mark);
+  count(-static_cast<std::int64_t>(mark), -1);
   std::free(raw);
 }
 
@@ -228,6 +236,8 @@ bool fails_here() {
 
 std::uint64_t failures() { return failed; }
 std::int64_t live_allocations() { return live; }
+void watch_bytes() { bytes_most = bytes_then = bytes_live.load(); }
+std::uint64_t most_bytes() { return static_cast<std::uint64_t>(bytes_most - bytes_then); }
 
 }  // namespace hal::test
 

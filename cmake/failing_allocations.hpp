@@ -22,5 +22,8 @@ std::uint64_t failures();
 // Blocks from operator new, called by those libraries directly, that are not deleted. What the C++ run time and libfmt
 // ask for on their behalf (long strings, say) is not among them, and neither is malloc. Always 0 under sanitizers.
 std::int64_t live_allocations();
+// The most bytes in such blocks since watch_bytes(), beyond those that there were then. Always 0 under sanitizers.
+void watch_bytes();
+std::uint64_t most_bytes();
 
 }  // namespace hal::test

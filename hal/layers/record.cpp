@@ -572,27 +572,34 @@ void Recorder::look() {
     done.push_back(std::move(one));
     return true;
   });
-  std::vector<recording::Slice> seen;
-  std::vector<Record> found;
+  struct Shown {
+    std::uint32_t id;
+    Write write;
+  };
+  std::vector<Shown> shown;
   for (auto one = done.rbegin(); one != done.rend(); ++one) {
     for (auto write = one->writes.rbegin(); write != one->writes.rend(); ++write) {
       const recording::Slice& where = write->where;
-      const bool again =
-          std::any_of(seen.begin(), seen.end(), [&](const recording::Slice& other) { return overlap(other, where); });
-      const std::byte* host = host_of(where);
-      if (again || host == nullptr || is_pending(where)) { continue; }
-      seen.push_back(where);
-      Record& record = found.emplace_back();
-      record.kind = recording::Kind::expect;
-      record.id = one->id;
-      record.other = write->command;
-      record.where = where;
-      record.value = recording::checksum({host, where.length});
-      if (where.length <= kMostContents) { record.bytes.assign(host, host + where.length); }
+      const bool again = std::any_of(shown.begin(), shown.end(),
+                                     [&](const Shown& other) { return overlap(other.write.where, where); });
+      if (again || host_of(where) == nullptr || is_pending(where)) { continue; }
+      shown.push_back({one->id, *write});
     }
   }
-  // Oldest first: the first that differs in a replay is where it went wrong.
-  for (auto record = found.rbegin(); record != found.rend(); ++record) { put(*record); }
+  // Oldest first: the first that differs in a replay is where it went wrong. One at a time, for all that a wait has
+  // shown may be as much as there is memory.
+  for (auto one = shown.rbegin(); one != shown.rend(); ++one) {
+    const recording::Slice& where = one->write.where;
+    const std::byte* host = host_of(where);
+    Record record;
+    record.kind = recording::Kind::expect;
+    record.id = one->id;
+    record.other = one->write.command;
+    record.where = where;
+    record.value = recording::checksum({host, where.length});
+    if (where.length <= kMostContents) { record.bytes.assign(host, host + where.length); }
+    put(record);
+  }
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recording/format.hpp"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -10,6 +12,7 @@
 #include <numeric>
 #include <thread>
 
+#include "failing_allocations.hpp"
 #include "graph/add_graph.hpp"
 #include "hal/graph.hpp"
 #include "hal/hal.hpp"
@@ -282,6 +285,30 @@ TEST_CASE("recording: of what one wait has shown the first difference is the old
   CHECK(first.where.find("'result'") != std::string::npos);
   CHECK(first.writer.find("(run)") != std::string::npos);
   CHECK(outcome.differences.back().where.find("host memory") != std::string::npos);
+}
+
+TEST_CASE("recording: what one wait has shown is not in memory all at once") {
+  constexpr std::uint64_t kBuffers = 48, kBytes = 1U << 20U;
+  const std::string path = place("many-" + std::to_string(::getpid()));
+  {
+    const hal::Instance instance = recorded(path);
+    const hal::Device device = instance.open("host:0").value();
+    hal::Queue queue = device.queue("q").value();
+    std::vector<hal::Buffer> buffers;
+    for (std::uint64_t i = 0; i < kBuffers; ++i) {
+      buffers.push_back(device.buffer(kBytes).value());
+      REQUIRE(queue.fill(buffers.back(), static_cast<std::uint8_t>(i)));
+    }
+    hal::test::watch_bytes();
+    REQUIRE(hal::wait(queue.barrier().value(), 20s));
+    CHECK(hal::test::most_bytes() < kBuffers * kBytes / 4);
+  }
+  std::uint64_t contents = 0;
+  for (const recording::Record& record : recording::read(file_of(path)).value()) {
+    contents += record.kind == recording::Kind::expect ? record.bytes.size() : 0;
+  }
+  CHECK(contents == kBuffers * kBytes);
+  std::filesystem::remove(path);
 }
 
 TEST_CASE("recording: damaged files are errors with the place, whatever byte is wrong") {
