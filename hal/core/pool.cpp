@@ -307,9 +307,6 @@ Result<Block*> Pool::grow(std::uint64_t wanted, std::uint64_t asked) {
 // that the other queue's failure does not become this one's.
 Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked, const Timeline* asking,
                                       std::span<const hal_point> waits, Error refused) {
-  Taken taken;
-  Ref<Timeline> lane;
-  std::uint64_t number = 0;
   // Each time that the lock was free work may have ended, and a larger block than was asked for be ready.
   const auto take_idle = [&] {
     look();
@@ -320,47 +317,48 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
     }
     return block;
   };
-  {
+  const auto hand_out = [&](Taken taken) {
+    warm(*taken.block, asked);
+    return taken;
+  };
+  for (;;) {
+    Taken taken;
+    Ref<Timeline> lane;
+    std::uint64_t number = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      if (Block* idle = take_idle()) { return hand_out({idle, {}}); }
+      if (Block* block = cooling_.find(wanted, [&](const Block& one) { return is_protected(one, asking, waits); })) {
+        end_use(*block);
+        return hand_out({block, {}});
+      }
+      if (const Block* oldest = cooling_.find(wanted, [](const Block&) { return true; })) {
+        lane = try_share(oldest->lane);  // empty if it is on its way out, and then its work is done
+        number = oldest->number;
+      }
+    }
+    if (lane) {
+      taken.gate = Timeline::plain(device_.instance(), 0, "memory that another queue's work still uses");
+      if (Observer* observer = device_.instance().observer()) {
+        announce(*observer, taken.gate->object, {.label = taken.gate->label().c_str(), .internal = true});
+        const hal_point signal{taken.gate.get(), 1};
+        observer->promised(*lane, number, {&signal, 1});
+      }
+      lane->when(number, [gate = taken.gate](const hal_error*) { gate->advance(1); }, Timeline::Until::physical);
+    }
     const std::lock_guard lock(mutex_);
-    if (Block* idle = take_idle()) {
-      warm(*idle, asked);
-      return Taken{idle, {}};
-    }
-    if (Block* block = cooling_.find(wanted, [&](const Block& one) { return is_protected(one, asking, waits); })) {
-      end_use(*block);
-      warm(*block, asked);
-      return Taken{block, {}};
-    }
-    const Block* oldest = cooling_.find(wanted, [](const Block&) { return true; });
-    if (oldest == nullptr) {
+    if (Block* idle = take_idle()) { return hand_out({idle, {}}); }
+    if (!lane) {
       ++stats_.failures;
       return refused;
     }
-    lane = try_share(oldest->lane);  // empty if it is on its way out, and then its work is done
-    number = oldest->number;
-  }
-  if (lane) {
-    taken.gate = Timeline::plain(device_.instance(), 0, "memory that another queue's work still uses");
-    if (Observer* observer = device_.instance().observer()) {
-      announce(*observer, taken.gate->object, {.label = taken.gate->label().c_str(), .internal = true});
-      const hal_point signal{taken.gate.get(), 1};
-      observer->promised(*lane, number, {&signal, 1});
-    }
-    lane->when(number, [gate = taken.gate](const hal_error*) { gate->advance(1); }, Timeline::Until::physical);
-  }
-  const std::lock_guard lock(mutex_);
-  if (Block* idle = take_idle()) {
-    taken = {idle, {}};
-  } else {
     taken.block = take_behind(wanted, lane.get(), number);
-    if (taken.block == nullptr) {
-      ++stats_.failures;
-      return refused;
+    if (taken.block != nullptr) {
+      ++stats_.waits;
+      return hand_out(std::move(taken));
     }
-    ++stats_.waits;
+    // Another thread took it meanwhile: there may be a next.
   }
-  warm(*taken.block, asked);
-  return taken;
 }
 
 // A block that only the lane's work up to `number` still uses.

@@ -78,7 +78,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
     Block* block = nullptr;
     Ref<Timeline> gate;  // reaches 1 when the block may be used; empty: in the order of the call that was asked for
   };
-  // A block of at least `bytes` for work on `lane` that waits for `waits`, or for anybody if lane is NULL.
+  // A block of at least `bytes` for work on `lane` that waits for `waits`, or for anybody if lane is NULL: that asks a
+  // device's own pool only, which has no limit and no first piece.
   Result<Taken> take(std::uint64_t bytes, const Timeline* lane, std::span<const hal_point> waits);
   void put(Block& block);
   // As put(), once `lane` has completed `number`; the same lane may take it before. What that needs is made by

@@ -3,6 +3,9 @@
 #include <chrono>
 #include <cstring>
 #include <halyard_catch.hpp>
+#include <latch>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "hal/hal.hpp"
@@ -343,6 +346,45 @@ TEST_CASE(
   CHECK(none.error().code() == HAL_OUT_OF_DEVICE_MEMORY);
   CHECK(none.error().text().find("'small'") != std::string_view::npos);
   CHECK(pool.stats().failures == 1);
+}
+
+TEST_CASE("pool: of many that are to wait for other queues' memory none goes without while there is a block for each") {
+  constexpr std::size_t kEach = 4;
+  Fixture f;
+  hal::Pool pool = f.device.pool(kEach * 4096).value();
+  hal::Timeline gate = f.instance.timeline().value();
+  std::vector<hal::Queue> holders, takers;
+  for (std::size_t i = 0; i < kEach; ++i) {
+    holders.push_back(f.device.queue().value());
+    takers.push_back(f.device.queue().value());
+  }
+  for (std::uint64_t round = 1; round <= 200; ++round) {
+    std::vector<hal::Buffer> held, got(kEach);
+    for (hal::Queue& queue : holders) { held.push_back(queue.alloc(pool, 4096).value()); }
+    for (std::size_t i = 0; i < kEach; ++i) { holders[i].free(held[i], {.waits = {gate.at(round)}}).value(); }
+    std::array<std::string, kEach> refused;
+    {
+      std::latch together(kEach);
+      std::vector<std::jthread> threads;
+      for (std::size_t i = 0; i < kEach; ++i) {
+        threads.emplace_back([&, i] {
+          together.arrive_and_wait();
+          if (auto made = takers[i].alloc(pool, 4096)) {
+            got[i] = *std::move(made);
+          } else {
+            refused[i] = made.error().text();
+          }
+        });
+      }
+    }
+    for (const std::string& text : refused) { CHECK(text == ""); }
+    REQUIRE(gate.signal(round));
+    for (std::size_t i = 0; i < kEach; ++i) {
+      if (refused[i].empty()) { takers[i].free(got[i]).value(); }
+      REQUIRE(takers[i].finish(20s));
+      REQUIRE(holders[i].finish(20s));
+    }
+  }
 }
 
 TEST_CASE("pool: the failure of the queue whose memory is taken over stays its own") {
