@@ -68,7 +68,18 @@ namespace {
   };
   ops.program_unload = [](hal_driver*, void*, void*) {};
 #endif
-#if defined(BAD_half_virtual)
+#if defined(BAD_calls_throw)
+  ops.report = [](hal_driver*, void*, char**) -> hal_error* { return may_throw(), nullptr; };
+  ops.memory_import = [](hal_driver*, void*, void*, std::uint64_t, hal_memory*) -> hal_error* {
+    return may_throw(), nullptr;
+  };
+  ops.memory_unimport = [](hal_driver*, void*, const hal_memory*) {};
+  ops.address = [](hal_driver*, void*, const void**, std::uint64_t*) -> hal_error* { return may_throw(), nullptr; };
+  ops.peer_connect = [](hal_driver*, void*, const void*, std::uint64_t, std::uint32_t, void**) -> hal_error* {
+    return may_throw(), nullptr;
+  };
+  ops.peer_close = [](hal_driver*, void*, void*) {};
+#elif defined(BAD_half_virtual)
   ops.range_map = [](hal_driver*, void*, const hal_memory*, std::uint64_t, void*, std::uint64_t, std::uint64_t,
                      hal_access) -> hal_error* { return nullptr; };
 #elif defined(BAD_half_import)

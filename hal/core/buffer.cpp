@@ -55,7 +55,9 @@ Result<Ref<Buffer>> Buffer::import(Device& device, void* address, std::uint64_t 
                                               device.supports("import.host").why));
   }
   Ref<Buffer> made = blank(device);
-  HAL_CHECK(check(ops.memory_import(device.driver_self(), device.impl(), address, bytes, &made->memory)));
+  HAL_CHECK(call_driver(device.loaded(), "memory_import", [&] {
+    return ops.memory_import(device.driver_self(), device.impl(), address, bytes, &made->memory);
+  }));
   made->memory.bytes = bytes;
   made->imported = true;
   made->released = released;
@@ -125,6 +127,8 @@ extern "C" hal_error* hal_buffer_export(hal_buffer* buffer, hal_remote* out) {
       return hal::Error(HAL_INVALID_ARGUMENT,
                         "only a port's own memory can be exported to peers, no range and no imported memory");
     }
-    return hal::check(device.driver().memory_export(device.driver_self(), device.impl(), &buffer->memory, out));
+    return call_driver(device.loaded(), "memory_export", [&] {
+      return device.driver().memory_export(device.driver_self(), device.impl(), &buffer->memory, out);
+    });
   });
 }

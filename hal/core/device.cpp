@@ -213,7 +213,8 @@ extern "C" hal_error* hal_device_report(hal_device* device, char** out) {
     if (self.driver().report == nullptr) {
       return hal::Error(HAL_UNSUPPORTED, fmt::format("device {} keeps no report", self.uri()));
     }
-    return hal::check(self.driver().report(self.driver_self(), self.impl(), out));
+    return call_driver(self.loaded(), "report",
+                       [&] { return self.driver().report(self.driver_self(), self.impl(), out); });
   });
 }
 

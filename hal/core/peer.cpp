@@ -40,7 +40,8 @@ extern "C" hal_error* hal_device_address(hal_device* device, const void** out_by
   return guarded("hal_device_address", {device, out_bytes, out_size}, [&]() -> hal::Result<void> {
     const Device& self = *cast(device);
     if (self.driver().address == nullptr) { return no_port(self, "asking for an address"); }
-    return hal::check(self.driver().address(self.driver_self(), self.impl(), out_bytes, out_size));
+    return call_driver(self.loaded(), "address",
+                       [&] { return self.driver().address(self.driver_self(), self.impl(), out_bytes, out_size); });
   });
 }
 
@@ -54,8 +55,9 @@ extern "C" hal_error* hal_peer_connect(hal_device* device, const void* address, 
     made->impl = nullptr;
     made->device_impl = self.impl();
     made->device = Ref<Device>::share(&self);
-    HAL_CHECK(
-        hal::check(self.driver().peer_connect(self.driver_self(), self.impl(), address, size, rank, &made->impl)));
+    HAL_CHECK(call_driver(self.loaded(), "peer_connect", [&] {
+      return self.driver().peer_connect(self.driver_self(), self.impl(), address, size, rank, &made->impl);
+    }));
     if (Observer* observer = self.instance().observer()) { announce(*observer, made->object, {.device = &self}); }
     *out = made.take();
     return {};

@@ -207,9 +207,10 @@ Result<std::vector<std::byte>> Program::serialize(const Digest& source) const {
   }
   void* bytes = nullptr;
   std::uint64_t size = 0;
-  if (hal_error* error = ops.program_serialize(device->driver_self(), device->impl(), impl, &bytes, &size)) {
-    return Error::adopt(error).while_doing(fmt::format("serialising a program of {}", device->uri()));
-  }
+  Result<void> made = call_driver(device->loaded(), "program_serialize", [&] {
+    return ops.program_serialize(device->driver_self(), device->impl(), impl, &bytes, &size);
+  });
+  if (!made) { return std::move(made).error().while_doing(fmt::format("serialising a program of {}", device->uri())); }
   const std::unique_ptr<void, decltype(&std::free)> owned(bytes, &std::free);
   return write_compiled(device->identity(), source, signatures, {static_cast<const std::byte*>(bytes), size});
 }

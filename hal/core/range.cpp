@@ -64,7 +64,9 @@ Result<Ref<Physical>> Physical::import(Device& device, int fd, std::uint64_t byt
                                                    bytes, fd, device.uri(), unit));
   }
   Ref<Physical> made = blank(device);
-  HAL_CHECK(check(device.driver().physical_import_fd(device.driver_self(), device.impl(), fd, bytes, &made->impl)));
+  HAL_CHECK(call_driver(device.loaded(), "physical_import_fd", [&] {
+    return device.driver().physical_import_fd(device.driver_self(), device.impl(), fd, bytes, &made->impl);
+  }));
   made->bytes = bytes;
   if (Observer* observer = device.instance().observer()) {
     announce(*observer, made->object, {.device = &device, .bytes = bytes});
@@ -174,10 +176,13 @@ Result<void> Range::map(std::uint64_t offset, Physical& physical, std::uint64_t 
   }
   const auto made =
       mappings_.emplace(offset, Mapping{bytes, access, access, false, next_id_++, Ref<Physical>::share(&physical)});
-  if (hal_error* error = device.driver().range_map(device.driver_self(), device.impl(), &buffer_.memory, offset,
-                                                   physical.impl, from, bytes, access)) {
+  Result<void> mapped = call_driver(device.loaded(), "range_map", [&] {
+    return device.driver().range_map(device.driver_self(), device.impl(), &buffer_.memory, offset, physical.impl, from,
+                                     bytes, access);
+  });
+  if (!mapped) {
     mappings_.erase(made.first);
-    return Error::adopt(error).while_doing(fmt::format("mapping {} bytes on {}", bytes, device.uri()));
+    return std::move(mapped).error().while_doing(fmt::format("mapping {} bytes on {}", bytes, device.uri()));
   }
   tell(device.instance().observer(), [&](Observer& told) { told.mapped(buffer_, offset, physical, from, bytes); });
   return {};
@@ -200,8 +205,10 @@ Result<void> Range::protect(std::uint64_t offset, std::uint64_t bytes, hal_acces
       const std::uint64_t begin = one->offset;
       Mapping& mapping = mappings_.at(begin);
       if (access > mapping.given) {  // more rights hurt nobody, and the next submission may need them
-        HAL_CHECK(check(device.driver().range_protect(device.driver_self(), device.impl(), &buffer_.memory, begin,
-                                                      mapping.bytes, access)));
+        HAL_CHECK(call_driver(device.loaded(), "range_protect", [&] {
+          return device.driver().range_protect(device.driver_self(), device.impl(), &buffer_.memory, begin,
+                                               mapping.bytes, access);
+        }));
         mapping.given = access;
       }
       mapping.access = access;
@@ -248,8 +255,10 @@ void Range::settle(std::uint64_t offset, std::uint64_t id) {
     gone = std::move(mapping.physical);
     mappings_.erase(found);
   } else if (mapping.access < mapping.given) {
-    const Result<void> done = check(device.driver().range_protect(device.driver_self(), device.impl(), &buffer_.memory,
-                                                                  offset, mapping.bytes, mapping.access));
+    const Result<void> done = call_driver(device.loaded(), "range_protect", [&] {
+      return device.driver().range_protect(device.driver_self(), device.impl(), &buffer_.memory, offset, mapping.bytes,
+                                           mapping.access);
+    });
     if (done) {
       mapping.given = mapping.access;
     } else {
@@ -296,7 +305,9 @@ Result<Ref<Buffer>> Buffer::reserve(Device& device, std::uint64_t bytes) {
   }
   Ref<Buffer> made = blank(device);
   auto range = std::make_unique<Range>(*made, unit);
-  HAL_CHECK(check(device.driver().range_reserve(device.driver_self(), device.impl(), bytes, &made->memory)));
+  HAL_CHECK(call_driver(device.loaded(), "range_reserve", [&] {
+    return device.driver().range_reserve(device.driver_self(), device.impl(), bytes, &made->memory);
+  }));
   made->memory.bytes = bytes;
   made->range = std::move(range);
   made->usable_on = nullptr;
@@ -365,7 +376,9 @@ extern "C" hal_error* hal_physical_export_fd(hal_physical* physical, int* out) {
       return hal::Error(HAL_UNSUPPORTED, fmt::format("device {} gives no descriptors: {}", device.uri(),
                                                      device.supports("share.fd").why));
     }
-    HAL_CHECK(hal::check(device.driver().physical_export_fd(device.driver_self(), device.impl(), physical->impl, out)));
+    HAL_CHECK(call_driver(device.loaded(), "physical_export_fd", [&] {
+      return device.driver().physical_export_fd(device.driver_self(), device.impl(), physical->impl, out);
+    }));
     tell(device.instance().observer(), [&](Observer& told) { told.shared(*physical, *out); });
     return {};
   });

@@ -115,6 +115,16 @@ TEST_CASE("registry: what a device's functions throw, and what they say they hav
     const hal_image image{"x", &code, sizeof code, "entry a kernel group=1,1,1 shared=0\n", nullptr, 0};
     hal_program* program = nullptr;
     said(hal::check(hal_program_load(device.get(), &image, &program)), "program_load() of driver");
+    char* report = nullptr;
+    said(hal::check(hal_device_report(device.get(), &report)), "report() of driver");
+    hal_buffer* imported = nullptr;
+    said(hal::check(hal_buffer_import_host(device.get(), &report, sizeof report, nullptr, nullptr, &imported)),
+         "memory_import() of driver");
+    const void* address = nullptr;
+    std::uint64_t size = 0;
+    said(hal::check(hal_device_address(device.get(), &address, &size)), "address() of driver");
+    hal_peer* peer = nullptr;
+    said(hal::check(hal_peer_connect(device.get(), &code, sizeof code, 0, &peer)), "peer_connect() of driver");
     const hal_verdict verdict = hal_device_check(device.get(), &image);
     CHECK(verdict.support == HAL_NO);
     CHECK(std::string(verdict.why).find("program_check() of driver") != std::string::npos);

@@ -17,8 +17,8 @@
  * A driver is one shared object that exports one symbol, hal_driver_entry(). Every call goes through one table, so a layer
  * (validation, trace, fault injection) is a driver that wraps a driver. docs/porting.md walks backends/template.
  *
- * No function of the table may throw, and none may end the process: the core turns what comes out of some of them into an
- * error that names the driver, and what comes out of the others ends the program.
+ * No function of the table may throw or end the process. Out of hal_driver_entry(), device_count(), device_describe(), program_check() and
+ * every entry that returns hal_error* an exception becomes an error that names driver and entry; out of any other it ends the program.
  *
  * Required entries are marked so; a null optional entry means "this device does without", never a crash. Entries that go
  * together are there together, or the driver is refused. Entries are only ever appended; one that a table ends inside of is
