@@ -125,6 +125,12 @@ HAL_CASE(TLS_005, "what is reached needs no waiting") {
     EXPECT_OK(hal_wait(&point, 1, HAL_WAIT_ALL, 0, nullptr));
     EXPECT_OK(hal_wait(&point, 1, HAL_WAIT_ANY, 0, nullptr));
   }
+  // A value of no timeline is nothing that could be reached.
+  const std::array<hal_point, 2> points = {done, hal_point{nullptr, 5}};
+  for (const hal_wait_mode mode : {HAL_WAIT_ALL, HAL_WAIT_ANY}) {
+    EXPECT_CODE(hal_wait(points.data(), 2, mode, 0, nullptr), HAL_INVALID_ARGUMENT);
+  }
+  EXPECT_CODE(t.try_submit(queue, {barrier()}, {.waits = {points[1]}}), HAL_INVALID_ARGUMENT);
 }
 
 HAL_CASE(TLS_006, "a wait ends at its deadline and not before") {

@@ -8,8 +8,20 @@
 
 namespace hal::core {
 
-Result<void> refuse_captured(const hal_point& point) {
-  if (point.value < kCapturedPoint || point.timeline == nullptr || !cast(point.timeline)->is_lane()) { return {}; }
+Result<void> refuse_point(const hal_point& point) {
+  if (point.timeline == nullptr) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 fmt::format("a point has the value {} and no timeline; {{NULL, 0}} is the one that is always reached",
+                             point.value));
+  }
+  if (is(Kind::grave, *point.timeline)) {
+    HAL_CHECK(check(static_cast<Grave*>(point.timeline)->observer->disturbed(point.timeline->object)));
+  }
+  if (!is(Kind::timeline, *point.timeline)) {
+    return Error(HAL_INVALID_ARGUMENT,
+                 "a point's timeline is none: its last owner has released it, or it never was one");
+  }
+  if (point.value < kCapturedPoint || !cast(point.timeline)->is_lane()) { return {}; }
   return Error(HAL_INVALID_ARGUMENT,
                fmt::format("the point belongs to a capture of queue '{}' and is never reached; take the point of a "
                            "replay",
@@ -39,7 +51,12 @@ Result<Ref<Commands>> Queue::end_capture() {
   const std::unique_ptr<Recorder> recorder = std::move(capture_);
   capturing_.store(false, std::memory_order_relaxed);
   straight_ops_.store(ops_.straight, std::memory_order_relaxed);
-  if (hal_error* cause = std::exchange(spoilt_, nullptr)) {
+  hal_error* cause = std::exchange(spoilt_, nullptr);
+  if (timeline_->failed()) {
+    hal_release(cause);
+    return failed_already();
+  }
+  if (cause != nullptr) {
     hal_error_info info{};
     info.code = HAL_INVALID_ARGUMENT;
     const std::string what = fmt::format(
@@ -72,6 +89,7 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
     lock.unlock();
     return submit(commands, sync);
   }
+  if (timeline_->failed()) { return failed_already(); }
   const auto refuse = [&](const std::string& why) {
     return Error(HAL_INVALID_ARGUMENT,
                  fmt::format("cannot be captured from queue '{}' on {}: {}", label(), device_->uri(), why));
@@ -85,7 +103,10 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
     }
     HAL_CHECK(check_counts(sync));
     for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
-      if (wait.timeline == nullptr) { continue; }
+      if (wait.timeline == nullptr) {
+        HAL_CHECK(check_point(wait));
+        continue;
+      }
       const bool inside = wait.timeline == timeline_.get() && wait.value >= kCapturedPoint &&
                           wait.value - kCapturedPoint <= capture_->size();
       if (!inside) {

@@ -40,7 +40,7 @@ Error no_descriptor(const char* what) {
 }
 
 Result<int> export_point(const hal_point& point) {
-  HAL_CHECK(refuse_captured(point));
+  HAL_CHECK(check_point(point));
   Descriptor made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (made.get() < 0) { return no_descriptor("no descriptor to export a point with"); }
   // The caller may close its own at any time, and the number may then be somebody else's: we write to a duplicate.
@@ -151,5 +151,8 @@ extern "C" hal_error* hal_point_export_fd(hal_point point, int* out) {
 }
 
 extern "C" hal_error* hal_timeline_import_fd(hal_timeline* timeline, std::uint64_t value, int fd) {
-  return guarded("hal_timeline_import_fd", {timeline}, [&] { return import(*cast(timeline), value, fd); });
+  return guarded("hal_timeline_import_fd", {timeline}, [&]() -> hal::Result<void> {
+    HAL_CHECK(check_point({timeline, 0}));
+    return import(*cast(timeline), value, fd);
+  });
 }

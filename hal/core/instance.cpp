@@ -20,6 +20,7 @@ namespace hal::core {
 namespace {
 
 constexpr std::uint32_t kPendingLimit = 65'536;
+constexpr std::size_t kMostGraves = 4096;
 constexpr std::uint32_t kMostDevices = 4096;  // of one driver: more is a driver that counts wrongly
 
 // What drivers may call. Anything a driver's call sets off must not destroy a lane underneath that call.
@@ -71,6 +72,7 @@ Instance::Instance(const hal_instance_desc& desc)
 }
 
 Instance::~Instance() {
+  for (void* grave : graves_) { allocator_.deallocate(allocator_.user, grave, sizeof(Timeline), alignof(Timeline)); }
   // Whoever holds a driver's device holds us, so the drivers are idle. Later ones may lean on earlier ones.
   while (!drivers_.empty()) {
     if (drivers_.back()->self != nullptr) { drivers_.back()->ops.destroy(drivers_.back()->self); }
@@ -259,6 +261,17 @@ void Instance::remove_lane(Timeline& lane) {
   if (found == lanes_.end()) { return; }
   dropped = std::move(*found);
   lanes_.erase(found);
+}
+
+void Instance::bury(void* grave) noexcept {
+  const std::lock_guard lock(graves_mutex_);
+  try {
+    graves_.push_back(grave);
+    if (graves_.size() <= kMostGraves) { return; }
+    grave = graves_.front();
+    graves_.pop_front();
+  } catch (const std::bad_alloc&) {}  // then it goes at once
+  allocator_.deallocate(allocator_.user, grave, sizeof(Timeline), alignof(Timeline));
 }
 
 std::vector<std::pair<const Timeline*, std::uint64_t>> Instance::progress() {

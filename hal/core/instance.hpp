@@ -2,6 +2,7 @@
 // Owns the drivers, the list of devices, the threads and the log.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -71,6 +72,7 @@ class Instance : public hal_instance {
 
   void add_lane(Ref<Timeline> lane);
   void remove_lane(Timeline& lane);
+  void bury(void* grave) noexcept;  // the place of a Timeline; the oldest of many go
   // For explanations: what each lane has completed; and the lanes of one device.
   std::vector<std::pair<const Timeline*, std::uint64_t>> progress();
   std::vector<Ref<Timeline>> lanes_of(const Device& device);
@@ -114,6 +116,9 @@ class Instance : public hal_instance {
 
   std::mutex open_mutex_;
   std::map<std::string, Device*, std::less<>> open_;  // not owned: each takes itself out
+
+  std::mutex graves_mutex_;
+  std::deque<void*> graves_;
 
   std::mutex lanes_mutex_;
   std::vector<Ref<Timeline>> lanes_;  // as they were made

@@ -21,7 +21,8 @@ enum class Kind : std::uint32_t {
   commands,
   peer,
   physical,
-  pending,  // of the core alone
+  pending,  // of the core alone, as the next
+  grave,
 };
 
 inline void init(hal_object& object, Kind kind, void (*dispose)(hal_object*)) {

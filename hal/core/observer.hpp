@@ -43,6 +43,10 @@ class Observer {
   virtual void labelled(const hal_object&, const char*) {}
   // The last owner has let go. Nothing but the address and the kind may be used.
   virtual void gone(const hal_object&) {}
+  // Whether the core is to recognise timelines after that: their memory stays for a while.
+  virtual bool wants_graves() const { return false; }
+  // Somebody names such a timeline. What to tell them, or NULL.
+  virtual hal_error* disturbed(const hal_object& /*grave*/) { return nullptr; }
 
   // -- virtual memory: what new work sees from now on --
   virtual void mapped(const hal_buffer& /*range*/, std::uint64_t /*offset*/, const hal_physical&,
@@ -76,6 +80,8 @@ class Observer {
   virtual void signalled(Timeline&, std::uint64_t /*value*/) {}
   // The host has seen that `value` is reached, or that it never will be.
   virtual void observed(Timeline&, std::uint64_t /*value*/) {}
+  // The same, and that the timeline stands there.
+  virtual void read(Timeline& timeline, std::uint64_t value) { observed(timeline, value); }
   // Before a wait; an error refuses it.
   virtual hal_error* waiting(std::span<const hal_point>, hal_wait_mode) { return nullptr; }
   // The host has failed the timeline, or cancelled its queue.

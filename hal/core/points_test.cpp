@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Points and timeouts as callers of the C++ face write them: lists of waits, any duration.
+// Points and timeouts as callers write them: what is nothing to wait for, lists of waits, any duration.
+#include <unistd.h>
+
 #include <array>
 #include <chrono>
 #include <halyard_catch.hpp>
@@ -20,6 +22,31 @@ struct Fixture {
 };
 
 }  // namespace
+
+TEST_CASE("points: a value of no timeline is refused wherever a point is taken") {
+  Fixture f;
+  const hal::Point none{}, stray{nullptr, 5};
+  const auto refused = [](const auto& result) {
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK_THAT(std::string(result.error().what()), Catch::Matchers::Contains("has the value 5 and no timeline"));
+  };
+  refused(hal::wait(stray, 0s));
+  refused(hal::wait_any(std::array{none, stray}, 0s));
+  refused(hal::export_fd(stray));
+  refused(f.queue.barrier({.waits = {none, stray}}));
+  hal::Pool pool = f.device.pool().value();
+  refused(f.queue.alloc(pool, 64, nullptr, {.waits = {stray}}));
+  REQUIRE(f.queue.begin_capture());
+  refused(f.queue.barrier({.waits = {stray}}));
+  CHECK_FALSE(f.queue.end_capture());
+
+  CHECK(hal::wait(none, 0s));
+  CHECK(hal::wait_any(std::array{none}, 0s).value() == 0);
+  const int fd = hal::export_fd(none).value();
+  CHECK(::close(fd) == 0);
+  REQUIRE(f.queue.finish(20s, {.waits = {none}}));
+}
 
 TEST_CASE("points: both lists of waits count") {
   Fixture f;

@@ -159,12 +159,7 @@ Result<void> Queue::check_counts(const hal_sync& sync) {
 Result<void> Queue::check_points(const hal_sync& sync) const {
   HAL_CHECK(check_counts(sync));
   for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
-    if (wait.value >= kCapturedPoint && wait.timeline != nullptr && cast(wait.timeline)->is_lane()) {
-      return Error(HAL_INVALID_ARGUMENT,
-                   fmt::format("a wait names a point of a capture of queue '{}'; it is never reached: wait for the "
-                               "point of a replay",
-                               cast(wait.timeline)->label()));
-    }
+    HAL_CHECK(check_point(wait));
     if (wait.timeline == timeline_.get() && wait.value > timeline_->assigned.load(std::memory_order_relaxed)) {
       return Error(
           HAL_INVALID_ARGUMENT,
@@ -516,7 +511,8 @@ void Queue::post_call(Pending& pending, void (*run)(void* of)) {
   retain(object);
   retain(pending.object);
   pending.call_task = {run, &pending};
-  device_->instance().workers().post(pending.call_task);
+  Instance& instance = device_->instance();
+  instance.workers().post(pending.call_task);
 }
 
 // Its turn never comes.
@@ -714,6 +710,7 @@ extern "C" hal_error* hal_queue_alloc(hal_queue* queue, hal_pool* pool, std::uin
     hal_sync order = sync != nullptr ? *sync : hal_sync{};
     HAL_CHECK(Queue::check_counts(order));
     const std::span<const hal_point> asked(order.waits, order.wait_count);
+    for (const hal_point& wait : asked) { HAL_CHECK(check_point(wait)); }
     Ref<Timeline> gate;
     HAL_TRY(auto buffer, Buffer::make(self.device(), handle.pool, bytes, &self.timeline(), asked, gate));
     std::vector<hal_point> waits;

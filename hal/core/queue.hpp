@@ -30,8 +30,16 @@ class Recorder;
 
 // Points of a capture: order inside it, and nothing that a wait could reach.
 inline constexpr std::uint64_t kCapturedPoint = std::uint64_t{1} << 63U;
-// INVALID_ARGUMENT for such a point: whoever is told of points would never hear of it.
-Result<void> refuse_captured(const hal_point& point);
+// INVALID_ARGUMENT for a point that nobody can wait for: of a capture, a value of no timeline, or in a Grave.
+Result<void> refuse_point(const hal_point& point);
+inline bool is(Kind kind, const hal_timeline& timeline) {
+  return timeline.object.kind == static_cast<std::uint32_t>(kind);
+}
+inline Result<void> check_point(const hal_point& point) {
+  const bool usual = point.timeline == nullptr ? point.value == 0
+                                               : point.value < kCapturedPoint && is(Kind::timeline, *point.timeline);
+  return usual ? Result<void>() : refuse_point(point);
+}
 
 class Queue : public hal_queue {
  public:

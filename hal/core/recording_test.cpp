@@ -452,6 +452,28 @@ TEST_CASE("capture: what is submitted is recorded and does not run") {
   CHECK(f.read<std::uint32_t, 4>(out) == std::array<std::uint32_t, 4>{5, 0, 5, 9});
 }
 
+TEST_CASE("capture: a queue that was cancelled takes nothing more, and gives no recording") {
+  Fixture f;
+  hal::Buffer out = f.device.buffer(16).value();
+  const auto cancelled = [](const auto& result) {
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code() == HAL_CANCELLED);
+  };
+  REQUIRE(f.queue.begin_capture());
+  REQUIRE(f.queue.fill(out, 1U));
+  f.queue.cancel();
+  cancelled(f.queue.fill(out, 2U));
+  cancelled(f.queue.end_capture());
+  cancelled(f.queue.begin_capture());
+  CHECK(f.queue.end_capture().error().code() == HAL_INVALID_ARGUMENT);  // it has ended
+
+  hal::Queue spoilt = f.device.queue("spoilt").value();
+  REQUIRE(spoilt.begin_capture());
+  CHECK_FALSE(spoilt.call([]() -> hal::Result<void> { return {}; }));
+  spoilt.cancel();
+  cancelled(spoilt.end_capture());
+}
+
 TEST_CASE("capture: what cannot be captured is refused at its verb and spoils the capture") {
   Fixture f;
   hal::Buffer out = f.device.buffer(16).value();

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "core/device.hpp"
@@ -180,7 +181,20 @@ Timeline::Sources Timeline::sources() {
 
 void Timeline::destroy() {
   if (lane_ != nullptr) { device_->driver().lane_destroy(device_->driver_self(), device_->impl(), lane_); }
-  Storage::unmake(instance_.allocator(), this);
+  Observer* observer = instance_.observer();
+  if (observer == nullptr || !observer->wants_graves()) {
+    Storage::unmake(instance_.allocator(), this);
+    return;
+  }
+  const Ref<Instance> instance = Ref<Instance>::share(&instance_);
+  void* place = this;
+  this->~Timeline();
+  static_assert(sizeof(Grave) <= sizeof(Timeline) && alignof(Grave) <= alignof(Timeline));
+  std::memset(place, 0, sizeof(Timeline));
+  auto* grave = new (place) Grave;
+  grave->object.kind = static_cast<std::uint32_t>(Kind::grave);
+  grave->observer = observer;
+  instance->bury(place);
 }
 
 std::uint64_t Timeline::value() {

@@ -27,6 +27,7 @@ namespace hal::core {
 
 class Device;
 class Instance;
+class Observer;
 class Queue;
 class Timeline;
 
@@ -254,6 +255,12 @@ class Timeline : public hal_timeline {
   std::atomic<bool> released_{false};
   Task survey_;
   std::atomic<bool> survey_posted_{false};
+};
+
+// What stands in the place of a timeline that has gone, if an observer wants to recognise it. To who takes it for a
+// Timeline it is nobody's lane.
+struct Grave : hal_timeline {
+  Observer* observer;
 };
 
 inline Timeline* cast(hal_timeline* handle) { return static_cast<Timeline*>(handle); }

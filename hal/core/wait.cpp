@@ -44,7 +44,8 @@ struct View {
   std::uint32_t first_reached = 0;
   Timeline* missing = nullptr;
   std::uint64_t missing_value = 0;
-  hal_error* failure = nullptr;  // owned
+  std::uint32_t first_lost = 0;
+  hal_error* failure = nullptr;  // owned, of the first that is lost
 };
 
 View look(std::span<const hal_point> points) {
@@ -54,7 +55,10 @@ View look(std::span<const hal_point> points) {
     if (timeline == nullptr || timeline->reached(points[i].value)) {
       if (view.reached++ == 0) { view.first_reached = i; }
     } else if (timeline->lost(points[i].value)) {
-      if (view.failure == nullptr) { view.failure = timeline->failure(); }
+      if (view.failure == nullptr) {
+        view.failure = timeline->failure();
+        view.first_lost = i;
+      }
     } else if (view.missing == nullptr) {
       view.missing = timeline;
       view.missing_value = points[i].value;
@@ -107,8 +111,11 @@ void sleep(std::span<const hal_point> points, std::span<Waiter> places, hal_wait
   sleeper.changed.wait(lock, [&] { return sleeper.ended == waiting; });
 }
 
+constexpr std::uint32_t kNone = UINT32_MAX;
+
+// `which` becomes a point that is reached, or lost where the wait fails for it; else it stays.
 Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::uint64_t timeout_ns,
-                  std::uint32_t* which) {
+                  std::uint32_t& which) {
   if (mode != HAL_WAIT_ALL && mode != HAL_WAIT_ANY) {
     return Error(HAL_INVALID_ARGUMENT, fmt::format("hal_wait(): mode is {}", static_cast<int>(mode)));
   }
@@ -131,14 +138,16 @@ Result<void> wait(std::span<const hal_point> points, hal_wait_mode mode, std::ui
     const bool done = mode == HAL_WAIT_ALL ? view.reached == points.size() : view.reached != 0;
     if (done || (mode == HAL_WAIT_ANY && view.reached != 0)) {
       hal_release(view.failure);
-      if (which != nullptr) { *which = view.first_reached; }
+      which = view.first_reached;
       return {};
     }
     if (view.failure != nullptr) {
-      if (mode == HAL_WAIT_ALL || view.missing == nullptr) { return Error::adopt(view.failure); }
+      if (mode == HAL_WAIT_ALL || view.missing == nullptr) {
+        which = view.first_lost;
+        return Error::adopt(view.failure);
+      }
       hal_release(view.failure);
     }
-    for (const hal_point& point : points) { HAL_CHECK(refuse_captured(point)); }
     if (!helped && timeout_ns != 0) {
       help(*view.missing, view.missing_value, deadline);
       helped = true;
@@ -168,16 +177,17 @@ Observer* observer_of(std::span<const hal_point> points) {
   return nullptr;
 }
 
-// Tells the observer what the host learns by a wait, also by one that fails.
+// Tells the observer what the host learns by a wait: of all points, or of the one that ended it, whatever else has come
+// by then; of none by a deadline.
 Result<void> observed_wait(Observer& observer, std::span<const hal_point> points, hal_wait_mode mode,
-                           std::uint64_t timeout_ns, std::uint32_t* which) {
+                           std::uint64_t timeout_ns, std::uint32_t& which) {
   HAL_CHECK(check(observer.waiting(points, mode)));
   Result<void> result = wait(points, mode, timeout_ns, which);
-  for (const hal_point& point : points) {
-    if (point.timeline == nullptr) { continue; }
-    Timeline& timeline = *cast(point.timeline);
-    if (!timeline.reached(point.value) && !timeline.lost(point.value)) { continue; }
-    tell(&observer, [&](Observer& told) { told.observed(timeline, point.value); });
+  if (which == kNone) { return result; }
+  const bool all = result.has_value() == (mode == HAL_WAIT_ALL);  // all reached; or all lost, which ends a wait for any
+  for (std::uint32_t i = 0; i < points.size(); ++i) {
+    if (points[i].timeline == nullptr || (!all && i != which)) { continue; }
+    tell(&observer, [&](Observer& told) { told.observed(*cast(points[i].timeline), points[i].value); });
   }
   return result;
 }
@@ -206,9 +216,10 @@ extern "C" hal_error* hal_timeline_create(hal_instance* instance, std::uint64_t 
 
 extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* out) {
   return guarded("hal_timeline_value", {timeline, out}, [&]() -> hal::Result<void> {
+    HAL_CHECK(check_point({timeline, 0}));
     Timeline& self = *cast(timeline);
     *out = self.value();
-    tell(self.instance().observer(), [&](Observer& observer) { observer.observed(self, *out); });
+    tell(self.instance().observer(), [&](Observer& observer) { observer.read(self, *out); });
     if (hal_error* failure = self.failure()) { return hal::Error::adopt(failure); }
     return {};
   });
@@ -216,6 +227,7 @@ extern "C" hal_error* hal_timeline_value(hal_timeline* timeline, std::uint64_t* 
 
 extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t value) {
   return guarded("hal_timeline_signal", {timeline}, [&]() -> hal::Result<void> {
+    HAL_CHECK(check_point({timeline, 0}));
     Timeline& self = *cast(timeline);
     HAL_TRY(const bool counts, self.takes_signal(value));
     if (!counts) { return {}; }
@@ -227,7 +239,7 @@ extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t 
 }
 
 extern "C" void hal_timeline_fail(hal_timeline* timeline, hal_error* cause) {
-  if (timeline == nullptr || cast(timeline)->is_lane()) {
+  if (timeline == nullptr || !is(Kind::timeline, *timeline) || cast(timeline)->is_lane()) {
     hal_release(cause);
     return;
   }
@@ -276,8 +288,8 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
     });
   }
   return guarded("hal_timeline_on_reached", {timeline}, [&]() -> hal::Result<void> {
+    HAL_CHECK(check_point({timeline, value}));
     Timeline& self = *cast(timeline);
-    HAL_CHECK(refuse_captured({timeline, value}));
     Instance& instance = self.instance();
     HAL_CHECK(instance.engine().start());
     HAL_CHECK(instance.workers().start());
@@ -295,9 +307,13 @@ extern "C" hal_error* hal_timeline_on_reached(hal_timeline* timeline, std::uint6
   return guarded("hal_wait", {}, [&]() -> hal::Result<void> {
     if (points == nullptr && count != 0) { return hal::Error(HAL_INVALID_ARGUMENT, "hal_wait(): 'points' is NULL"); }
     const std::span all(points, count);
+    for (const hal_point& point : all) { HAL_CHECK(check_point(point)); }
+    std::uint32_t one = kNone;
     Observer* observer = observer_of(all);
-    if (observer == nullptr) { return wait(all, mode, timeout_ns, which); }
-    return observed_wait(*observer, all, mode, timeout_ns, which);
+    HAL_CHECK(observer == nullptr ? wait(all, mode, timeout_ns, one)
+                                  : observed_wait(*observer, all, mode, timeout_ns, one));
+    if (which != nullptr && one != kNone) { *which = one; }
+    return {};
   });
 }
 

@@ -29,6 +29,12 @@ class Fanout final : public Observer {
   void gone(const hal_object& object) override {
     each([&](Observer& one) { one.gone(object); });
   }
+  bool wants_graves() const override {
+    return std::any_of(observers_.begin(), observers_.end(), [](const Observer* one) { return one->wants_graves(); });
+  }
+  hal_error* disturbed(const hal_object& grave) override {
+    return first_error([&](Observer& one) { return one.disturbed(grave); });
+  }
   void mapped(const hal_buffer& range, std::uint64_t offset, const hal_physical& physical, std::uint64_t from,
               std::uint64_t bytes) override {
     each([&](Observer& one) { one.mapped(range, offset, physical, from, bytes); });
@@ -69,6 +75,9 @@ class Fanout final : public Observer {
   }
   void observed(Timeline& timeline, std::uint64_t value) override {
     each([&](Observer& one) { one.observed(timeline, value); });
+  }
+  void read(Timeline& timeline, std::uint64_t value) override {
+    each([&](Observer& one) { one.read(timeline, value); });
   }
   hal_error* waiting(std::span<const hal_point> points, hal_wait_mode mode) override {
     return first_error([&](Observer& one) { return one.waiting(points, mode); });
@@ -129,7 +138,22 @@ constexpr std::array kKnown{
     Known{"validation", "validation or validation=fatal reports misuse", nullptr, layers::make_validation},
 };
 
-constexpr std::string_view kDeviceSuffix = "+device";
+struct TraceArgument {
+  std::string_view file;
+  bool device = false;
+};
+// FILE or FILE+device. Behind a '+' in the file's own name stands a word for us, so that a slip makes no file of it.
+Result<TraceArgument> trace_argument(std::string_view text) {
+  const std::size_t folder = text.rfind('/');
+  const std::size_t plus = text.find('+', folder == std::string_view::npos ? 0 : folder);
+  if (plus == std::string_view::npos) { return TraceArgument{text}; }
+  if (text.substr(plus) == "+device") { return TraceArgument{text.substr(0, plus), true}; }
+  return Error(
+      HAL_INVALID_ARGUMENT,
+      fmt::format("layer trace: '{}' behind the file; it takes nothing, or +device, once. A file's own name has "
+                  "no '+', its folders may",
+                  text.substr(plus)));
+}
 
 std::string usages() {
   std::string text;
@@ -192,10 +216,12 @@ Result<Layers> make_layers(std::string_view list, const char* trace, Instance& i
   const auto add = [&](const Known& known, std::string_view argument) -> Result<void> {
     std::string path;
     const bool is_trace = known.wrapper == nullptr && known.observer == nullptr;
-    const bool device = is_trace && argument.ends_with(kDeviceSuffix);
-    if (device) {
-      argument.remove_suffix(kDeviceSuffix.size());
-      if (std::exchange(stamped, true)) {
+    bool device = false;
+    if (is_trace) {
+      HAL_TRY(const TraceArgument read, trace_argument(argument));
+      argument = read.file;
+      device = read.device;
+      if (device && std::exchange(stamped, true)) {
         return Error(HAL_INVALID_ARGUMENT, "two layers trace were to take devices' stamps; one does it for both");
       }
     }

@@ -154,7 +154,7 @@ typedef enum hal_dtype {
   HAL_I64 = 7, HAL_I32 = 8, HAL_I8 = 9, HAL_I4 = 10, HAL_U8 = 11, HAL_BOOL = 12, HAL_U32 = 13, HAL_U64 = 14
 } hal_dtype;
 
-/** A timeline and a value. The zero Point {NULL, 0} is always reached. Holding a Point does not own the timeline. */
+/** A timeline and a value. {NULL, 0} is always reached, another value of no timeline INVALID_ARGUMENT. A Point owns nothing. */
 typedef struct hal_point {
   hal_timeline* timeline;
   uint64_t value;
@@ -637,7 +637,7 @@ HAL_NODISCARD HAL_API hal_error* hal_timeline_on_reached(hal_timeline* timeline,
  * reached the core holds a second descriptor to it, because the caller's number may by then be somebody else's.
  *
  * Errors   UNAVAILABLE       the process or the system has no descriptor left
- *          INVALID_ARGUMENT  the point is of a capture
+ *          INVALID_ARGUMENT  the point is of a capture, or has a value and no timeline
  */
 HAL_NODISCARD HAL_API hal_error* hal_point_export_fd(hal_point point, int* out);
 
@@ -666,7 +666,7 @@ typedef enum hal_wait_mode { HAL_WAIT_ALL = 0, HAL_WAIT_ANY = 1 } hal_wait_mode;
  * Errors   DEADLINE_EXCEEDED  with every point that is missing, who was to signal it, what that waits for itself, and how it
  *                             ends: a cycle, a signal never submitted or left to the host, a host function that has not
  *                             returned, a full lane, or work on a device, with what that has completed during this wait
- *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER, mode is unknown, or a point is of a capture
+ *          INVALID_ARGUMENT   timeout_ns is HAL_FOREVER, mode is unknown, or a point is of a capture or has a value and no timeline
  *          the failure of a point as soon as one of them has failed, for ANY only if none is reached
  */
 HAL_NODISCARD HAL_API hal_error* hal_wait(const hal_point* points, uint32_t count, hal_wait_mode mode,
@@ -808,8 +808,8 @@ HAL_NODISCARD HAL_API hal_error* hal_commands_create(hal_device* device, const h
  */
 HAL_NODISCARD HAL_API hal_error* hal_queue_capture_begin(hal_queue* queue);
 
-/** Ends a capture, and gives the recording. Errors: INVALID_ARGUMENT  the queue captures nothing; the first error of a
-    submission that could not be captured, as cause. The capture ends in either case. */
+/** Ends a capture, and gives the recording. Errors: INVALID_ARGUMENT  the queue captures nothing; as causes the first error
+    of a submission that could not be captured, and the failure of a queue that has failed. The capture ends in any case. */
 HAL_NODISCARD HAL_API hal_error* hal_queue_capture_end(hal_queue* queue, hal_commands** out);
 
 /* ------------------------------------------------------------------------------------------------------------- fabric */

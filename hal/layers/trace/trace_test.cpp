@@ -186,6 +186,28 @@ TEST_CASE("trace: two layers that take stamps are refused") {
   CHECK(refused.error().code() == HAL_INVALID_ARGUMENT);
 }
 
+TEST_CASE("trace: behind a '+' in the file's own name stands device, once, and nothing else") {
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "host";
+  for (const std::string file :
+       {"run.json+foo", "run.json+device+device", "run.json+devices", "run.json+", "+device"}) {
+    const std::string layers = "trace=" + file;
+    desc.layers = layers.c_str();
+    const auto refused = hal::Instance::create(desc);
+    REQUIRE(!refused);
+    CHECK(refused.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK_FALSE(std::filesystem::exists(file));
+  }
+  const auto folder = std::filesystem::path(fresh("a+b"));
+  std::filesystem::create_directory(folder);
+  for (const char* suffix : {"", "+device"}) {
+    { const hal::Instance instance = with_layers("trace=" + (folder / "run.json").string() + suffix, "host"); }
+    CHECK(std::filesystem::remove(folder / "run.json"));
+  }
+  std::filesystem::remove(folder);
+}
+
 TEST_CASE("trace: a device's clock is set against the host's by a line; drift is found and noise is said") {
   hal::layers::trace::DeviceClock clock;
   // The device began a year later and runs 200 ppm slow; a look takes 1 us, a disturbed one 1 ms.

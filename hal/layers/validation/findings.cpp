@@ -248,7 +248,7 @@ std::string Validation::against(const void* object, Kind kind, const char* what)
   if (const auto found = dead_.find(object); found != dead_.end()) {
     return fmt::format(
         "use after release: {} is a {} whose last owner has released it ({}); keep a reference until the "
-        "submission is made",
+        "call that names it has returned",
         what, kind_name(kind), describe(found->second));
   }
   const std::lock_guard lock(all_mutex);
@@ -263,6 +263,18 @@ std::string Validation::against(const void* object, Kind kind, const char* what)
         what, kind_name(kind), other->describe(other->objects_.at(object)));
   }
   return {};
+}
+
+hal_error* Validation::disturbed(const hal_object& grave) {
+  std::string why;
+  {
+    const std::lock_guard guard(lock_);
+    why = against(&grave, Kind::timeline, "a point's timeline");
+    if (why.empty()) { return nullptr; }  // it is long since
+    report(why, why);
+  }
+  tell();
+  return Error(HAL_INVALID_ARGUMENT, why, "layer validation", "", 0).release();
 }
 
 std::string Validation::against(const hal_command& command) {

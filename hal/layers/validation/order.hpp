@@ -3,8 +3,9 @@
 //
 // Every command has a lane and an epoch (its number, shifted so that a lane's slot can be used again). A clock says how
 // far each lane is known to have come. A lane's clock grows by what its submissions wait for; a timeline remembers the
-// clock of each signal; the host has one clock for all its threads, which grows by what any of them waits for or reads.
-// One clock for the host means that order made by the program's own locks never looks like a missing wait.
+// clock of each signal, and who waits for a value knows what the signals have in common that may bring it; the host has
+// one clock for all its threads, which grows by what any of them waits for or reads. One clock for the host means that
+// order made by the program's own locks never looks like a missing wait.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace hal::layers {
@@ -28,6 +30,11 @@ inline bool join(VectorClock& into, const VectorClock& from) {
     into[i] = std::max(into[i], from[i]);
   }
   return grew;
+}
+
+inline void meet(VectorClock& into, const VectorClock& from) {
+  if (into.size() > from.size()) { into.resize(from.size()); }
+  for (std::size_t i = 0; i < into.size(); ++i) { into[i] = std::min(into[i], from[i]); }
 }
 
 inline void raise(VectorClock& clock, std::uint32_t lane, std::uint64_t epoch) {
@@ -75,33 +82,61 @@ class LaneClock {
 };
 
 // The signals that a timeline will get or got.
+struct Signal {
+  static constexpr std::uint32_t kHost = UINT32_MAX;
+  VectorClock clock;
+  std::uint32_t lane = kHost;  // and the epoch of what gives it there
+  std::uint64_t epoch = 0;
+};
+
 class SignalClocks {
  public:
   explicit SignalClocks(std::uint64_t initial = 0) : initial_(initial) {}
 
-  void add(std::uint64_t value, const VectorClock& clock) {
-    signals_.insert_or_assign(value, clock);
-    if (signals_.size() <= kMostSignals) { return; }
-    const auto oldest = signals_.begin(), next = std::next(oldest);
-    join(next->second, oldest->second);  // who waits for the older value now gets more order than there is, never less
-    signals_.erase(oldest);
+  void add(std::uint64_t value, Signal signal) {
+    signals_.emplace(value, std::move(signal));
+    // Who waits for the oldest value then gets more order than there is, never less.
+    if (signals_.size() > kMostSignals) { signals_.erase(signals_.begin()); }
   }
-  // What is known once `value` is reached: nothing yet (false), or the clock of the least signal that reaches it.
-  bool find(std::uint64_t value, VectorClock& out) const {
+  // What is known once `value` is reached: nothing yet (false), or what all signals have in common that may bring it,
+  // which those of higher values do too. `may_come` says of a signal whether it may; where none does all count.
+  template <class MayCome>
+  bool find(std::uint64_t value, VectorClock& out, MayCome may_come) const {
     if (value <= initial_) {
       out.clear();
       return true;
     }
-    const auto found = signals_.lower_bound(value);
-    if (found == signals_.end()) { return false; }
-    out = found->second;
-    return true;
+    return common(signals_.lower_bound(value), signals_.end(), out, may_come);
+  }
+  // The same of a timeline that stands at `value`: nothing higher has come.
+  template <class MayCome>
+  bool find_at(std::uint64_t value, VectorClock& out, MayCome may_come) const {
+    return common(signals_.lower_bound(value), signals_.upper_bound(value), out, may_come) ||
+           find(value, out, may_come);
   }
 
  private:
   static constexpr std::size_t kMostSignals = 256;
+  using Signals = std::multimap<std::uint64_t, Signal>;
+
+  template <class MayCome>
+  static bool common(Signals::const_iterator first, Signals::const_iterator last, VectorClock& out, MayCome may_come) {
+    const bool any = std::any_of(first, last, [&](const auto& entry) { return may_come(entry.second); });
+    bool found = false;
+    for (; first != last; ++first) {
+      const Signal& signal = first->second;
+      if (any && !may_come(signal)) { continue; }
+      if (std::exchange(found, true)) {
+        meet(out, signal.clock);
+      } else {
+        out = signal.clock;
+      }
+    }
+    return found;
+  }
+
   std::uint64_t initial_;
-  std::map<std::uint64_t, VectorClock> signals_;
+  Signals signals_;
 };
 
 }  // namespace hal::layers

@@ -410,6 +410,15 @@ void Validation::take_step(Lane& lane, Step&& step) {
   }
 }
 
+// Of a signal: not if its lane has failed before it. Of a lane that has gone nobody knows any more.
+auto Validation::may_come() const {
+  return [this](const Signal& signal) {
+    if (signal.lane == Signal::kHost) { return true; }
+    const Lane& lane = *lanes_[signal.lane];
+    return lane.timeline != nullptr && signal.epoch > lane.base && !lane.timeline->lost(signal.epoch - lane.base);
+  };
+}
+
 bool Validation::clock_of(const hal_point& point, VectorClock& out) {
   if (point.timeline == nullptr) { return true; }
   if (const Lane* lane = lane_of(*core::cast(point.timeline))) {
@@ -425,7 +434,7 @@ bool Validation::clock_of(const hal_point& point, VectorClock& out) {
     return true;
   }
   VectorClock signal;
-  if (!object->signals->find(point.value, signal)) { return false; }
+  if (!object->signals->find(point.value, signal, may_come())) { return false; }
   join(out, signal);
   return true;
 }
@@ -466,7 +475,7 @@ void Validation::perform(Lane& lane, Step& step, const VectorClock& before) {
       for (const hal_point& signal : step.signals) {
         Object* object = find(signal.timeline);
         if (object != nullptr && object->signals) {
-          object->signals->add(signal.value, lane.clock.at(lane.id, step.last));
+          object->signals->add(signal.value, {lane.clock.at(lane.id, step.last), lane.id, step.last});
         }
       }
       break;
@@ -500,12 +509,17 @@ void Validation::signalled(core::Timeline& timeline, std::uint64_t value) {
   judge([&] {
     Object* object = find(&timeline.object);
     if (object == nullptr || !object->signals) { return; }
-    object->signals->add(value, host_);
+    object->signals->add(value, {host_});
     advance();
   });
 }
 
-void Validation::observed(core::Timeline& timeline, std::uint64_t value) {
+void Validation::observed(core::Timeline& timeline, std::uint64_t value) { see(timeline, value, false); }
+
+void Validation::read(core::Timeline& timeline, std::uint64_t value) { see(timeline, value, true); }
+
+// `stands`: exactly there, and not at least.
+void Validation::see(core::Timeline& timeline, std::uint64_t value, bool stands) {
   judge([&] {
     if (waiting_lanes_ != 0) { advance(); }
     if (const Lane* lane = lane_of(timeline)) {
@@ -514,8 +528,11 @@ void Validation::observed(core::Timeline& timeline, std::uint64_t value) {
       return;
     }
     const Object* object = find(&timeline.object);
+    if (object == nullptr || !object->signals) { return; }
     VectorClock signal;
-    if (object != nullptr && object->signals && object->signals->find(value, signal)) { join(host_, signal); }
+    const bool found =
+        stands ? object->signals->find_at(value, signal, may_come()) : object->signals->find(value, signal, may_come());
+    if (found) { join(host_, signal); }
   });
 }
 

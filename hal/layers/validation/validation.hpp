@@ -40,6 +40,8 @@ class Validation final : public core::Observer {
   void made(const hal_object& object, const core::Made& how) override;
   void labelled(const hal_object& object, const char* label) override;
   void gone(const hal_object& object) override;
+  bool wants_graves() const override { return true; }
+  hal_error* disturbed(const hal_object& grave) override;
   void mapped(const hal_buffer& range, std::uint64_t offset, const hal_physical& physical, std::uint64_t from,
               std::uint64_t bytes) override;
   void unmapped(const hal_buffer& range, std::uint64_t offset, std::uint64_t bytes) override;
@@ -55,6 +57,7 @@ class Validation final : public core::Observer {
   void called(core::Timeline& lane, std::uint64_t number) override;
   void signalled(core::Timeline& timeline, std::uint64_t value) override;
   void observed(core::Timeline& timeline, std::uint64_t value) override;
+  void read(core::Timeline& timeline, std::uint64_t value) override;
   hal_error* waiting(std::span<const hal_point> points, hal_wait_mode mode) override;
   void abandoned(core::Timeline& timeline) override;
   void missed() noexcept override;
@@ -141,7 +144,9 @@ class Validation final : public core::Observer {
   Lane& new_lane();
   void take_step(Lane& lane, Step&& step);
   bool ready(Lane& lane, const Step& step, VectorClock& before);
+  auto may_come() const;
   bool clock_of(const hal_point& point, VectorClock& out);
+  void see(core::Timeline& timeline, std::uint64_t value, bool stands);
   void perform(Lane& lane, Step& step, const VectorClock& before);
   void advance();
   void collect(const Lane& lane, std::uint64_t number, const hal_command& command, const hal_sync& sync, bool staged,

@@ -214,6 +214,83 @@ TEST_CASE("validation: a signal orders what came before it and nothing that came
   CHECK(bench.news() == 1);
 }
 
+TEST_CASE("validation: of several signals that may bring a value only what they have in common counts") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value(),
+             c = bench.device.queue("c").value();
+  hal::Timeline gate = bench.instance.timeline(0, "gate").value();
+  hal::Buffer x = bench.device.buffer(64).value(), y = bench.device.buffer(64).value();
+  const auto timeline = [&] { return bench.instance.timeline(0, "t").value(); };
+  {
+    hal::Timeline t = timeline();
+    CHECK(a.fill(x, std::uint8_t{1}, {.signals = {t.at(1)}}));
+    CHECK(b.fill(y, std::uint8_t{1}, {.signals = {t.at(2)}}));
+    // The higher signal brings the value too, and knows nothing of the first fill.
+    CHECK(c.copy(x.slice(0, 32), x.slice(32, 32), {.waits = {t.at(1)}}));
+    CHECK(bench.news() == 1);
+    CHECK(c.fill(y, std::uint8_t{2}, {.waits = {t.at(2)}}));
+    CHECK(bench.news() == 0);
+    for (hal::Queue* queue : {&a, &b, &c}) { CHECK(queue->finish(20s)); }
+  }
+  {
+    // Who signals more comes after who signals less.
+    hal::Timeline t = timeline();
+    const hal::Point first = a.fill(x, std::uint8_t{1}, {.signals = {t.at(1)}}).value();
+    CHECK(b.barrier({.waits = {first}, .signals = {t.at(2)}}));
+    CHECK(c.fill(x, std::uint8_t{2}, {.waits = {t.at(1)}}));
+    CHECK(c.finish(20s));
+  }
+  {
+    // What was read is where it stands: the lower signal alone.
+    hal::Timeline t = timeline();
+    CHECK(a.fill(x, std::uint8_t{1}, {.signals = {t.at(1)}}));
+    CHECK(a.finish(20s));
+    CHECK(b.fill(y, std::uint8_t{1}, {.waits = {gate.at(2)}, .signals = {t.at(2)}}));
+    CHECK(t.value().value() == 1);
+    CHECK(c.fill(x, std::uint8_t{2}));
+    CHECK(c.finish(20s));
+    REQUIRE(gate.signal(2));
+    CHECK(b.finish(20s));
+  }
+  {
+    // A signal that is lost brings nothing.
+    hal::Timeline t = timeline();
+    hal::Queue lost = bench.device.queue("lost").value();
+    CHECK(lost.barrier({.waits = {gate.at(3)}, .signals = {t.at(1)}}));
+    CHECK(b.fill(x, std::uint8_t{1}, {.signals = {t.at(2)}}));
+    lost.cancel();
+    CHECK(c.fill(x, std::uint8_t{2}, {.waits = {t.at(1)}}));
+    CHECK(c.finish(20s));
+  }
+  CHECK(bench.news() == 0);
+}
+
+TEST_CASE("validation: a wait for any tells of the point that ended it, a deadline of none, whatever else has come") {
+  Bench bench;
+  hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value(),
+             c = bench.device.queue("c").value();
+  hal::Buffer x = bench.device.buffer(64).value(), y = bench.device.buffer(64).value();
+  hal::Timeline gate = bench.instance.timeline(0, "gate").value();
+  const std::array points{a.fill(x, std::uint8_t{1}).value(), b.fill(y, std::uint8_t{1}).value(), gate.at(1)};
+  // The history says that both are reached, and tells no layer.
+  for (hal::Queue* queue : {&a, &b}) {
+    CHECK(queue->flush());
+    while (!has(queue->history().value(), "done")) { std::this_thread::yield(); }
+  }
+  CHECK(hal::wait_any(std::span(points).first(1), 20s).value() == 0);
+  CHECK(c.fill(x, std::uint8_t{2}));
+  CHECK(bench.news() == 0);
+  CHECK(hal::wait_all(points, 0s).error().code() == HAL_DEADLINE_EXCEEDED);
+  CHECK(c.fill(y.slice(0, 8), std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+  CHECK(hal::wait_any(points, 20s).value() == 0);
+  CHECK(c.fill(y.slice(8, 8), std::uint8_t{2}));
+  CHECK(bench.news() == 1);
+  CHECK(hal::wait_any(std::span(points).subspan(1), 20s).value() == 0);
+  CHECK(c.fill(y.slice(16, 8), std::uint8_t{2}));
+  CHECK(bench.news() == 0);
+}
+
 TEST_CASE("validation: reads may overlap, a write beside them may not; host memory counts too") {
   Bench bench;
   hal::Queue a = bench.device.queue("a").value(), b = bench.device.queue("b").value();
@@ -252,6 +329,56 @@ TEST_CASE("validation: a released buffer is refused by name and not touched") {
   CHECK(has(refused.error().what(), "use after release"));
   CHECK(has(refused.error().what(), "'gone'"));
   CHECK(bench.news() == 1);
+}
+
+TEST_CASE("validation: a released timeline is refused by name wherever a point is taken, and not touched") {
+  Bench bench;
+  hal::Queue queue = bench.device.queue("q").value();
+  hal::Timeline living = bench.instance.timeline(0, "living").value();
+  const auto refused = [&](const hal::Result<void>& result) {
+    REQUIRE(!result);
+    CHECK(result.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK(has(result.error().what(), "use after release"));
+    CHECK(has(result.error().what(), "'gone'"));
+    CHECK(std::string(hal_error_describe(result.error().get()).origin) == "layer validation");
+  };
+  hal_point plain{}, lane{};
+  {
+    hal::Timeline timeline = bench.instance.timeline(4, "gone").value();
+    plain = timeline.at(1);
+    hal::Queue other = bench.device.queue("gone").value();
+    lane = other.barrier().value();
+    REQUIRE(other.finish(20s));
+  }
+  for (const hal_point stale : {plain, lane}) {
+    refused(hal::wait(stale, 0s));
+    const std::array both{living.at(1), stale};
+    refused(hal::wait_all(both, 0s));
+    const std::array first{stale, living.at(1)};
+    refused(hal::check(hal_wait(first.data(), 2, HAL_WAIT_ANY, 0, nullptr)));
+    int fd = -1;
+    refused(hal::check(hal_point_export_fd(stale, &fd)));
+    refused(hal::check(hal_timeline_on_reached(stale.timeline, 1, [](void*, const hal_error*) {}, nullptr)));
+    std::uint64_t value = 0;
+    refused(hal::check(hal_timeline_value(stale.timeline, &value)));
+    refused(hal::check(hal_timeline_signal(stale.timeline, 9)));
+    refused(hal::check(hal_timeline_import_fd(stale.timeline, 9, 0)));
+    hal_timeline_fail(stale.timeline, nullptr);
+    hal_sync sync{};
+    sync.waits = &stale;
+    sync.wait_count = 1;
+    refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &sync, nullptr)));
+    CHECK(bench.news() >= 1);
+  }
+}
+
+TEST_CASE("validation: the memory of released timelines stays for a while, and goes with the instance") {
+  Bench bench;
+  for (int i = 0; i < 5000; ++i) { (void)bench.instance.timeline().value(); }
+  hal::Timeline last = bench.instance.timeline().value();
+  const hal_point stale = last.at(1);
+  last = {};
+  CHECK(hal::wait(stale, 0s).error().code() == HAL_INVALID_ARGUMENT);
 }
 
 TEST_CASE("validation: giving a buffer back while another queue uses it") {
