@@ -143,6 +143,15 @@ struct Engine::State {
     awaited = true;
     rested.wait_until(lock, end, [this] { return tasks.empty() && !busy && announced == 0; });
   }
+  void announce() {
+    const std::lock_guard lock(mutex);
+    ++announced;
+  }
+  void announced_has_come() {
+    const std::lock_guard lock(mutex);
+    --announced;
+    rested.notify_all();
+  }
   void wake() {
     if (in_epoll) {
       const std::uint64_t one = 1;
@@ -250,17 +259,18 @@ void Engine::post(Task& task) noexcept {
   task.run(task.of);
 }
 
-void Engine::announce() noexcept {
-  const std::lock_guard lock(state_->mutex);
-  ++state_->announced;
-}
+void Engine::announce() noexcept { state_->announce(); }
 
 void Engine::post_announced(Task& task) noexcept {
   const std::shared_ptr<State> state = state_;  // the task may be what ends us
   post(task);
-  const std::lock_guard lock(state->mutex);
-  --state->announced;
-  state->rested.notify_all();
+  state->announced_has_come();
+}
+
+Engine::Unfinished::Unfinished(Engine& engine) : state_(engine.state_) { state_->announce(); }
+
+Engine::Unfinished::~Unfinished() {
+  if (state_ != nullptr) { state_->announced_has_come(); }
 }
 
 std::uint64_t Engine::next_ticket() {

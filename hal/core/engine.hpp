@@ -22,6 +22,8 @@ struct Task {
 // Runs tasks in order on one thread, parked when there is nothing to do. Tasks never block on other work, so one thread
 // serves every queue of an instance. The end of the process waits until it has run what was posted.
 class Engine {
+  struct State;
+
  public:
   Engine();
   ~Engine();  // runs what is posted, then ends the thread; from the thread itself it lets it end alone
@@ -34,6 +36,23 @@ class Engine {
   // as it waits for anything. Each announce() has its post_announced().
   void announce() noexcept;
   void post_announced(Task& task) noexcept;
+
+  // What runs on another thread of the core and may be what lets go of the last object: the end of the process waits
+  // for it in the same way, as long as this lives. It may outlive the engine.
+  class Unfinished {
+   public:
+    Unfinished() = default;
+    explicit Unfinished(Engine& engine);
+    Unfinished(Unfinished&&) = default;
+    Unfinished& operator=(Unfinished&& other) noexcept {
+      state_.swap(other.state_);
+      return *this;
+    }
+    ~Unfinished();
+
+   private:
+    std::shared_ptr<State> state_;
+  };
 
   // Waits, on the engine's thread and without polling, until `fd` is readable, hung up or broken, once. `claim` gets
   // the epoll events, and the descriptor a last time, with the engine's lock held, must be short, and returns what to
@@ -50,7 +69,6 @@ class Engine {
   static bool on_core_thread();
 
  private:
-  struct State;
   std::shared_ptr<State> state_;
 };
 

@@ -47,7 +47,8 @@ struct Pending {
   std::mutex failure_mutex;
   hal_error* failure = nullptr;
 
-  Queue* queue = nullptr;     // every owner but the queue itself is one of the queue's, too
+  Queue* queue = nullptr;  // every owner but the queue itself is one of the queue's, too
+  Engine::Unfinished unfinished{};
   Task call_task;             // runs the function,
   hal_error* told = nullptr;  // with this if its turn never comes
 

@@ -512,6 +512,7 @@ void Queue::post_call(Pending& pending, void (*run)(void* of)) {
   retain(pending.object);
   pending.call_task = {run, &pending};
   Instance& instance = device_->instance();
+  pending.unfinished = Engine::Unfinished(instance.engine());
   instance.workers().post(pending.call_task);
 }
 
@@ -522,6 +523,7 @@ void Queue::call_off(Pending& pending) {
 }
 void Queue::run_call_off(void* of) {
   auto* pending = static_cast<Pending*>(of);
+  const Engine::Unfinished to_the_end = std::move(pending->unfinished);
   const Ref<Queue> self(pending->queue);
   const Ref<Pending> kept(pending);
   call_off(*pending);
@@ -529,6 +531,7 @@ void Queue::run_call_off(void* of) {
 
 void Queue::run_call(void* of) {
   auto* pending = static_cast<Pending*>(of);
+  const Engine::Unfinished to_the_end = std::move(pending->unfinished);  // first: it outlives what goes here
   const Ref<Queue> self(pending->queue);
   const Ref<Pending> kept(pending);
   {

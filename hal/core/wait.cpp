@@ -261,6 +261,7 @@ struct Notice {
   hal_error* failure = nullptr;
   Waiter waiter{};
   Task task{};
+  Engine::Unfinished unfinished{};
 
   static void ended(void* of, const hal_error* error) {
     auto& self = *static_cast<Notice*>(of);
@@ -269,9 +270,11 @@ struct Notice {
     self.failure = static_cast<hal_error*>(hal_retain(const_cast<hal_error*>(error)));
     self.task = {run, &self};
     const Ref<Instance> kept = self.instance;  // the function may run, and this go, before the post has returned
+    self.unfinished = Engine::Unfinished(kept->engine());
     kept->workers().post(self.task);
   }
   static void run(void* of) {
+    const Engine::Unfinished to_the_end = std::move(static_cast<Notice*>(of)->unfinished);
     const std::unique_ptr<Notice> self(static_cast<Notice*>(of));
     self->function(self->user, self->failure);
     hal_release(self->failure);
