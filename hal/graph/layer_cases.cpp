@@ -130,7 +130,7 @@ void add_resampling(std::vector<Layer>& all) {
                                    {"pad.edge", nn::PadMode::edge},
                                    {"pad.reflect", nn::PadMode::reflect},
                                    {"pad.wrap", nn::PadMode::wrap}}) {
-    all.push_back(plain(name, {3, 4}, [mode = mode](B& b, Value x) { return nn::pad(b, x, {2, 1}, {0, 3}, mode, 1); }));
+    all.push_back(plain(name, {3, 4}, [how = mode](B& b, Value x) { return nn::pad(b, x, {2, 1}, {0, 3}, how, 1); }));
   }
   for (const DType to : {DType::i8, DType::u8, DType::i4}) {
     static constexpr std::array kNames{"quantise.i8", "quantise.u8", "quantise.i4"};
