@@ -343,12 +343,12 @@ Value conv_transpose(GraphBuilder& b, Value x, Value filters, const ConvTranspos
                     site);
     }
     const std::int64_t full = dense + 1 + reach + (*extra)[i];
-    size[axis] = full - (*low)[i] - (*high)[i];
-    if ((*low)[i] > full || (*high)[i] > full || size[axis] < 1) {
+    if ((*low)[i] >= full || (*high)[i] >= full - (*low)[i]) {
       return b.fail(fmt::format("{}: padding {} and {} leaves nothing of {} elements in dimension {}", kWhat, (*low)[i],
                                 (*high)[i], full, axis),
                     site);
     }
+    size[axis] = full - (*low)[i] - (*high)[i];
     crop_low[axis] = (*low)[i];
     same.pad_low.push_back(reach);
     same.pad_high.push_back(reach + (*extra)[i]);
