@@ -8,16 +8,14 @@
 #include <limits>
 #include <ratio>
 
+#include "core/host_fixture.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-struct Fixture {
-  hal::Instance instance = hal::Instance::create("host").value();
-  hal::Device device = instance.open("host:0").value();
-  hal::Queue queue = device.queue("q").value();
+struct Fixture : hal::test::HostQueue {
   hal::Timeline gate = instance.timeline(0, "gate").value();
 };
 

@@ -8,17 +8,14 @@
 #include <thread>
 #include <vector>
 
+#include "core/host_fixture.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-struct Fixture {
-  hal::Instance instance = hal::Instance::create("host").value();
-  hal::Device device = instance.open("host:0").value();
-  hal::Queue queue = device.queue("q").value();
-};
+using Fixture = hal::test::HostQueue;
 
 std::uintptr_t address(const hal::Buffer& buffer) { return reinterpret_cast<std::uintptr_t>(buffer.host().data()); }
 

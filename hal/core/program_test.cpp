@@ -3,6 +3,7 @@
 #include <array>
 #include <halyard_catch.hpp>
 
+#include "core/host_fixture.hpp"
 #include "graph/add_graph.hpp"
 #include "hal/hal.hpp"
 
@@ -10,10 +11,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Fixture {
-  hal::Instance instance = hal::Instance::create("host").value();
-  hal::Device device = instance.open("host:0").value();
-  hal::Queue queue = device.queue("q").value();
+struct Fixture : hal::test::HostQueue {
   std::vector<std::byte> bytes = hal::add_graph(4);
   hal::Program program = device.load({"hal.graph", bytes}).value();
   hal::Entry add = program.entry("add").value();

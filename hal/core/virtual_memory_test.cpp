@@ -11,16 +11,14 @@
 #include <halyard_catch.hpp>
 #include <vector>
 
+#include "core/host_fixture.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-struct Fixture {
-  hal::Instance instance = hal::Instance::create("host").value();
-  hal::Device device = instance.open("host:0").value();
-  hal::Queue queue = device.queue("q").value();
+struct Fixture : hal::test::HostQueue {
   std::uint64_t unit = device.number("virtual.granularity").value();
 
   void finish() { REQUIRE(queue.finish(20s)); }
