@@ -100,6 +100,7 @@ void fill_aligned(std::byte* to, std::size_t bytes, std::uint64_t pattern, FillB
 
 // From these sizes on; measured, see docs/performance.md.
 constexpr std::size_t kStringFill = 64U << 10U;
+constexpr std::size_t kLeastAhead = 32U << 10U, kMostAhead = 256U << 10U;
 constexpr std::size_t kSharedCopy = 4U << 20U, kSharedFill = 8U << 20U;
 constexpr std::size_t kPastCachesCopy = 16U << 20U, kPastCachesFill = 32U << 20U;
 
@@ -178,10 +179,43 @@ void copy_past_caches(std::byte* to, const std::byte* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
+namespace {
+
+#if defined(__x86_64__)
+// Asks for the lines of the target some time before it writes them.
+[[gnu::target("avx512f")]] void copy_ahead(std::byte* to, const std::byte* from, std::size_t bytes) {
+  constexpr std::size_t kStep = 128, kAhead = 512;
+  for (; bytes >= kStep; bytes -= kStep, to += kStep, from += kStep) {
+    _mm_prefetch(reinterpret_cast<const char*>(to) + kAhead, _MM_HINT_ET0);
+    _mm_prefetch(reinterpret_cast<const char*>(to) + kAhead + 64, _MM_HINT_ET0);
+    const __m512i low = _mm512_loadu_si512(from), high = _mm512_loadu_si512(from + 64);
+    _mm512_storeu_si512(to, low);
+    _mm512_storeu_si512(to + 64, high);
+  }
+  std::memcpy(to, from, bytes);
+}
+
+const bool kCopiesAhead = __builtin_cpu_supports("avx512f") != 0;
+#endif
+
+}  // namespace
+
+void copy_within_caches(std::byte* to, const std::byte* from, std::size_t bytes) {
+#if defined(__x86_64__)
+  if (kCopiesAhead) { return copy_ahead(to, from, bytes); }
+#endif
+  std::memcpy(to, from, bytes);
+}
+
 // Apart from the small ones, which need no frame.
 namespace {
 
-[[gnu::noinline]] void copy_shared(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
+[[gnu::noinline]] void copy_large(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
+  if (bytes <= kMostAhead) { return copy_within_caches(to, from, bytes); }
+  if (bytes < kSharedCopy) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
   const bool past_caches = bytes >= kPastCachesCopy;
   share(pool, to, bytes, [&](std::size_t begin, std::size_t size) {
     if (past_caches) {
@@ -204,7 +238,7 @@ namespace {
 }  // namespace
 
 void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes) {
-  if (bytes >= kSharedCopy) { return copy_shared(pool, to, from, bytes); }
+  if (bytes >= kLeastAhead) { return copy_large(pool, to, from, bytes); }
   std::memcpy(to, from, bytes);
 }
 

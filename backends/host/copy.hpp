@@ -13,13 +13,15 @@ namespace hal::host {
 // Idle threads of the pool help with what is large.
 void fill(kit::LanePool& pool, std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes);
 
-// The C library's memcpy, but for large copies: those are done by idle threads of the pool too, and the largest with
-// stores that go past the caches. The ranges do not overlap.
+// The C library's memcpy, but for copies that the second cache holds and the first does not, and for large ones: those
+// are done by idle threads of the pool too, and the largest with stores that go past the caches. The ranges do not
+// overlap.
 void copy(kit::LanePool& pool, std::byte* to, const std::byte* from, std::size_t bytes);
 
 // What they are made of, each on one thread: for other lanes and for tests.
 void fill_bytes(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes);
 void fill_past_caches(std::byte* to, std::size_t bytes, std::uint64_t pattern, std::uint64_t pattern_bytes);
+void copy_within_caches(std::byte* to, const std::byte* from, std::size_t bytes);
 void copy_past_caches(std::byte* to, const std::byte* from, std::size_t bytes);
 
 }  // namespace hal::host

@@ -42,13 +42,14 @@ TEST_CASE("a fill repeats its pattern over every byte of the range and over no o
   }
 }
 
-TEST_CASE("a copy past the caches copies every byte and no other, whatever the alignment") {
+TEST_CASE("a copy past the caches or within them copies every byte and no other, whatever the alignment") {
   const std::vector<std::byte> from = numbered(100'000);
+  const auto copy = GENERATE(hal::host::copy_past_caches, hal::host::copy_within_caches);
   for (const std::size_t source : {0U, 1U, 17U}) {
     for (const std::size_t target : {0U, 3U, 64U, 4095U}) {
-      for (const std::size_t bytes : {0U, 1U, 63U, 4096U, 16'384U, 16'385U, 40'000U, 90'001U}) {
+      for (const std::size_t bytes : {0U, 1U, 63U, 127U, 128U, 4096U, 16'384U, 16'385U, 40'000U, 90'001U}) {
         std::vector<std::byte> to(target + bytes + 64, kGuard);
-        hal::host::copy_past_caches(to.data() + target, from.data() + source, bytes);
+        copy(to.data() + target, from.data() + source, bytes);
         INFO("from " << source << " to " << target << ", " << bytes << " bytes");
         REQUIRE(std::memcmp(to.data() + target, from.data() + source, bytes) == 0);
         bool guarded = true;
@@ -63,7 +64,8 @@ TEST_CASE("a copy past the caches copies every byte and no other, whatever the a
 TEST_CASE("copies and fills of all sizes are whole, also those that threads share, wherever they begin") {
   hal::kit::LanePool pool(3, "copy-test");
   for (const std::size_t bytes :
-       {std::size_t{1000}, (std::size_t{4} << 20U) + 5, (std::size_t{9} << 20U) + 4088, (std::size_t{33} << 20U) + 8}) {
+       {std::size_t{1000}, (std::size_t{64} << 10U) + 1, (std::size_t{1} << 20U) + 3, (std::size_t{4} << 20U) + 5,
+        (std::size_t{9} << 20U) + 4088, (std::size_t{33} << 20U) + 8}) {
     const std::vector<std::byte> from = numbered(bytes);
     for (const std::size_t offset : {0U, 3U, 4090U}) {
       std::vector<std::byte> to(offset + bytes + 64, kGuard);
