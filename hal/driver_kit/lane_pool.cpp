@@ -176,7 +176,7 @@ void LanePool::call_for_help() {
 void LanePool::leave_to_others() {
   if (idle_ == 0) {
     if (first_ready_ != nullptr || !nappers_.empty()) { call_for_help(); }
-  } else if (coming_ + looking_ == 0 && (first_ready_ != nullptr || (!nappers_.empty() && !someone_naps_))) {
+  } else if (coming_ + looking_ == 0 && (first_ready_ != nullptr || (!nappers_.empty() && napper_ == nullptr))) {
     call(sleeping());
   }
 }
@@ -274,7 +274,7 @@ void LanePool::put_to_nap(SoftwareLane& lane) {
     nappers_.push_back(&lane);
     doze_ = false;
     // Whoever sleeps without an end has to begin to nap.
-    if (!someone_naps_) { call(sleeping()); }
+    if (napper_ == nullptr) { call(sleeping()); }
   }
 }
 
@@ -286,15 +286,23 @@ bool LanePool::sleep(std::unique_lock<std::mutex>& lock, Worker& self) {
   ++idle_;
   sleepers_.add(self, ::sched_getcpu());
   const auto awake = [&] { return !self.asleep; };
-  if (!someone_to_look_at() || someone_naps_) {
+  const Clock::time_point until = looked_ + nap();
+  if (!someone_to_look_at() || (napper_ != nullptr && nap_ends_ <= until)) {
     self.called.wait(lock, awake);
   } else {
-    someone_naps_ = self.naps = true;
-    called = self.called.wait_until(lock, looked_ + nap(), awake);
+    // Whoever napped for longer, while work was split, wakes for nothing once and sleeps on.
+    if (napper_ != nullptr) { napper_->naps = false; }
+    napper_ = &self;
+    nap_ends_ = until;
+    self.naps = true;
+    called = self.called.wait_until(lock, until, awake);
     if (!called) { sleepers_.remove(self); }
-    someone_naps_ = self.naps = false;
+    if (napper_ == &self) { napper_ = nullptr; }
+    self.naps = false;
     // Somebody else naps on, if this thread finds something to do.
-    if (someone_to_look_at() && (first_ready_ != nullptr || open_job() != nullptr)) { call(sleeping()); }
+    if (napper_ == nullptr && someone_to_look_at() && (first_ready_ != nullptr || open_job() != nullptr)) {
+      call(sleeping());
+    }
   }
   self.kept_off.end();
   --idle_;
@@ -364,12 +372,14 @@ LanePool::Job* LanePool::open_job() {
 
 void LanePool::take_part(std::unique_lock<std::mutex>& lock, Job& job) {
   ++job.inside;
+  ++taking_part_;
   leave_to_others();
   lock.unlock();
   const Clock::time_point start = Clock::now();
   job.work();
   const Clock::duration worked = Clock::now() - start;
   lock.lock();
+  --taking_part_;
   withdraw(job);
   if (--job.inside == 0) { settled_.notify_all(); }
   look_for_more(lock, a_quarter_of(worked, kLookNs));

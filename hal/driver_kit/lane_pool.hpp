@@ -31,7 +31,8 @@
 //            ever.
 // Idle       Threads are started when there is work for them. A lane without work is looked at in naps of kNapNs, kNaps
 //            times; then it sleeps until it is rung, and idle threads cost nothing. Where helpers do all the work a
-//            look would only take a core from them: then a nap is kHelpedNapNs.
+//            look would only take a core from them: then a nap is kHelpedNapNs. Where they split it besides, all cores
+//            are at work: then the threads that take part look in between, and a nap is kSplitNapNs.
 // Calling    Of the threads that did not fall asleep on the caller's core and do not nap the last to do so is called
 //            first: the same few threads work, each on a core of its own, and the others sleep on. Whoever is called to
 //            take part in what its caller works at begins on another core.
@@ -59,6 +60,7 @@ class LanePool {
  public:
   static constexpr std::uint64_t kNapNs = 1'000'000;
   static constexpr std::uint64_t kHelpedNapNs = 4'000'000;
+  static constexpr std::uint64_t kSplitNapNs = 40'000'000;
   static constexpr std::uint32_t kNaps = 50;
   static constexpr std::uint64_t kDozeNs = 20'000'000;  // naps without an end, where threads cannot be ordered
   static constexpr std::uint64_t kStallNs = 2'000'000;
@@ -159,7 +161,10 @@ class LanePool {
   void look_if_due();
   void watch(std::unique_lock<std::mutex>& lock, const Worker& self);
   std::chrono::nanoseconds nap() const {
-    return std::chrono::nanoseconds(doze_ ? kDozeNs : helped_ ? kHelpedNapNs : kNapNs);
+    return std::chrono::nanoseconds(doze_                         ? kDozeNs
+                                    : !helped_                    ? kNapNs
+                                    : taking_part_ + looking_ > 0 ? kSplitNapNs
+                                                                  : kHelpedNapNs);
   }
 
   const std::uint32_t most_;
@@ -173,15 +178,17 @@ class LanePool {
   std::vector<std::unique_ptr<Worker>> threads_;
   // What threads look for: jobs of all time, and lanes left to them. The first changes when the job is in jobs_.
   std::atomic<std::uint64_t> split_{0}, left_{0};
-  std::uint32_t workers_ = 0, idle_ = 0, looking_ = 0, lanes_ = 0;
+  std::uint32_t workers_ = 0, idle_ = 0, taking_part_ = 0, looking_ = 0, lanes_ = 0;
   std::uint32_t coming_ = 0;  // of the idle ones: called, and not here yet
   std::uint32_t away_ = 0;    // lanes
   std::uint32_t substitutes_ = 0, substitutes_idle_ = 0;
   bool substitute_watches_ = false;  // one is enough
   Clock::time_point looked_{};       // at the lanes that nap
   std::uint64_t taken_ = 0;
-  bool helped_ = false;  // all lanes that the last look found had got on without the pool
-  bool someone_naps_ = false, doze_ = false, stop_ = false;
+  bool helped_ = false;           // all lanes that the last look found had got on without the pool
+  Worker* napper_ = nullptr;      // of those who sleep for a nap the one that wakes first
+  Clock::time_point nap_ends_{};  // when it does
+  bool doze_ = false, stop_ = false;
 };
 
 }  // namespace hal::kit

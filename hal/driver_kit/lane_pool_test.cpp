@@ -507,6 +507,37 @@ TEST_CASE("lane pool: where helpers do all the work the naps are longer, and sho
   CHECK(becomes([&] { return fixture.pool.napping() == 0; }));
 }
 
+TEST_CASE(
+    "lane pool: where work is split that helpers do, nobody is called from a nap, and the naps are short again behind "
+    "it") {
+  Fixture fixture(2, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  const Work nothing = [] {};
+  const auto is_helped = [&] { return fixture.pool.nap_length() == std::chrono::nanoseconds(LanePool::kHelpedNapNs); };
+  CHECK(becomes([&] {  // a look in between may find that nobody helps just now
+    if (!becomes([&] {
+          CHECK(lane.wait(lane.submit({call(nothing)})));
+          return is_helped();
+        })) {
+      return false;
+    }
+    std::atomic<int> inside{0};
+    std::atomic<bool> long_naps{false};
+    fixture.pool.parallel(2, [&](std::uint64_t) {
+      ++inside;
+      while (inside < 2) { std::this_thread::yield(); }
+      if (fixture.pool.nap_length() == std::chrono::nanoseconds(LanePool::kSplitNapNs)) { long_naps = true; }
+      ++inside;  // both look before one of them leaves
+      while (inside < 4) { std::this_thread::yield(); }
+    });
+    return long_naps.load();
+  }));
+  // Who took part naps now, and not for so long: nobody rings, flushes or waits.
+  const std::uint64_t last = lane.submit({call(nothing)});
+  CHECK(becomes([&] { return lane.completed() >= last; }));
+  CHECK(becomes([&] { return fixture.pool.nap_length() < std::chrono::nanoseconds(LanePool::kSplitNapNs); }));
+}
+
 TEST_CASE("lane pool: lanes may go while others work and helpers leave") {
   Fixture fixture(2, 0);
   const Work nothing = [] {};
