@@ -12,7 +12,7 @@
 #include "copy.hpp"
 #include "driver_kit/clock.hpp"
 #include "driver_kit/errors.hpp"
-#include "driver_kit/thread.hpp"
+#include "threads/thread.hpp"
 
 namespace hal::host {
 
@@ -63,7 +63,7 @@ WeakLane::WeakLane(Device& device, std::uint64_t number, const char* label, void
   tag = kTag;
   scratch_.late = &device.lazy_loads;
   full_at_ = 1 + perturb_.pick(0, kWindow, kLongestWindow);
-  worker_ = kit::start_thread(label != nullptr && *label != 0 ? label : kOrigin, [this] { work(); });
+  worker_ = threads::start_thread(label != nullptr && *label != 0 ? label : kOrigin, [this] { work(); });
 }
 
 WeakLane::~WeakLane() {

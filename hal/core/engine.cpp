@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "threads/thread.hpp"
+
 namespace hal::core {
 namespace {
 
@@ -93,7 +95,7 @@ struct Engine::State {
   Result<void> start(const std::shared_ptr<State>& self) {
     if (thread.joinable()) { return {}; }
     attend(self);
-    return started([&] { thread = std::thread([self] { self->run(); }); });
+    return started([&] { thread = threads::start_thread("halyard", [self] { self->run(); }); });
   }
 
   // A program may release its last object while work is in flight, and return from main(). Then the thread gives back
@@ -332,7 +334,7 @@ struct Workers::State {
   void add(const std::shared_ptr<State>& self) {
     const auto place = threads.emplace(threads.end());
     try {
-      *place = std::thread([self, place] { self->run(self, place); });
+      *place = threads::start_thread("halyard-calls", [self, place] { self->run(self, place); });
     } catch (...) {
       threads.erase(place);
       throw;

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "driver_kit/errors.hpp"
-#include "driver_kit/thread.hpp"
+#include "threads/thread.hpp"
 
 namespace hal::kit {
 
@@ -23,7 +23,7 @@ Result<void> Background::post(Job& job) {
   const std::lock_guard lock(mutex_);
   if (!thread_.joinable()) {
     try {
-      thread_ = start_thread(name_, [this] { work(); });
+      thread_ = threads::start_thread(name_, [this] { work(); });
     } catch (const std::system_error& problem) {
       return error(origin_, HAL_UNAVAILABLE,
                    std::string("the system gives no thread to prepare a program on: ") + problem.what());

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "driver_kit/software_lane.hpp"
-#include "driver_kit/thread.hpp"
 #include "threads/fence.hpp"
+#include "threads/thread.hpp"
 
 namespace hal::kit {
 
@@ -51,7 +51,7 @@ bool LanePool::start(Role role) {
   try {
     threads_.reserve(threads_.size() + 1);
     auto worker = std::make_unique<Worker>();
-    worker->thread = start_thread(name_, [this, role, self = worker.get()] { run(role, *self); });
+    worker->thread = threads::start_thread(name_, [this, role, self = worker.get()] { run(role, *self); });
     threads_.push_back(std::move(worker));
   } catch (const std::system_error&) { return false; } catch (const std::bad_alloc&) {
     return false;

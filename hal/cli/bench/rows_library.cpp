@@ -2,7 +2,9 @@
 // What the library itself costs: opening it, crossing into it, and tracing.
 #include <array>
 #include <cstdlib>
+#include <memory>
 #include <optional>
+#include <thread>
 
 #include "cli/bench/row.hpp"
 #include "cli/bench/timing.hpp"
@@ -30,7 +32,8 @@ Result<double> barriers(Queue& queue) {
   return ns_between(start, Clock::now()) / kMany;
 }
 
-Result<double> traced() {
+// With the layer and nothing else that the environment asks for.
+Result<Instance> traced_instance() {
   static constexpr const char* kName = "HALYARD_TRACE";
   const char* before = std::getenv(kName);
   const std::optional<std::string> kept = before != nullptr ? std::optional<std::string>(before) : std::nullopt;
@@ -41,10 +44,31 @@ Result<double> traced() {
   } else {
     ::unsetenv(kName);
   }
-  if (!instance) { return std::move(instance).error(); }
-  HAL_TRY(const Device device, instance->open("host:0"));
+  return instance;
+}
+
+Result<double> traced_submissions() {
+  HAL_TRY(const Instance instance, traced_instance());
+  HAL_TRY(const Device device, instance.open("host:0"));
   HAL_TRY(Queue queue, device.queue("bench traced"));
   return barriers(queue);
+}
+
+// Nanoseconds of one event; a range has two.
+double ranges(hal_instance* instance) {
+  return timed(kMany,
+               [&] {
+                 hal_range_begin(instance, "range");
+                 hal_range_end(instance);
+               }) /
+         2;
+}
+
+Result<double> traced_ranges() {
+  HAL_TRY(const Instance instance, traced_instance());
+  std::this_thread::sleep_for(20ms);  // the trace's own thread obtains the pages meanwhile
+  (void)ranges(instance.get());       // not counted: the first events find them in no cache
+  return ranges(instance.get());
 }
 
 }  // namespace
@@ -78,10 +102,27 @@ Result<std::vector<Row>> library_rows(const Device& host) {
 
   row = {};
   row.device = host.uri();
-  row.name = "traced submission of an empty command";
-  row.ours = traced;
+  row.name = "event of a trace, begin or end of a range";
+  row.ours = traced_ranges;
+  row.target = Target::at_most(13);
+  out.push_back(row);
+
+  row = {};
+  row.device = host.uri();
+  row.name = "begin or end of a range that no layer hears of";
+  row.ours = [plain = std::make_shared<Result<Instance>>(Instance::create("host"))]() -> Result<double> {
+    if (!*plain) { return Error((*plain).error()); }
+    return ranges((*plain)->get());
+  };
+  row.limit = {"the same without an instance", []() -> Result<double> { return ranges(nullptr); }, {}};
+  row.target = Target::over(0.5, "the same without an instance");
+  out.push_back(row);
+
+  row = {};
+  row.device = host.uri();
+  row.name = "traced submission of an empty command, two events";
+  row.ours = traced_submissions;
   row.limit = {"the same, not traced", [queue]() -> Result<double> { return barriers(const_cast<Queue&>(queue)); }, {}};
-  row.target = Target::over(13, "the same, not traced");
   out.push_back(std::move(row));
   return out;
 }

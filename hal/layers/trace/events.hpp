@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the trace remembers: 64 bytes an event, written by one thread each, with no lock and no allocation but for a
-// chunk every 32,768 events.
+// What the trace remembers: 64 bytes an event, written by one thread each, with no lock but for a chunk every 32,768
+// events.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 namespace hal::layers::trace {
@@ -54,27 +52,12 @@ inline std::uint64_t ticks() {
 #endif
 }
 
-struct Chunk {
-  static constexpr std::size_t kEvents = 32'768;
-  static constexpr std::size_t kBytes = kEvents * sizeof(Event);
-  Event* events;  // mapped, with its pages there already: a page fault costs more than a hundred events
-  std::size_t used = 0;
-  Chunk();
-  ~Chunk();
-  Chunk(const Chunk&) = delete;
-  Chunk& operator=(const Chunk&) = delete;
-};
-
 // The events of one thread.
 struct ThreadBuffer {
   std::uint32_t thread = 0;
   Event* next = nullptr;
   Event* end = nullptr;
-  std::vector<std::unique_ptr<Chunk>> chunks;
-
-  void close() {
-    if (!chunks.empty()) { chunks.back()->used = Chunk::kEvents - static_cast<std::size_t>(end - next); }
-  }
+  std::vector<Event*> chunks;  // where each begins; all but the last are full
 };
 
 }  // namespace hal::layers::trace

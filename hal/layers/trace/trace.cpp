@@ -2,7 +2,6 @@
 #include "layers/trace/trace.hpp"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
@@ -66,29 +65,17 @@ std::uint64_t bytes_of(const hal_command& command) {
 
 }  // namespace
 
-// One huge page where the system gives one: to clear that takes a third of the time, shared by all events in it.
-Chunk::Chunk() {
-  void* twice = mmap(nullptr, 2 * kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (twice == MAP_FAILED) { throw std::bad_alloc(); }
-  auto* memory = static_cast<std::byte*>(twice);
-  const std::size_t before = -reinterpret_cast<std::uintptr_t>(memory) % kBytes;
-  if (before != 0) { munmap(memory, before); }
-  memory += before;
-  munmap(memory + kBytes, kBytes - before);
-  (void)madvise(memory, kBytes, MADV_HUGEPAGE);
-  for (std::size_t at = 0; at < kBytes; at += 4096) { *const_cast<volatile std::byte*>(memory + at) = std::byte{0}; }
-  events = reinterpret_cast<Event*>(memory);
-}
-
-Chunk::~Chunk() { munmap(events, kBytes); }
-
 Trace::Trace(std::string path, core::Instance& instance)
     : path_(std::move(path)), instance_(instance), id_(next_id()), first_tick_(ticks()), first_ns_(now_ns()) {
   rows_.emplace_back();  // row 0 is nobody's
 }
 
 inline Event* Trace::take() {
-  if (mine.trace == id_ && mine.buffer->next != mine.buffer->end) [[likely]] { return mine.buffer->next++; }
+  if (mine.trace == id_ && mine.buffer->next != mine.buffer->end) [[likely]] {
+    // The lines may still lie with the core that has cleared them.
+    __builtin_prefetch(mine.buffer->next + 16, 1);
+    return mine.buffer->next++;
+  }
   return take_slowly();
 }
 
@@ -101,15 +88,15 @@ Event* Trace::take_slowly() {
   }
   mine = {id_, buffer};
   if (buffer->next == buffer->end) {
-    if (chunks_ == kMostChunks) {
+    buffer->chunks.reserve(buffer->chunks.size() + 1);  // a chunk that is taken is kept
+    Event* const events = chunks_.take();
+    if (events == nullptr) {
       dropped_.fetch_add(1, std::memory_order_relaxed);
       return nullptr;
     }
-    ++chunks_;
-    buffer->close();
-    buffer->chunks.push_back(std::make_unique<Chunk>());
-    buffer->next = buffer->chunks.back()->events;
-    buffer->end = buffer->next + Chunk::kEvents;
+    buffer->chunks.push_back(events);
+    buffer->next = events;
+    buffer->end = events + Chunks::kEvents;
   }
   return buffer->next++;
 }
@@ -301,11 +288,10 @@ void Trace::finish() {
     account.rows = std::move(rows_);
     account.dropped = dropped_.load();
     for (const auto& buffer : buffers_) {
-      buffer->close();
-      for (const auto& chunk : buffer->chunks) {
-        for (std::size_t i = 0; i < chunk->used; ++i) {
-          const Event& event = chunk->events[i];
-          account.events.push_back({event, buffer->thread, account.ns(event.tick)});
+      for (const Event* chunk : buffer->chunks) {
+        const Event* const end = chunk == buffer->chunks.back() ? buffer->next : chunk + Chunks::kEvents;
+        for (const Event* event = chunk; event != end; ++event) {
+          account.events.push_back({*event, buffer->thread, account.ns(event->tick)});
         }
       }
     }
@@ -316,7 +302,7 @@ void Trace::finish() {
   if (account.dropped != 0) {
     instance_.log(HAL_LOG_WARNING, "trace",
                   fmt::format("{} events were dropped: a trace holds {}; trace a shorter piece of the program",
-                              account.dropped, kMostChunks * Chunk::kEvents)
+                              account.dropped, Chunks::kMost * Chunks::kEvents)
                       .c_str());
   }
   if (const std::string problem = write(path_, account); !problem.empty()) {

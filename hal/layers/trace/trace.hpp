@@ -2,12 +2,14 @@
 // The layer `trace`: what queues did and when, as a Chrome JSON file that Perfetto opens.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "core/layer.hpp"
+#include "layers/trace/chunks.hpp"
 #include "layers/trace/events.hpp"
 
 namespace hal::layers::trace {
@@ -40,8 +42,6 @@ class Trace final : public core::Observer {
   };
 
  private:
-  static constexpr std::size_t kMostChunks = 32;  // 64 MiB, a million events
-
   void finish();
   Event* take();  // a place for one event of this thread; NULL if it is dropped
   Event* take_slowly();
@@ -58,7 +58,7 @@ class Trace final : public core::Observer {
   std::vector<Row> rows_;
   std::vector<std::unique_ptr<ThreadBuffer>> buffers_;
   std::unordered_map<std::uint64_t, ThreadBuffer*> by_thread_;
-  std::size_t chunks_ = 0;
+  Chunks chunks_;
   std::unordered_map<const void*, std::uint32_t> row_of_;  // timelines
   struct Bytes {
     std::string device;

@@ -9,7 +9,7 @@
 #include <thread>
 #include <utility>
 
-namespace hal::kit {
+namespace hal::threads {
 
 class SignalsBlocked {
  public:
@@ -40,4 +40,4 @@ std::thread start_thread(const char* name, Body&& body) {
   return thread;
 }
 
-}  // namespace hal::kit
+}  // namespace hal::threads

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/chunks.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <halyard_catch.hpp>
+#include <set>
+#include <thread>
+
+using hal::layers::trace::Chunks;
+using hal::layers::trace::Event;
+
+namespace {
+
+bool becomes_ready(const Chunks& chunks, std::uint32_t count) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (chunks.ready() < count && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
+  return chunks.ready() == count;
+}
+
+}  // namespace
+
+TEST_CASE("the chunks of a trace are apart, empty, whole, and no more than there are") {
+  Chunks chunks;
+  std::set<Event*> taken;
+  for (std::uint32_t i = 0; i < Chunks::kMost; ++i) {
+    Event* const events = chunks.take();
+    REQUIRE(events != nullptr);
+    REQUIRE(std::all_of(events, events + Chunks::kEvents, [](const Event& event) { return event.tick == 0; }));
+    std::for_each(events, events + Chunks::kEvents, [](Event& event) { event.tick = 1; });
+    REQUIRE(taken.insert(events).second);
+  }
+  CHECK(chunks.take() == nullptr);
+  CHECK(chunks.take() == nullptr);
+}
+
+TEST_CASE("the pages of the next two chunks of a trace are there before they are taken, and of no others") {
+  Chunks chunks;
+  if (!becomes_ready(chunks, 2)) {
+    WARN("no pages ahead: a kernel before 5.14, or no memory");
+    return;
+  }
+  CHECK(chunks.take() != nullptr);
+  CHECK(becomes_ready(chunks, 3));
+  for (std::uint32_t i = 1; i < Chunks::kMost; ++i) { CHECK(chunks.take() != nullptr); }
+  CHECK(becomes_ready(chunks, Chunks::kMost));
+}
