@@ -236,13 +236,21 @@ HAL_CASE(EXE_026, "extents that no run could have are refused") {
 
 HAL_CASE(GRF_011, "layers whose sizes are open") {
   GraphBuilder b("open layers");
-  const Value x = b.input("x", DType::f32, {2, b.symbol("n"), 3});
+  const std::int64_t rows = b.symbol("n");
+  const Value x = b.input("x", DType::f32, {2, rows, 3});
   b.output("largest", nn::argmax(b, x, 1));
   const nn::TopK top = nn::top_k(b, b.transpose(x, {2, 0, 1}), 2);
   b.output("top", top.values);
   b.output("places", top.indices);
   b.output("mean", nn::average_pool(b, x, {.window = {3}, .strides = {2}, .pad_low = {1}, .pad_high = {2}}));
   b.output("reach", nn::max_pool(b, x, {.window = {2}, .strides = {1}, .pad_low = {1}}));
+  b.output("running", nn::cumulative_sum(b, x, 1));
+  b.output("back", nn::cumulative_sum(b, b.convert(x, DType::i32), 1, {.exclusive = true, .reverse = true}));
+  const std::int64_t wider = b.size(graph::SizeOp::add, b.size(graph::SizeOp::mul, rows, 3), 1);
+  b.output("nearest", nn::resize_nearest(b, x, {wider}));
+  b.output("mixed", nn::resize_linear(b, x, {wider}, nn::Coordinates::align_corners));
+  b.output("fewer", nn::resize_linear(b, x, {7}));
+  b.output("mirrored", nn::pad(b, x, {0, 5, 0}, {0, 2, 0}, nn::PadMode::reflect));
   const GraphBytes bytes = finish(b);
   auto program = load_graph(t, bytes);
   auto queue = t.queue();
@@ -272,6 +280,26 @@ HAL_CASE(GRF_011, "layers whose sizes are open") {
       }
       count_check();
     }
+  }
+}
+
+HAL_CASE(GRF_011, "places that a run computes along a long axis are exact") {
+  GraphBuilder b("long line");
+  const Value x = b.input("x", DType::u8, {1, b.symbol("m"), 1});
+  b.output("y", nn::resize_nearest(b, x, {b.symbol("n")}, nn::Coordinates::asymmetric, nn::Nearest::floor));
+  auto program = load_graph(t, finish(b));
+  auto queue = t.queue();
+  // A quotient in f32 misses places of so long an axis by one or more.
+  constexpr std::int64_t kFrom = 2'000'003, kTo = 4099;
+  std::vector<std::uint8_t> line(kFrom);
+  for (std::size_t i = 0; i < line.size(); ++i) { line[i] = static_cast<std::uint8_t>(i % 251); }
+  auto in = t.upload(queue, line);
+  auto out = t.filled(queue, kTo, 0xEE);
+  const std::vector<hal_arg> args = {arg(whole(in)), arg(whole(out)), extent(kFrom), extent(kTo)};
+  t.wait(t.submit(queue, {run_graph(program, 0, args)}));
+  const Bytes found = t.read(queue, out);
+  for (std::int64_t i = 0; i < kTo; ++i) {
+    EXPECT_EQ(static_cast<unsigned>(found[static_cast<std::size_t>(i)]), static_cast<unsigned>(i * kFrom / kTo % 251));
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numeric>
 
@@ -14,7 +15,7 @@ namespace {
 
 constexpr std::int64_t kMostIndices = std::int64_t{1} << 24U;  // f32 holds them exactly, and this, which is none
 constexpr std::int64_t kMostTaken = 1024;
-constexpr std::int64_t kBlock = 16;
+constexpr std::array<std::int64_t, 3> kBlocks{16, 64, 256};  // elements in a block of a running sum, by level
 
 // Indices take the family of x, so that one map may compare elements and choose indices.
 DType index_type(DType type) { return is_floating(type) ? DType::f32 : DType::i32; }
@@ -55,30 +56,51 @@ Value join(GraphBuilder& b, std::vector<Value> parts, std::uint32_t axis, Site s
   return parts[0];
 }
 
-// Running sums along dimension 1 of x [outer, n, inner]; n is a number.
-Value scan(GraphBuilder& b, Value x, Site site) {
+std::int64_t divided_up(GraphBuilder& b, std::int64_t x, std::int64_t y, Site site) {
+  using enum graph::SizeOp;
+  return b.size(div, b.size(sub, b.size(add, x, y, site), 1, site), y, site);
+}
+
+// `count` zeros before or behind dimension `axis`: pad takes numbers only, so an open count is joined on.
+Value with_zeros(GraphBuilder& b, Value x, std::uint32_t axis, bool before, std::int64_t count, Site site) {
+  Shape shape = b.shape(x);
+  if (!graph::is_symbolic(count)) {
+    Shape none(shape.size(), 0), by = none;
+    by[axis] = count;
+    return before ? b.pad(x, by, none, 0.0, site) : b.pad(x, none, by, 0.0, site);
+  }
+  shape[axis] = count;
+  const Value zeros = b.broadcast(b.constant_from(b.dtype(x), {}, std::vector{0.0}, site), shape, site);
+  return before ? b.concat({zeros, x}, axis, site) : b.concat({x, zeros}, axis, site);
+}
+
+// Running sums along dimension 1 of x [outer, n, inner]. Each level sums blocks of about as many elements as it has in
+// kBlocks, the last all that is left; on an open axis every level is there, and one without a choice has blocks of 1.
+Value scan(GraphBuilder& b, Value x, Site site, std::size_t level = 0) {
   const Shape shape = b.shape(x);
-  if (shape[1] == 1) { return x; }
+  if (b.failed() || shape[1] == 1) { return x; }
   const std::int64_t outer = shape[0], n = shape[1], inner = shape[2];
-  const std::int64_t block = std::min(n, kBlock);
-  const std::int64_t blocks = (n + block - 1) / block;
-  const Value whole = blocks * block == n ? x : b.pad(x, {0, 0, 0}, {0, blocks * block - n, 0}, 0.0, site);
-  // Each block behind block - 1 zeros: element i is the sum of the window that begins at i.
-  const Value led =
-      b.pad(b.reshape(whole, {outer, blocks, block, inner}, site), {0, 0, block - 1, 0}, {0, 0, 0, 0}, 0.0, site);
-  const std::int64_t length = 2 * block - 1;
-  const Value windows =
-      b.view(led, {outer, blocks, block, block, inner}, 0,
-             {times(b, blocks * length, inner, site), times(b, length, inner, site), inner, inner, 1}, site);
+  const bool last = level == kBlocks.size();
+  const std::int64_t block = last ? n : divided_up(b, n, divided_up(b, n, kBlocks[level], site), site);
+  const std::int64_t blocks = last ? 1 : divided_up(b, n, block, site);
+  const std::int64_t padded = times(b, blocks, block, site);
+  const std::int64_t more = graph::is_symbolic(padded) ? block : padded - n;
+  const Value whole = padded == n ? x : slice_axis(b, with_zeros(b, x, 1, false, more, site), 1, 0, padded, site);
+  // Each block behind as many zeros: element i is the sum of the window that begins at i + 1.
+  const Value led = with_zeros(b, b.reshape(whole, {outer, blocks, block, inner}, site), 2, true, block, site);
+  const std::int64_t row = times(b, times(b, block, 2, site), inner, site);
+  const Value windows = b.view(led, {outer, blocks, block, block, inner}, inner,
+                               {times(b, blocks, row, site), row, inner, inner, 1}, site);
   Value sums = b.reduce(windows, ReduceOp::sum, {3}, KeepDims::no, {}, site);
-  if (blocks > 1) {
-    const Value totals = b.reshape(slice_axis(b, sums, 2, block - 1, 1, site), {outer, blocks, inner}, site);
+  if (blocks != 1) {
+    const std::int64_t end = b.size(graph::SizeOp::sub, block, 1, site);
+    const Value totals = b.reshape(slice_axis(b, sums, 2, end, 1, site), {outer, blocks, inner}, site);
     const Value before =
-        slice_axis(b, b.pad(scan(b, totals, site), {0, 1, 0}, {0, 0, 0}, 0.0, site), 1, 0, blocks, site);
+        slice_axis(b, b.pad(scan(b, totals, site, level + 1), {0, 1, 0}, {0, 0, 0}, 0.0, site), 1, 0, blocks, site);
     sums = b.map({sums, b.reshape(before, {outer, blocks, 1, inner}, site)}, arg(0) + arg(1), {}, site);
   }
-  const Value line = b.reshape(sums, {outer, blocks * block, inner}, site);
-  return blocks * block == n ? line : slice_axis(b, line, 1, 0, n, site);
+  const Value line = b.reshape(sums, {outer, padded, inner}, site);
+  return padded == n ? line : slice_axis(b, line, 1, 0, n, site);
 }
 
 }  // namespace
@@ -130,7 +152,7 @@ TopK top_k(GraphBuilder& b, Value x, std::int64_t k, Site site) {
 
 Value cumulative_sum(GraphBuilder& b, Value x, Axis axis, const Cumulative& options, Site site) {
   const auto a = axis_of(b, x, axis, "cumulative_sum", site);
-  if (!a || !has_number(b, x, *a, "cumulative_sum", site)) { return {}; }
+  if (!a) { return {}; }
   const Shape shape = b.shape(x);
   const DType type = b.dtype(x);
   const DType sum = is_floating(type) ? wide(type) : dtype_bits(type) < 32 ? DType::i32 : type;
@@ -141,7 +163,7 @@ Value cumulative_sum(GraphBuilder& b, Value x, Axis axis, const Cumulative& opti
   const std::int64_t n = shape[*a];
   const auto turned = [&](Value v) {
     if (!options.reverse) { return v; }
-    return b.view(v, {outer, n, inner}, times(b, n - 1, inner, site),
+    return b.view(v, {outer, n, inner}, times(b, b.size(graph::SizeOp::sub, n, 1, site), inner, site),
                   {times(b, n, inner, site), times(b, -1, inner, site), 1}, site);
   };
   Value y = scan(b, turned(b.reshape(lower::convert(b, x, sum, site), {outer, n, inner}, site)), site);

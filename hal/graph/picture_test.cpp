@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people look at: pictures, steps as text, differences; and the graphs that show intermediates.
+#include <array>
 #include <halyard_catch.hpp>
 #include <sstream>
 
 #include "graph/cases.hpp"
+#include "graph/difference.hpp"
 #include "graph/draw.hpp"
 #include "graph/nn_test_tools.hpp"
 #include "graph/print.hpp"
@@ -177,7 +179,7 @@ TEST_CASE("difference: what was added, taken away or connected otherwise") {
     return b.finish().value();
   };
   const auto difference = [](const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
-    return structural_difference(View::verify(a).value(), View::verify(b).value()).value();
+    return structural_difference(View::verify(a).value(), View::verify(b).value());
   };
   const auto plain = make(false, false, 1);
   CHECK(difference(plain, make(false, false, 1)) == "");
@@ -190,4 +192,40 @@ TEST_CASE("difference: what was added, taken away or connected otherwise") {
   // Constants are compared by their bytes.
   CHECK_THAT(difference(plain, make(false, false, 2)),
              Contains("- node 0: constant") && Contains("+ node 0: constant"));
+}
+
+TEST_CASE("difference: graphs of any size, by no more than what they differ in") {
+  // A chain of `count` maps, of which those at `other` are others, and `more` of another kind behind them.
+  const auto chain = [](std::size_t count, const std::vector<std::size_t>& other, std::size_t more = 0) {
+    GraphBuilder b("chain");
+    Value v = b.input("x", DType::f32, {2});
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool differs = std::ranges::find(other, i) != other.end();
+      v = b.map({v}, arg(0) + (differs ? 0.5 : static_cast<double>(i % 7)));
+    }
+    for (std::size_t i = 0; i < more; ++i) { v = b.map({v}, arg(0) * static_cast<double>(i + 2)); }
+    b.output("y", b.map({v}, -arg(0)));
+    return b.finish().value();
+  };
+  using Counts = std::array<std::size_t, 3>;  // lines of one, of the other, operands
+  const auto lines = [](const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
+    const std::string text = structural_difference(View::verify(a).value(), View::verify(b).value());
+    Counts counts{};
+    for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
+      ++counts[text[at] == '-' ? 0U : text[at] == '+' ? 1U : 2U];
+    }
+    return counts;
+  };
+  const auto large = chain(60'000, {});
+  CHECK(lines(large, large) == Counts{0, 0, 0});
+  const Counts few = lines(large, chain(60'000, {0, 31'000, 59'999}));
+  CHECK(few[0] == 3);
+  CHECK(few[1] == 3);
+  CHECK(lines(large, chain(60'000, {}, 100)) == Counts{0, 100, 1});
+  CHECK(lines(chain(60'000, {}, 100), large) == Counts{100, 0, 1});
+  CHECK(lines(chain(3000, {}), chain(3000, {}, 4000)) == Counts{0, 4000, 1});
+  // In more than is looked for: all is named, and what is the same in front is found.
+  const Counts rest = lines(chain(300, {}, 10), chain(300, {}, 9000));
+  CHECK(rest[1] - rest[0] == 8990);
+  CHECK(rest[0] <= 1);
 }

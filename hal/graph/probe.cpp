@@ -8,13 +8,10 @@
 
 #include "graph/element.hpp"
 #include "graph/expression.hpp"
-#include "graph/print.hpp"
 #include "hal/graph.hpp"
 
 namespace hal::graph {
 namespace {
-
-constexpr std::size_t kMostCompared = 4096;  // nodes: the table of matches is quadratic
 
 // Postfix code as the builder's expressions.
 Expr expression(std::span<const Instruction> code) {
@@ -191,95 +188,6 @@ std::vector<std::vector<std::byte>> random_inputs(const View& view, std::uint64_
     }
   }
   return out;
-}
-
-namespace {
-
-// A node without numbers.
-std::string summary(const View& view, const Node& node) {
-  const Tensor& out = view.tensor(node.output);
-  const std::string attributes = print_attributes(view, node);
-  return fmt::format("{}{}{}{} {}", op_name(node.op), attributes.empty() ? "" : " ", attributes,
-                     out.name.empty() ? "" : fmt::format(" \"{}\"", out.name), print_type(view, out));
-}
-
-std::uint64_t hashed(std::span<const std::byte> bytes) {
-  std::uint64_t hash = 0xCBF29CE484222325U;
-  for (const std::byte byte : bytes) { hash = (hash ^ static_cast<std::uint8_t>(byte)) * 0x100000001B3U; }
-  return hash;
-}
-
-std::vector<std::string> summaries(const View& view) {
-  std::vector<std::string> out;
-  for (const Node& node : view.nodes()) {
-    out.push_back(summary(view, node));
-    if (node.op == Op::constant) { out.back() += fmt::format(" #{:016x}", hashed(view.tensor(node.output).data)); }
-  }
-  return out;
-}
-
-}  // namespace
-
-Result<std::string> structural_difference(const View& a, const View& b) {
-  for (const View* view : {&a, &b}) {
-    if (view->nodes().size() > kMostCompared) {
-      return Error(HAL_OUT_OF_RANGE, fmt::format("graph \"{}\" has {} nodes, at most {} are compared", view->name(),
-                                                 view->nodes().size(), kMostCompared));
-    }
-  }
-  std::string text;
-  if (a.name() != b.name()) { text += fmt::format("- graph \"{}\"\n+ graph \"{}\"\n", a.name(), b.name()); }
-  const auto parameters = [](const View& view) {
-    std::vector<std::string> lines;
-    for (std::size_t i = 0; i < view.parameter_count(); ++i) {
-      lines.push_back(fmt::format("{} \"{}\" {}", i < view.inputs().size() ? "input" : "output", view.tensor(i).name,
-                                  print_type(view, view.tensor(i))));
-    }
-    return lines;
-  };
-  const auto pa = parameters(a), pb = parameters(b);
-  for (std::size_t i = 0; i < std::max(pa.size(), pb.size()); ++i) {
-    if (i < pa.size() && i < pb.size() && pa[i] == pb[i]) { continue; }
-    if (i < pa.size()) { text += fmt::format("- {}\n", pa[i]); }
-    if (i < pb.size()) { text += fmt::format("+ {}\n", pb[i]); }
-  }
-  // The longest common run of nodes, from the back.
-  const auto sa = summaries(a), sb = summaries(b);
-  const std::size_t n = sa.size(), m = sb.size();
-  std::vector<std::uint16_t> common((n + 1) * (m + 1));
-  const auto at = [&](std::size_t i, std::size_t j) -> std::uint16_t& { return common[i * (m + 1) + j]; };
-  for (std::size_t i = n; i-- > 0;) {
-    for (std::size_t j = m; j-- > 0;) {
-      at(i, j) =
-          sa[i] == sb[j] ? static_cast<std::uint16_t>(at(i + 1, j + 1) + 1) : std::max(at(i + 1, j), at(i, j + 1));
-    }
-  }
-  // Which tensor of b stands for one of a.
-  constexpr std::uint32_t kNone = ~std::uint32_t{0};
-  std::vector<std::uint32_t> other(a.tensors().size(), kNone);
-  for (std::uint32_t i = 0; i < std::min(a.inputs().size(), b.inputs().size()); ++i) { other[i] = i; }
-  for (std::size_t i = 0, j = 0; i < n || j < m;) {
-    if (i < n && j < m && sa[i] == sb[j]) {
-      const Node &x = a.nodes()[i], &y = b.nodes()[j];
-      for (std::size_t k = 0; k < x.inputs.size() && x.inputs.size() == y.inputs.size(); ++k) {
-        if (other[x.inputs[k]] == y.inputs[k]) { continue; }
-        text += fmt::format("  operand {} of {}: %{} is now %{}\n", k, a.node_label(i), x.inputs[k], y.inputs[k]);
-      }
-      if (x.inputs.size() != y.inputs.size()) {
-        text += fmt::format("  {}: {} operands are now {}\n", a.node_label(i), x.inputs.size(), y.inputs.size());
-      }
-      other[x.output] = y.output;
-      ++i;
-      ++j;
-    } else if (j == m || (i < n && at(i + 1, j) >= at(i, j + 1))) {
-      text += fmt::format("- node {}: {}\n", i, sa[i]);
-      ++i;
-    } else {
-      text += fmt::format("+ node {}: {}\n", j, sb[j]);
-      ++j;
-    }
-  }
-  return text;
 }
 
 }  // namespace hal::graph

@@ -21,9 +21,4 @@ Result<std::vector<std::byte>> showing(const View& view, std::span<const std::ui
 /// of 0 and 1. Inputs that gather or scatter take as indices, at once or through views, are kept inside the axis.
 std::vector<std::vector<std::byte>> random_inputs(const View& view, std::uint64_t seed);
 
-/// What `b` has other than `a`, a line each ("- " only in a, "+ " only in b, "  operand" where the same node reads
-/// something else), in the order of their nodes; "" if the two are the same but for the numbers of tensors and nodes.
-/// Errors  OUT_OF_RANGE  more than 4096 nodes in one of them
-Result<std::string> structural_difference(const View& a, const View& b);
-
 }  // namespace hal::graph

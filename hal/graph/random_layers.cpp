@@ -140,7 +140,10 @@ class Chooser {
   }
   Value resize() {
     const Value x = any();
-    const Shape sizes = list(x, 1, 6);
+    Shape sizes = list(x, 1, 6);
+    for (std::int64_t& each : sizes) {
+      if (below(4) == 1) { each = size(); }
+    }
     const auto coordinates = static_cast<nn::Coordinates>(below(3));
     if (maybe()) { return nn::resize_linear(b_, x, sizes, coordinates); }
     return nn::resize_nearest(b_, x, sizes, coordinates, maybe() ? nn::Nearest::floor : nn::Nearest::round_half_down);

@@ -18,9 +18,10 @@ enum class Nearest : std::uint8_t {
   floor,            // with `asymmetric`, what PyTorch calls "nearest"
 };
 
-/// x [n, s..., c] to [n, sizes..., c] by the nearest element: one gather a dimension that changes.
-/// Errors  x is not of rank 3 to 5; not one size for each spatial dimension; a size below 1 or above 2^28; a spatial
-///         dimension of x, or a size, that is symbolic
+/// x [n, s..., c] to [n, sizes..., c] by the nearest element: one gather a dimension that changes. Sizes may be
+/// symbolic on either side; the indices of such a dimension are computed by the run. Errors  x is not of rank 3 to 5;
+/// not one size for each spatial dimension; a size below 1 or above 2^28, and above
+///         2^24 where it or the dimension's other size is symbolic, which a run finds of what it brings
 Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates = Coordinates::half_pixel,
                      Nearest nearest = Nearest::round_half_down, Site site = Site::current());
 
@@ -39,9 +40,8 @@ enum class PadMode : std::uint8_t {
 };
 
 /// `low[i]` elements before and `high[i]` behind dimension i; one gather a dimension (constant: one pad).
-/// Errors  not one number for each dimension, or one below 0; a mode with indices along a dimension that is symbolic,
-/// or
-///         of more than 2^28 elements
+/// Errors  not one number for each dimension, or one below 0; a mode with indices along a dimension of more than 2^28
+///         elements, or 2^24 where it is symbolic, which a run finds
 Value pad(GraphBuilder& b, Value x, const Shape& low, const Shape& high, PadMode mode, double value = 0,
           Site site = Site::current());
 

@@ -30,7 +30,8 @@ struct Cumulative {
 };
 
 /// y_i = sum of x_0 to x_i along the axis. Floating types sum in f32 and round once; i8, u8 and bool give i32. In
-/// blocks of 16, each a window that is reduced: 16 additions an element on each of log16(n) levels.
+/// blocks of 16, then 64, 256 and the rest, each a window that is reduced: about 20 additions an element. Along a
+/// symbolic axis all four levels are there, of blocks that are no longer than the run needs.
 /// Errors  x is a scalar or has no such axis
 Value cumulative_sum(GraphBuilder& b, Value x, Axis axis = -1, const Cumulative& options = {},
                      Site site = Site::current());
