@@ -113,13 +113,13 @@ TEST_CASE("order: a device-side wait for work that is cancelled never shows the 
     struct Heard {
       std::atomic<int> good{0}, bad{0};
     } heard;
-    REQUIRE(hal_timeline_on_reached(
-                used.timeline, used.value,
-                [](void* user, const hal_error* error) {
-                  auto& counts = *static_cast<Heard*>(user);
-                  ++(error != nullptr ? counts.bad : counts.good);
-                },
-                &heard) == nullptr);
+    REQUIRE(hal::check(hal_timeline_on_reached(
+        used.timeline, used.value,
+        [](void* user, const hal_error* error) {
+          auto& counts = *static_cast<Heard*>(user);
+          ++(error != nullptr ? counts.bad : counts.good);
+        },
+        &heard)));
     producer.cancel();
     REQUIRE(m.control.complete("producer", 1) == 1);
     REQUIRE(m.control.complete("consumer", 1) == 1);

@@ -134,7 +134,7 @@ TEST_CASE("order: random work on released timelines runs if anything can still b
       const hal::Command fill = hal::command::fill(f.at(i), static_cast<std::uint32_t>(i + 1));
       const hal_sync sync{waits.data(), signals.data(), static_cast<std::uint32_t>(waits.size()),
                           static_cast<std::uint32_t>(signals.size()), nullptr};
-      REQUIRE(hal_queue_submit(queues[work.queue].get(), &fill, 1, &sync, &work.point) == nullptr);
+      REQUIRE(hal::check(hal_queue_submit(queues[work.queue].get(), &fill, 1, &sync, &work.point)));
     }
     // What runs: all before it on its queue does, and for each wait some work that runs signals as much.
     for (bool changed = true; changed;) {

@@ -46,7 +46,7 @@ void look(Look how, const hal::Timeline& line) {
   if (how == Look::value) { (void)line.value(); }
   if (how == Look::wait) { (void)line.wait(1, 0ns); }
   if (how == Look::callback) {
-    REQUIRE(hal_timeline_on_reached(line.get(), 9, [](void*, const hal_error*) {}, nullptr) == nullptr);
+    REQUIRE(hal::check(hal_timeline_on_reached(line.get(), 9, [](void*, const hal_error*) {}, nullptr)));
   }
 }
 
@@ -157,12 +157,10 @@ TEST_CASE(
 TEST_CASE("order: who waits for more than was promised is told of the loss without anybody's look") {
   Signallers s{1, 2, 2};
   std::atomic<int> told{0};
-  REQUIRE(hal_timeline_on_reached(
-              s.line.get(), 5,
-              [](void* user, const hal_error* error) {
-                *static_cast<std::atomic<int>*>(user) += error != nullptr ? 1 : 100;
-              },
-              &told) == nullptr);
+  REQUIRE(hal::check(hal_timeline_on_reached(
+      s.line.get(), 5,
+      [](void* user, const hal_error* error) { *static_cast<std::atomic<int>*>(user) += error != nullptr ? 1 : 100; },
+      &told)));
   s.fail(1, "one of two");
   s.succeed(0);
   s.add(3);

@@ -98,7 +98,7 @@ std::vector<std::byte> record_program() {
     hal_command execute{};
     execute.op = HAL_OP_EXECUTE;
     execute.as.execute = {list.get(), slots.data(), slots.size()};
-    REQUIRE(hal_queue_submit(work.get(), &execute, 1, nullptr, nullptr) == nullptr);
+    REQUIRE(hal::check(hal_queue_submit(work.get(), &execute, 1, nullptr, nullptr)));
     CHECK(work.run(add, args));
     const hal::Point last = work.copy(sum, hal::host(again)).value();
     CHECK(hal::wait(last, 5s));

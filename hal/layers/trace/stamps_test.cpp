@@ -92,7 +92,7 @@ TEST_CASE("stamps: the queue counts its own commands, and the last of a submissi
   const std::array commands{hal::command::fill(s.at(0), std::uint32_t{1}),
                             hal::command::fill(s.at(1), std::uint32_t{2})};
   hal_point point{};
-  REQUIRE(hal_queue_submit(queue.get(), commands.data(), 2, nullptr, &point) == nullptr);
+  REQUIRE(hal::check(hal_queue_submit(queue.get(), commands.data(), 2, nullptr, &point)));
   CHECK(point.value == 2);
   CHECK(s.control.taken("counts") == before + 4);
   CHECK(s.control.complete("counts", before + 1) == before + 1);
@@ -174,7 +174,7 @@ TEST_CASE("stamps: a failure has the core's number") {
   CHECK(queue.fill(s.at(0), std::uint32_t{1}));
   const hal_command second = hal::command::fill(s.at(1), std::uint32_t{2}, "the second");
   hal_point point{};
-  REQUIRE(hal_queue_submit(queue.get(), &second, 1, nullptr, &point) == nullptr);
+  REQUIRE(hal::check(hal_queue_submit(queue.get(), &second, 1, nullptr, &point)));
   s.control.fail("fails", before + 5, HAL_EXECUTION_FAILED, "a wire broke");
   const hal::Result<void> result = hal::wait(hal::Point{point}, 10s);
   REQUIRE(!result);
@@ -286,7 +286,7 @@ TEST_CASE("stamps: a lane waits on the device for the very command of many that 
   for (std::uint32_t i = 0; i < 100; ++i) {  // of one command and of two in turn
     const std::array commands{hal::command::fill(s.at(0), i), hal::command::fill(s.at(1), i)};
     hal_point point{};
-    REQUIRE(hal_queue_submit(producer.get(), commands.data(), 1 + i % 2, nullptr, &point) == nullptr);
+    REQUIRE(hal::check(hal_queue_submit(producer.get(), commands.data(), 1 + i % 2, nullptr, &point)));
     points.push_back({point});
   }
   // 33 pairs of a submission with one command and one with two: 7 numbers of the driver each, and 3 of the core.

@@ -100,7 +100,7 @@ void work_on(const hal::Instance& instance, const char* uri) {
     const hal_command commands[] = {hal::command::fill(one.all(), std::uint8_t{1}),
                                     hal::command::copy(one.all(), two.all())};
     hal_sync sync{&before, nullptr, 1, 0, nullptr};
-    REQUIRE(hal_queue_submit(a.get(), commands, 2, &sync, &last) == nullptr);
+    REQUIRE(hal::check(hal_queue_submit(a.get(), commands, 2, &sync, &last)));
     last = b.fill(two, std::uint8_t{1}, {.waits = {last}}).value();
     if (i % 10 == 0) { REQUIRE(hal::wait(last, 20s)); }
   }
@@ -166,7 +166,7 @@ TEST_CASE("trace: with +device the queue's numbers, failures and devices without
       CHECK(point.value == i);
       REQUIRE(hal::wait(point, 20s));
       std::uint64_t reached = 0;
-      REQUIRE(hal_timeline_value(hal_queue_timeline(queue.get()), &reached) == nullptr);
+      REQUIRE(hal::check(hal_timeline_value(hal_queue_timeline(queue.get()), &reached)));
       CHECK(reached == i);
     }
   }
@@ -280,7 +280,7 @@ TEST_CASE("trace: rows, slices, labels, arrows, counters and ranges") {
       const hal::Range range(instance, "epoch");
       const hal_point signal = timeline.at(3);
       const hal_sync sync{nullptr, &signal, 0, 1, nullptr};
-      REQUIRE(hal_queue_submit(a.get(), &fill, 1, &sync, &first) == nullptr);
+      REQUIRE(hal::check(hal_queue_submit(a.get(), &fill, 1, &sync, &first)));
     }
     const hal::Point second = b.fill(buffer, std::uint8_t{2}, {.waits = {timeline.at(2)}}).value();
     const hal::Point third = a.fill(buffer, std::uint8_t{3}, {.waits = {second}}).value();

@@ -180,7 +180,7 @@ TEST_CASE("validation: order may be given later: a wait before its signal, and a
   Gate gate{bench.instance.timeline(0, "gate").value(), {}};
   gate.point = gate.open.at(1);
   const hal_command call = gate.command();
-  REQUIRE(hal_queue_submit(a.get(), &call, 1, nullptr, nullptr) == nullptr);
+  REQUIRE(hal::check(hal_queue_submit(a.get(), &call, 1, nullptr, nullptr)));
   const hal::Point after = a.fill(buffer, std::uint8_t{3}).value();  // behind the gate
   const hal::Point other = b.fill(buffer, std::uint8_t{4}).value();
   CHECK(hal::wait(other, 5s));
@@ -192,7 +192,7 @@ TEST_CASE("validation: order may be given later: a wait before its signal, and a
   Gate second{bench.instance.timeline(0, "gate").value(), {}};
   second.point = second.open.at(1);
   const hal_command again = second.command();
-  REQUIRE(hal_queue_submit(a.get(), &again, 1, nullptr, nullptr) == nullptr);
+  REQUIRE(hal::check(hal_queue_submit(a.get(), &again, 1, nullptr, nullptr)));
   const hal::Point behind = a.fill(buffer, std::uint8_t{3}).value();
   const hal::Point beside = b.fill(buffer, std::uint8_t{4}).value();
   CHECK(second.open.signal(1));
@@ -387,7 +387,7 @@ TEST_CASE("validation: giving a buffer back while another queue uses it") {
   hal::Pool pool = bench.device.pool().value();
   const auto allocate = [&](hal::Point& ready) {
     hal_buffer* out = nullptr;
-    REQUIRE(hal_queue_alloc(a.get(), pool.get(), 64, nullptr, &out, &ready) == nullptr);
+    REQUIRE(hal::check(hal_queue_alloc(a.get(), pool.get(), 64, nullptr, &out, &ready)));
     return hal::Buffer(out);
   };
   const auto give_back = [&](const hal::Buffer& buffer, std::initializer_list<hal::Point> waits) {
@@ -395,7 +395,7 @@ TEST_CASE("validation: giving a buffer back while another queue uses it") {
     free.op = HAL_OP_FREE;
     free.as.free.buffer = buffer.get();
     const hal_sync sync{waits.begin(), nullptr, static_cast<std::uint32_t>(waits.size()), 0, nullptr};
-    CHECK(hal_queue_submit(a.get(), &free, 1, &sync, nullptr) == nullptr);
+    CHECK(hal::check(hal_queue_submit(a.get(), &free, 1, &sync, nullptr)));
   };
   hal::Point ready{};
   const hal::Buffer right = allocate(ready);
@@ -440,7 +440,7 @@ TEST_CASE("validation: waiting in a host call for what comes behind it is refuse
   command.op = HAL_OP_CALL;
   command.as.call = {Call::run, &call};
   hal_point end{};
-  REQUIRE(hal_queue_submit(queue.get(), &command, 1, nullptr, &end) == nullptr);
+  REQUIRE(hal::check(hal_queue_submit(queue.get(), &command, 1, nullptr, &end)));
   CHECK(hal::wait(end, 20s));  // longer than the call waits: it uses what is here
   CHECK(has(call.text, "waiting from inside a host call"));
   CHECK(bench.news() == 1);
