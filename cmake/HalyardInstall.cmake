@@ -32,5 +32,5 @@ install(FILES "${PROJECT_SOURCE_DIR}/cmake/HalyardHostKernels.cmake" "${PROJECT_
 if(HALYARD_TESTS AND NOT HALYARD_SANITIZE)
   add_test(NAME install_consumer COMMAND "${CMAKE_COMMAND}" -DBUILD=${PROJECT_BINARY_DIR} -DSOURCE=${PROJECT_SOURCE_DIR}
     -DCXX=${CMAKE_CXX_COMPILER} -DC=${CMAKE_C_COMPILER} -P "${PROJECT_SOURCE_DIR}/cmake/consumer/test.cmake")
-  set_tests_properties(install_consumer PROPERTIES TIMEOUT 300)
+  hal_time_limit(300 install_consumer)
 endif()

@@ -153,7 +153,8 @@ set_tests_properties(cli_demo cli_demo_trace PROPERTIES RUN_SERIAL ON)  # both c
 if(Python3_FOUND)
   add_test(NAME cli_demo_trace_is_whole COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/demo/check_trace.py
     ${work}/demo.trace.json)
-  set_tests_properties(cli_demo_trace_is_whole PROPERTIES TIMEOUT 60 LABELS cli FIXTURES_REQUIRED demo_trace)
+  hal_time_limit(60 cli_demo_trace_is_whole)
+  set_tests_properties(cli_demo_trace_is_whole PROPERTIES LABELS cli FIXTURES_REQUIRED demo_trace)
 endif()
 hal_cli_test(demo_no_data EXIT 1 MATCH "no/such/data/digits_images.npy" ARGS demo --samples no/such)
 hal_cli_test(demo_nothing EXIT 1 MATCH "FAIL: 0 of 0" ARGS demo ENV HALYARD_DRIVERS=nosuch)

@@ -302,7 +302,8 @@ TEST_CASE("recording: what one wait has shown is not in memory all at once") {
     CHECK(hal::test::most_bytes() < kBuffers * kBytes / 4);
   }
   std::uint64_t contents = 0;
-  for (const recording::Record& record : recording::read(file_of(path)).value()) {
+  const std::vector<recording::Record> records = recording::read(file_of(path)).value();
+  for (const recording::Record& record : records) {
     contents += record.kind == recording::Kind::expect ? record.bytes.size() : 0;
   }
   CHECK(contents == kBuffers * kBytes);
