@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -26,6 +27,14 @@ using Result = std::expected<T, Failure>;
 template <class... Args>
 std::unexpected<Failure> fail(hal_code code, fmt::format_string<Args...> text, Args&&... args) {
   return std::unexpected(Failure{code, fmt::format(text, std::forward<Args>(args)...), {}, 0});
+}
+
+// The same where nothing may be thrown: `words` makes the sentence, and one that there is no memory for says so.
+template <class Words>
+std::unexpected<Failure> fail_surely(hal_code code, Words&& words) noexcept {
+  try {
+    return std::unexpected(Failure{code, words(), {}, 0});
+  } catch (const std::bad_alloc&) { return std::unexpected(Failure{code, "out of memory", {}, 0}); }  // fits in place
 }
 
 // A failed system call, by its errno.

@@ -26,7 +26,7 @@ std::string weak(std::uint64_t seed) { return "mode=weak&seed=" + std::to_string
 
 std::string report(const Harness& host, const Harness::Device& device) {
   char* text = nullptr;
-  REQUIRE(host.ops().report(host.driver(), device.impl(), &text) == nullptr);
+  REQUIRE(hal::check(host.ops().report(host.driver(), device.impl(), &text)));
   std::string out = text;
   std::free(text);
   return out;

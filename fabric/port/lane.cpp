@@ -26,6 +26,11 @@ PortLane::PortLane(Port& port, void* core_lane) : hal_lane{}, port_(port) {
   wake_at = UINT64_MAX;
   host = port.driver->host;
   core = core_lane;
+  task_.work = [this] {  // one pointer, which std::function holds in place
+    woken_ = false;
+    if (cancelled_) { port_.engine->call_back(this); }  // a receive that no message has reached has not begun
+    advance();
+  };
 }
 
 std::uint32_t PortLane::submit(std::uint64_t first, const hal_command* commands, std::uint32_t count) {
@@ -41,12 +46,15 @@ std::uint32_t PortLane::submit(std::uint64_t first, const hal_command* commands,
     const std::lock_guard lock(mutex_);
     const std::uint64_t in_flight = first - 1 - hal_lane_completed(this);
     for (; taken < count && in_flight + taken < kCapacity; ++taken) {
-      Slot slot;
+      Slot& slot = waiting_[(oldest_ + held_++) % kCapacity];
+      slot = {};
       slot.number = first + taken;
       slot.command = commands[taken];
-      if (slot.command.op == HAL_OP_CIRCUIT) { slot.permutation = slot.command.as.circuit.permutation; }
       slot.submitted = now;
-      waiting_.push_back(std::move(slot));
+      if (slot.command.op != HAL_OP_CIRCUIT) { continue; }
+      try {
+        slot.permutation = slot.command.as.circuit.permutation;
+      } catch (const std::bad_alloc&) { slot.starved = true; }
     }
   }
   wake();
@@ -55,18 +63,13 @@ std::uint32_t PortLane::submit(std::uint64_t first, const hal_command* commands,
 
 void PortLane::wake() {
   if (woken_.exchange(true)) { return; }
-  port_.engine->run([self = shared_from_this()] {
-    self->woken_ = false;
-    self->advance();
-  });
+  task_.keep = shared_from_this();
+  port_.engine->add(task_);
 }
 
 void PortLane::cancel() {
   cancelled_ = true;
-  port_.engine->run([self = shared_from_this()] {
-    self->port_.engine->call_back(self.get());  // a receive that no message has reached has not begun
-    self->advance();
-  });
+  wake();
 }
 
 void PortLane::close() {
@@ -81,9 +84,10 @@ void PortLane::advance() {
   while (!stopped_) {
     if (!running_) {
       const std::lock_guard lock(mutex_);
-      if (waiting_.empty()) { return; }
-      current_ = std::move(waiting_.front());
-      waiting_.pop_front();
+      if (held_ == 0) { return; }
+      current_ = std::move(waiting_[oldest_]);
+      oldest_ = (oldest_ + 1) % kCapacity;
+      --held_;
       running_ = true;
       progress_ = 0;
       now_ = std::max(now_, current_.submitted);
@@ -123,7 +127,13 @@ PortLane::Outcome PortLane::failed(const Failure& failure) {
   return Outcome::pending;
 }
 
-PortLane::Outcome PortLane::execute() {
+PortLane::Outcome PortLane::execute() noexcept {
+  try {
+    return execute_or_throw();
+  } catch (const std::bad_alloc&) { return failed(Failure{HAL_OUT_OF_HOST_MEMORY, "out of memory", {}, 0}); }
+}
+
+PortLane::Outcome PortLane::execute_or_throw() {
   const hal_command& command = current_.command;
   switch (command.op) {
     case HAL_OP_BARRIER:
@@ -197,11 +207,11 @@ bool PortLane::hold(const hal_slice& local, bool fill_it, Operation& operation) 
 }
 
 PortLane::Outcome PortLane::no_memory(const hal_slice& local) {
-  return failed(Failure{
-      HAL_OUT_OF_HOST_MEMORY,
-      fmt::format("no host memory to stage {} bytes; use a buffer of the port, which needs no staging", local.length),
-      {},
-      0});
+  return failed(fail_surely(HAL_OUT_OF_HOST_MEMORY, [&] {
+                  return fmt::format(
+                      "no host memory to stage {} bytes; use a buffer of the port, which needs no staging",
+                      local.length);
+                }).error());
 }
 
 // Starts it; `ends` is when it is over in virtual time, if nothing that arrives says later.
@@ -212,7 +222,9 @@ void PortLane::begin(Operation operation, const hal_slice& local, Picoseconds en
                     length = local.length, peer = operation.peer, brings, exact, ends](Result<OperationResult> result) {
     if (self->stopped_) { return; }
     if (result && exact && result->bytes != length) {
-      result = fail(HAL_OUT_OF_RANGE, "recv of {} bytes from rank {}: the message has {}", length, peer, result->bytes);
+      result = fail_surely(HAL_OUT_OF_RANGE, [&, bytes = result->bytes] {
+        return fmt::format("recv of {} bytes from rank {}: the message has {}", length, peer, bytes);
+      });
     }
     if (!result) {
       if (self->failed(result.error()) == Outcome::done) {
@@ -279,6 +291,7 @@ PortLane::Outcome PortLane::message() {
 // With a launcher the change is an event that every rank applies to its own plane, in one order; this lane goes on when
 // the event has come back.
 PortLane::Outcome PortLane::circuit() {
+  if (current_.starved) { throw std::bad_alloc(); }
   const std::uint64_t id = port_.next_circuit++;
   port_.circuits.emplace(id, shared_from_this());
   const std::string text = fmt::format("circuit {} {} {}", id, now_.count(), current_.permutation);
@@ -299,11 +312,10 @@ void PortLane::circuit_set(const Result<Reconfiguration>& result) {
   if (!result) {
     outcome = failed(result.error());
   } else if (!result->failed.empty()) {
-    outcome = failed(Failure{HAL_EXECUTION_FAILED,
-                             fmt::format("permutation \"{}\" of the emulated plane is not whole: {}",
-                                         current_.permutation, result->failed.front()),
-                             {},
-                             0});
+    outcome = failed(fail_surely(HAL_EXECUTION_FAILED, [&] {
+                       return fmt::format("permutation \"{}\" of the emulated plane is not whole: {}",
+                                          current_.permutation, result->failed.front());
+                     }).error());
   } else {
     now_ = std::max(now_, result->finished);
   }

@@ -5,10 +5,10 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "fabric/port/port.hpp"
 
@@ -38,12 +38,14 @@ class PortLane : public hal_lane, public std::enable_shared_from_this<PortLane> 
     std::uint64_t number = 0;
     hal_command command{};
     std::string permutation;
+    bool starved = false;      // there was no memory for that
     Picoseconds submitted{0};  // the plane's time then: everything this waited for has happened before
   };
   enum class Outcome { done, pending, again };
 
   void wake();
-  Outcome execute();
+  Outcome execute() noexcept;
+  Outcome execute_or_throw();
   Outcome copy(const hal_slice& to, const hal_slice& from);
   Outcome fill();
   Outcome transfer();
@@ -60,7 +62,9 @@ class PortLane : public hal_lane, public std::enable_shared_from_this<PortLane> 
 
   Port& port_;
   std::mutex mutex_;
-  std::deque<Slot> waiting_;
+  std::vector<Slot> waiting_{kCapacity};  // a ring, so that taking a command asks for no memory
+  std::size_t oldest_ = 0, held_ = 0;
+  Engine::Task task_;  // advances
   std::atomic<bool> woken_ = false;
   std::atomic<bool> cancelled_ = false;
 

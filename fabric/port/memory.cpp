@@ -62,10 +62,7 @@ void memory_free(hal_driver*, void* device, const hal_memory* memory) {
   allocation->exposed.handle.reset();  // from here on peers are refused
   const std::lock_guard lock(port.mutex);
   port.used_bytes -= allocation->mapping->bytes();
-  if (was_exposed) {
-    allocation->mapping->give_pages_back();
-    port.retired.push_back(std::move(allocation->mapping));
-  }
+  if (was_exposed) { allocation->mapping->give_pages_back(); }
 }
 
 hal_error* memory_export(hal_driver*, void* device, const hal_memory* memory, hal_remote* out) {
@@ -76,6 +73,10 @@ hal_error* memory_export(hal_driver*, void* device, const hal_memory* memory, ha
     if (allocation.exposed.handle == nullptr) {
       auto exposed = port.engine->expose(allocation.mapping->data(), allocation.mapping->bytes());
       if (!exposed) { return to_error(exposed.error()); }
+      {
+        const std::lock_guard port_lock(port.mutex);
+        port.exposed.push_back(allocation.mapping);
+      }
       allocation.exposed = *std::move(exposed);
     }
     *out = {allocation.exposed.region.key, allocation.exposed.region.address + memory->offset, memory->bytes};

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -82,9 +81,9 @@ struct Port {
 
   std::mutex mutex;
   std::uint64_t used_bytes = 0, limit_bytes = 0;
-  // Exposed memory that was freed: its addresses stay ours while the engine lives, because a put that had begun may
-  // still write there.
-  std::vector<std::shared_ptr<Mapping>> retired;
+  // Exposed memory: its addresses stay ours while the engine lives, because a put that had begun may still write there
+  // when it was freed.
+  std::vector<std::shared_ptr<Mapping>> exposed;
 
   // Circuit commands of this port that wait for their own event; used by the engine's thread.
   std::map<std::uint64_t, std::shared_ptr<PortLane>> circuits;

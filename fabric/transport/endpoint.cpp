@@ -176,7 +176,10 @@ bool Endpoint::poll(EndpointCompletion& out) {
   std::array<char, 256> text{};
   if (::fi_cq_readerr(cq_, &error, 0) != 1) { return false; }
   const char* detail = ::fi_cq_strerror(cq_, error.prov_errno, error.err_data, text.data(), text.size());
-  out = {error.op_context, error.err == 0 ? FI_EOTHER : error.err, error.len, 0, detail != nullptr ? detail : ""};
+  out = {error.op_context, error.err == 0 ? FI_EOTHER : error.err, error.len, 0, {}};
+  try {
+    out.detail = detail != nullptr ? detail : "";
+  } catch (const std::bad_alloc&) {}  // the completion is worth more than its words
   return true;
 }
 

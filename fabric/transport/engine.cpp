@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 namespace hal::fabric {
 namespace {
@@ -79,18 +80,30 @@ Result<std::unique_ptr<Engine>> Engine::start(const Options& options) {
   return self;
 }
 
+template <class Visit>
+void Engine::each_pending(Visit&& visit) noexcept {
+  for (auto at = pending_.begin(); at != pending_.end();) {
+    Pending* pending = at->first;
+    if (!pending->given_up) { visit(pending); }
+    at = pending_.upper_bound(pending);  // it, and others, may be gone
+  }
+}
+
+template <class Of, class Why>
+void Engine::give_up_all(Of&& of, Why&& why, hal_code code) noexcept {
+  each_pending([&](Pending* pending) {
+    if (of(*pending)) {
+      give_up(pending, fail_surely(code, [&] { return why(pending->operation); }));
+    }
+  });
+}
+
 void Engine::stop() {
   if (!thread_.joinable()) { return; }
-  run([this] {
-    for (bool again = true; again;) {
-      again = false;
-      for (auto& [pending, owned] : pending_) {
-        if (pending->given_up) { continue; }
-        give_up(pending, fail(HAL_CANCELLED, "{}: the fabric port was closed", describe(pending->operation)));
-        again = true;  // the map may have changed
-        break;
-      }
-    }
+  run_and_wait([this] {
+    give_up_all([](const Pending&) { return true; },
+                [this](const Operation& o) { return fmt::format("{}: the fabric port was closed", describe(o)); },
+                HAL_CANCELLED);
     stop_ = true;
   });
   thread_.join();
@@ -98,6 +111,8 @@ void Engine::stop() {
 
 Engine::~Engine() {
   stop();
+  drop(taken_);
+  drop(work_);
   for (auto& [pending, owned] : pending_) {
     if (pending->local != nullptr) { ::fi_close(&pending->local->fid); }
   }
@@ -112,20 +127,50 @@ void Engine::wake() {
 }
 
 void Engine::run(std::function<void()> work) {
+  const auto task = std::make_shared<Task>();
+  task->work = std::move(work);
+  task->keep = task;
+  add(*task);
+}
+
+void Engine::add(Task& task) noexcept {
   {
     const std::lock_guard lock(work_mutex_);
-    work_.push_back(std::move(work));
+    *last_ = &task;
+    last_ = &task.next;
   }
   wake();
 }
 
-void Engine::run_and_wait(const std::function<void()>& work) {
-  std::promise<void> finished;
-  run([&] {
-    work();
-    finished.set_value();
-  });
-  finished.get_future().wait();
+void Engine::run_here(std::function<void()> work) {
+  struct Waited {
+    std::function<void()> work;
+    std::exception_ptr thrown;
+    bool done = false;
+    std::mutex mutex;
+    std::condition_variable changed;
+  } waited;
+  waited.work = std::move(work);
+  Task task;
+  task.work = [&waited] {  // one reference: std::function holds it in place
+    try {
+      waited.work();
+    } catch (...) { waited.thrown = std::current_exception(); }
+    const std::lock_guard lock(waited.mutex);
+    waited.done = true;
+    waited.changed.notify_one();  // under the lock: `waited` may go as soon as it is free
+  };
+  add(task);
+  std::unique_lock lock(waited.mutex);
+  waited.changed.wait(lock, [&] { return waited.done; });
+  if (waited.thrown) { std::rethrow_exception(waited.thrown); }
+}
+
+void Engine::drop(Task*& tasks) noexcept {
+  while (tasks != nullptr) {
+    Task* task = std::exchange(tasks, tasks->next);
+    const std::shared_ptr<void> keep = std::move(task->keep);
+  }
 }
 
 Result<void> Engine::connect(std::string_view bytes, std::uint32_t rank, std::chrono::milliseconds timeout) {
@@ -153,19 +198,30 @@ Result<void> Engine::connect(std::string_view bytes, std::uint32_t rank, std::ch
       result = std::unexpected(std::move(endpoint).error());
       return;
     }
-    peers_[rank] = {address, *endpoint, {}};
     liveness_->watch(address.cookie, address.liveness_port, Clock::now());
+    try {
+      peers_[rank] = {address, *endpoint, {}};
+    } catch (const std::bad_alloc&) {
+      peers_.erase(rank);
+      liveness_->forget(address.cookie);
+      throw;
+    }
   });
   if (!result) { return result; }
   const auto deadline = Clock::now() + timeout;
   while (true) {
     bool answered = false;
     std::string gone;
-    run_and_wait([&] {
-      Clock::time_point when;
-      answered = liveness_->answered(address.cookie, when);
-      if (const auto peer = peers_.find(rank); peer != peers_.end()) { gone = peer->second.gone; }
-    });
+    try {
+      run_and_wait([&] {
+        Clock::time_point when;
+        answered = liveness_->answered(address.cookie, when);
+        if (const auto peer = peers_.find(rank); peer != peers_.end()) { gone = peer->second.gone; }
+      });
+    } catch (const std::bad_alloc&) {
+      disconnect(rank);
+      throw;
+    }
     if (answered) { return {}; }
     if (!gone.empty() || Clock::now() >= deadline) {
       disconnect(rank);
@@ -180,14 +236,9 @@ void Engine::disconnect(std::uint32_t rank) {
   run_and_wait([&] {
     const auto found = peers_.find(rank);
     if (found == peers_.end()) { return; }
-    std::vector<Pending*> theirs;
-    for (auto& [pending, owned] : pending_) {
-      if (pending->operation.peer == rank && !pending->given_up) { theirs.push_back(pending); }
-    }
-    for (Pending* pending : theirs) {
-      if (!pending_.contains(pending) || pending->given_up) { continue; }
-      give_up(pending, fail(HAL_CANCELLED, "{}: this side disconnected", describe(pending->operation)));
-    }
+    give_up_all([&](const Pending& pending) { return pending.operation.peer == rank; },
+                [this](const Operation& o) { return fmt::format("{}: this side disconnected", describe(o)); },
+                HAL_CANCELLED);
     liveness_->forget(found->second.address.cookie);
     // The provider may still know the address by operations that were given up.
     peers_.erase(found);
@@ -227,15 +278,9 @@ void Engine::mark_gone(std::uint32_t rank, const std::string& why) {
   if (found == peers_.end() || !found->second.gone.empty()) { return; }
   found->second.gone = why;
   liveness_->forget(found->second.address.cookie);
-  std::vector<Pending*> theirs;
-  for (auto& [pending, owned] : pending_) {
-    if (pending->operation.peer == rank && !pending->given_up) { theirs.push_back(pending); }
-  }
-  for (Pending* pending : theirs) {
-    // A callback of an earlier one may have ended this one.
-    if (!pending_.contains(pending) || pending->given_up) { continue; }
-    give_up(pending, fail(HAL_PEER_LOST, "{}: rank {} is gone: {}", describe(pending->operation), rank, why));
-  }
+  give_up_all([&](const Pending& pending) { return pending.operation.peer == rank; },
+              [&](const Operation& o) { return fmt::format("{}: rank {} is gone: {}", describe(o), rank, why); },
+              HAL_PEER_LOST);
 }
 
 std::string Engine::describe(const Operation& o) const {
@@ -252,44 +297,64 @@ std::string Engine::last_answer(const Operation& operation) const {
   return fmt::format("last answered {} ms ago", milliseconds(Clock::now() - when));
 }
 
-void Engine::begin(Operation operation) {
-  const auto refuse = [&](std::unexpected<Failure> why) { operation.done(std::move(why)); };
+Result<void> Engine::check(const Operation& operation) const {
   const auto peer = peers_.find(operation.peer);
-  if (peer == peers_.end()) { return refuse(fail(HAL_INVALID_ARGUMENT, "{}: not connected", describe(operation))); }
+  if (peer == peers_.end()) { return fail(HAL_INVALID_ARGUMENT, "{}: not connected", describe(operation)); }
   if (!peer->second.gone.empty()) {
-    return refuse(
-        fail(HAL_PEER_LOST, "{}: rank {} is gone: {}", describe(operation), operation.peer, peer->second.gone));
+    return fail(HAL_PEER_LOST, "{}: rank {} is gone: {}", describe(operation), operation.peer, peer->second.gone);
   }
   if (operation.tag > kMaxTag) {
-    return refuse(fail(HAL_INVALID_ARGUMENT, "{}: tags end at {}", describe(operation), kMaxTag));
+    return fail(HAL_INVALID_ARGUMENT, "{}: tags end at {}", describe(operation), kMaxTag);
   }
   if (operation.bytes > endpoint_->max_message()) {
-    return refuse(fail(HAL_INVALID_ARGUMENT, "{}: one operation of {} moves up to {} bytes", describe(operation),
-                       endpoint_->provider(), endpoint_->max_message()));
+    return fail(HAL_INVALID_ARGUMENT, "{}: one operation of {} moves up to {} bytes", describe(operation),
+                endpoint_->provider(), endpoint_->max_message());
   }
   const bool one_sided = operation.kind == EndpointRequest::Kind::put || operation.kind == EndpointRequest::Kind::get;
   if (one_sided && (operation.remote_offset > operation.remote.length ||
                     operation.bytes > operation.remote.length - operation.remote_offset)) {
-    return refuse(
-        fail(HAL_OUT_OF_RANGE, "{}: ends outside the peer's {} bytes", describe(operation), operation.remote.length));
+    return fail(HAL_OUT_OF_RANGE, "{}: ends outside the peer's {} bytes", describe(operation), operation.remote.length);
   }
-  auto owned = std::make_unique<Pending>();
-  Pending* pending = owned.get();
+  return {};
+}
+
+void Engine::begin(Operation operation) noexcept {
+  Pending* pending = nullptr;
+  try {
+    if (auto well = check(operation); !well) { return operation.done(std::unexpected(std::move(well).error())); }
+    if (waiting_.size() == waiting_.capacity()) { waiting_.reserve(2 * waiting_.size() + 16); }
+    auto owned = std::make_unique<Pending>();
+    owned->begun = Clock::now();
+    const auto deadline = deadlines_.emplace(owned->begun + options_.deadline, owned.get()).first;
+    try {
+      pending_.emplace(owned.get(), nullptr);
+    } catch (...) {
+      deadlines_.erase(deadline);
+      throw;
+    }
+    pending = owned.get();
+    pending_[pending] = std::move(owned);
+  } catch (const std::bad_alloc&) {
+    return operation.done(fail_surely(
+        HAL_OUT_OF_HOST_MEMORY, [&] { return fmt::format("{}: no host memory to begin it", describe(operation)); }));
+  }
   pending->operation = std::move(operation);
-  pending->begun = Clock::now();
-  pending_.emplace(pending, std::move(owned));
-  deadlines_.emplace(pending->begun + options_.deadline, pending);
   if (endpoint_->wants_local_memory_registered()) {
-    auto region = endpoint_->register_memory(pending->operation.data, pending->operation.bytes, false);
+    Result<fid_mr*> region = nullptr;
+    try {
+      region = endpoint_->register_memory(pending->operation.data, pending->operation.bytes, false);
+    } catch (const std::bad_alloc&) {  // for the words of why not
+      region = fail_surely(HAL_UNAVAILABLE, [] { return std::string("not registered"); });
+    }
     if (!region) { return finish(pending, std::unexpected(std::move(region).error())); }
     pending->local = *region;
   }
   // Behind others that wait, or the provider would see them out of order.
   const std::int64_t status = waiting_.empty() ? post(*pending) : -FI_EAGAIN;
   if (status == -FI_EAGAIN) {
-    waiting_.push_back(pending);
+    waiting_.push_back(pending);  // there is room
   } else if (status != 0) {
-    finish(pending, endpoint_->library().fail(HAL_EXECUTION_FAILED, status, describe(pending->operation)));
+    refused(pending, status, {});
   }
 }
 
@@ -312,27 +377,37 @@ std::int64_t Engine::post(Pending& pending) {
   return status;
 }
 
-void Engine::complete(Pending* pending, const EndpointCompletion& completion) {
+// The provider does not do it, for its own reason.
+void Engine::refused(Pending* pending, std::int64_t status, const std::string& detail) noexcept {
+  const Operation& o = pending->operation;
+  Result<OperationResult> why = fail_surely(HAL_EXECUTION_FAILED, [] { return std::string(); });
+  try {
+    why = endpoint_->library().fail(HAL_EXECUTION_FAILED, status,
+                                    fmt::format("{}{}{}", describe(o), detail.empty() ? "" : ": ", detail));
+  } catch (const std::bad_alloc&) { why.error() = Failure{HAL_EXECUTION_FAILED, "out of memory", {}, status}; }
+  finish(pending, std::move(why));
+}
+
+void Engine::complete(Pending* pending, const EndpointCompletion& completion) noexcept {
   if (completion.error == 0) {
     finish(pending, OperationResult{completion.bytes, completion.stamp});
     return;
   }
   const Operation& o = pending->operation;
   if (completion.error == FI_ECANCELED) {
-    finish(pending, fail(HAL_CANCELLED, "{} was called back", describe(o)));
+    finish(pending, fail_surely(HAL_CANCELLED, [&] { return fmt::format("{} was called back", describe(o)); }));
     return;
   }
   if (completion.error == FI_ETRUNC || completion.error == FI_EMSGSIZE) {
-    finish(pending, fail(HAL_OUT_OF_RANGE, "{}: the message is longer than that", describe(o)));
+    finish(pending, fail_surely(HAL_OUT_OF_RANGE,
+                                [&] { return fmt::format("{}: the message is longer than that", describe(o)); }));
     return;
   }
-  finish(pending, endpoint_->library().fail(
-                      HAL_EXECUTION_FAILED, -completion.error,
-                      fmt::format("{}{}{}", describe(o), completion.detail.empty() ? "" : ": ", completion.detail)));
+  refused(pending, -completion.error, completion.detail);
 }
 
 // The provider no longer has it.
-void Engine::finish(Pending* pending, Result<OperationResult> result) {
+void Engine::finish(Pending* pending, Result<OperationResult> result) noexcept {
   const auto found = pending_.find(pending);
   const std::unique_ptr<Pending> owned = std::move(found->second);
   pending_.erase(found);
@@ -342,7 +417,7 @@ void Engine::finish(Pending* pending, Result<OperationResult> result) {
   if (!owned->given_up) { owned->operation.done(std::move(result)); }
 }
 
-void Engine::give_up(Pending* pending, std::unexpected<Failure> why) {
+void Engine::give_up(Pending* pending, std::unexpected<Failure> why) noexcept {
   if (!pending->posted) { return finish(pending, std::move(why)); }
   pending->given_up = true;
   deadlines_.erase({pending->begun + options_.deadline, pending});
@@ -352,30 +427,41 @@ void Engine::give_up(Pending* pending, std::unexpected<Failure> why) {
   done(std::move(why));
 }
 
-void Engine::call_back(const void* owner) {
-  std::vector<Pending*> theirs;
-  for (auto& [pending, owned] : pending_) {
+void Engine::call_back(const void* owner) noexcept {
+  each_pending([&](Pending* pending) {
     const Operation& o = pending->operation;
-    if (o.owner == owner && o.kind == EndpointRequest::Kind::recv && !pending->given_up) { theirs.push_back(pending); }
-  }
-  for (Pending* pending : theirs) {
-    if (!pending_.contains(pending) || pending->given_up) { continue; }
+    if (o.owner != owner || o.kind != EndpointRequest::Kind::recv) { return; }
     if (pending->posted) {
       endpoint_->cancel(&pending->context);
     } else {
-      finish(pending, fail(HAL_CANCELLED, "{} was called back", describe(pending->operation)));
+      finish(pending, fail_surely(HAL_CANCELLED, [&] { return fmt::format("{} was called back", describe(o)); }));
     }
-  }
+  });
 }
 
 bool Engine::take_work() {
-  std::vector<std::function<void()>> work;
-  {
+  if (taken_ == nullptr) {
     const std::lock_guard lock(work_mutex_);
-    work.swap(work_);
+    taken_ = std::exchange(work_, nullptr);
+    last_ = &work_;
   }
-  for (const auto& one : work) { one(); }
-  return !work.empty();
+  bool any = false;
+  while (taken_ != nullptr) {
+    Task* const task = taken_;
+    Task* const next = std::exchange(task->next, nullptr);
+    taken_ = next;  // before: whoever waits for it may let go of it, and its own work may add it again
+    const std::shared_ptr<void> keep = std::move(task->keep);
+    try {
+      task->work();
+    } catch (const std::bad_alloc&) {
+      task->keep = keep;
+      task->next = next;
+      taken_ = task;
+      return any;
+    }
+    any = true;
+  }
+  return any;
 }
 
 bool Engine::take_completions() {
@@ -403,9 +489,7 @@ bool Engine::post_waiting() {
     }
     any = true;
     waiting_.erase(waiting_.begin());
-    if (status != 0) {
-      finish(pending, endpoint_->library().fail(HAL_EXECUTION_FAILED, status, describe(pending->operation)));
-    }
+    if (status != 0) { refused(pending, status, {}); }
   }
   return any;
 }
@@ -414,10 +498,18 @@ void Engine::watch_clock(Clock::time_point now) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     Pending* pending = deadlines_.begin()->second;
     const Operation& o = pending->operation;
-    give_up(pending, fail(HAL_DEADLINE_EXCEEDED, "{} did not complete in {} ms; the peer {}", describe(o),
-                          options_.deadline.count(), last_answer(o)));
+    give_up(pending, fail_surely(HAL_DEADLINE_EXCEEDED, [&] {
+              return fmt::format("{} did not complete in {} ms; the peer {}", describe(o), options_.deadline.count(),
+                                 last_answer(o));
+            }));
   }
   if (now < liveness_->next_ask()) { return; }
+  try {
+    watch_peers(now);
+  } catch (const std::bad_alloc&) {}  // who does not answer is found again at the next question
+}
+
+void Engine::watch_peers(Clock::time_point now) {
   liveness_->receive(now);  // answers that came while this thread did not run count
   for (const std::uint64_t cookie : liveness_->ask(now)) {
     for (const auto& [rank, peer] : peers_) {
@@ -435,11 +527,11 @@ void Engine::park(Clock::time_point now) {
   {
     // Whoever adds work after this look sees parked_ and rings.
     const std::lock_guard lock(work_mutex_);
-    sleep = work_.empty();
+    sleep = work_ == nullptr;
   }
   if (sleep && endpoint_->may_sleep()) {
     auto until = std::min(now + kLongest, liveness_->next_ask());
-    if (!waiting_.empty()) { until = std::min(until, now + kRetry); }
+    if (!waiting_.empty() || taken_ != nullptr) { until = std::min(until, now + kRetry); }
     if (!deadlines_.empty()) { until = std::min(until, deadlines_.begin()->first); }
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now).count();
     std::array<epoll_event, 3> events{};

@@ -10,8 +10,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <exception>
 #include <functional>
-#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -43,7 +44,7 @@ struct Operation {
   std::uint64_t tag = 0;        // send, recv
   std::uint64_t stamp = 0;      // send
   const void* owner = nullptr;  // for call_back()
-  // Called once, on the engine's thread.
+  // Called once, on the engine's thread. Throws nothing.
   std::function<void(Result<OperationResult>)> done;
 };
 
@@ -85,15 +86,30 @@ class Engine {
   // the others may come back by another address.
   void peer_gone(std::uint32_t rank, const std::string& why, bool for_ever);
 
+  // What the engine's thread is to do. Whoever adds one keeps it until it runs, or gives it what does in `keep`, which
+  // goes once it has run or is dropped. Work that throws std::bad_alloc is done anew a little later, before any other:
+  // it leaves things as they were. It throws nothing else.
+  struct Task {
+    std::function<void()> work;
+    std::shared_ptr<void> keep;
+    Task* next = nullptr;
+  };
+
   // Runs a function on the engine's thread, in order of the calls.
   void run(std::function<void()> work);
-  // The same, and waits for it. Not from the engine's own thread.
-  void run_and_wait(const std::function<void()>& work);
+  void add(Task& task) noexcept;
+  // The same, and waits for it. Not from the engine's own thread. Throws what the work throws, which is not done anew,
+  // and nothing of its own.
+  template <class Work>
+  void run_and_wait(Work&& work) {
+    run_here(std::ref(work));
+  }
 
   // -- on the engine's thread --
-  void begin(Operation operation);
+  // One that there is no memory to begin fails with OUT_OF_HOST_MEMORY.
+  void begin(Operation operation) noexcept;
   // Receives of this owner that no message has reached end with CANCELLED; the others take their course.
-  void call_back(const void* owner);
+  void call_back(const void* owner) noexcept;
 
  private:
   struct Peer {
@@ -105,16 +121,26 @@ class Engine {
 
   Engine() = default;
   void loop();
+  void run_here(std::function<void()> work);
   bool take_work();
+  void drop(Task*& tasks) noexcept;
   bool take_completions();
   bool post_waiting();
   void watch_clock(Clock::time_point now);
+  void watch_peers(Clock::time_point now);
   void park(Clock::time_point now);
   void wake();
+  Result<void> check(const Operation& operation) const;
   std::int64_t post(Pending& pending);
-  void complete(Pending* pending, const EndpointCompletion& completion);
-  void finish(Pending* pending, Result<OperationResult> result);
-  void give_up(Pending* pending, std::unexpected<Failure> why);
+  void complete(Pending* pending, const EndpointCompletion& completion) noexcept;
+  void refused(Pending* pending, std::int64_t status, const std::string& detail) noexcept;
+  void finish(Pending* pending, Result<OperationResult> result) noexcept;
+  void give_up(Pending* pending, std::unexpected<Failure> why) noexcept;
+  // What is not given up, whatever its visits end. These ask for no memory.
+  template <class Visit>
+  void each_pending(Visit&& visit) noexcept;
+  template <class Of, class Why>
+  void give_up_all(Of&& of, Why&& why, hal_code code) noexcept;
   void mark_gone(std::uint32_t rank, const std::string& why);
   std::string describe(const Operation& operation) const;
   std::string last_answer(const Operation& operation) const;
@@ -128,11 +154,13 @@ class Engine {
   std::thread thread_;
 
   std::mutex work_mutex_;
-  std::vector<std::function<void()>> work_;
+  Task* work_ = nullptr;  // in order
+  Task** last_ = &work_;
   std::atomic<bool> parked_ = false;
   std::atomic<bool> stop_ = false;
 
   // The rest belongs to the engine's thread.
+  Task* taken_ = nullptr;  // off work_
   std::map<std::uint32_t, Peer> peers_;
   std::map<std::uint32_t, std::string> gone_;  // told before, or without, a connection
   std::map<Pending*, std::unique_ptr<Pending>> pending_;
