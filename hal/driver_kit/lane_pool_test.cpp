@@ -10,6 +10,7 @@
 #include <halyard_catch.hpp>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "driver_kit/errors.hpp"
@@ -95,6 +96,18 @@ struct Fixture {
   std::unique_ptr<Harness::Device> device;
   std::vector<std::unique_ptr<Harness::Lane>> lanes;
 };
+
+// Waits until it is so once, which a broken pool never brings about.
+template <class Condition>
+bool becomes(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  bool is = condition();
+  while (!is && std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+    is = condition();
+  }
+  return is;
+}
 
 // Until it is opened, both workers of a pool of two are inside split work. Whoever splits it may get no part of it.
 std::vector<std::jthread> occupy_both(LanePool& pool, const std::atomic<bool>& open) {
@@ -183,23 +196,103 @@ TEST_CASE("lane pool: blocked work does not keep others from work that nobody fl
 }
 
 TEST_CASE("lane pool: a helper that holds a lane hands it to the pool when it leaves") {
+  Fixture fixture(1, 2);
+  Harness::Lane &lane = *fixture.lanes[0], &next = *fixture.lanes[1];
+  const Work nothing = [] {};
+  for (int seen = 0; seen < 3;) {
+    CHECK(lane.wait(lane.submit({call(nothing)}), false));  // now it naps: what is submitted next does not ring
+    std::promise<std::thread::id> entered;
+    std::promise<void> go;
+    const Work gate = [&] {
+      entered.set_value(std::this_thread::get_id());
+      go.get_future().wait();
+    };
+    std::atomic<int> after{0};
+    const Work count = [&] { ++after; };
+    const std::uint64_t last = lane.submit({call(gate), call(count), call(count)});
+    std::thread helper([&] { (void)lane.wait(last - 2); });
+    const bool helps = entered.get_future().get() == helper.get_id();  // or the pool's thread came just then
+    if (helps) {
+      // Behind it in turn: once that is done the pool has been at the lane, and its token waits for the helper.
+      lane.flush();
+      const std::uint64_t turn = next.submit({call(nothing)});
+      next.flush();
+      CHECK(becomes([&] { return next.completed() >= turn; }));
+    }
+    go.set_value();
+    helper.join();
+    // Nobody flushes it or helps: a token that was lost is not made up for.
+    REQUIRE(becomes([&] { return lane.completed() == last; }));
+    CHECK(after == 2);
+    seen += helps ? 1 : 0;
+  }
+}
+
+TEST_CASE("lane pool: a lane that its helper brings back just as a thread turns from it is not left behind") {
   Fixture fixture(1, 1);
   Harness::Lane& lane = *fixture.lanes[0];
-  std::promise<void> entered, go;
-  const Work gate = [&] {
-    entered.set_value();
-    go.get_future().wait();
-  };
-  std::atomic<int> after{0};
-  const Work count = [&] { ++after; };
-  lane.submit({call(gate), call(count), call(count)});
-  std::thread helper([&] { (void)lane.wait(1); });
-  entered.get_future().wait();
-  lane.flush();  // if the helper is inside: the lane's token has to wait for it
-  go.set_value();
-  helper.join();
-  CHECK(lane.wait(3, false));
-  CHECK(after == 2);
+  // With the mutex taken all the time both are held up at it, and come in either order.
+  std::vector<std::jthread> others;
+  for (int i = 0; i < 3; ++i) {
+    others.emplace_back([&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        (void)fixture.pool.asleep();
+        std::this_thread::yield();
+      }
+    });
+  }
+  const Work nothing = [] {};
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<bool> entered{false}, go{false};
+    const Work gate = [&] {
+      entered = true;
+      while (!go) { std::this_thread::yield(); }
+    };
+    const std::uint64_t first = lane.submit({call(gate)});
+    std::thread helper([&] { (void)lane.wait(first); });
+    while (!entered) { std::this_thread::yield(); }
+    lane.flush();
+    for (int i = 0; i < round % 16; ++i) { std::this_thread::yield(); }
+    go = true;
+    helper.join();
+    // Nobody flushes it or waits for it: it is done all the same.
+    const std::uint64_t last = lane.submit({call(nothing)});
+    const bool done = becomes([&] { return lane.completed() >= last; });
+    if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
+    REQUIRE(done);
+  }
+}
+
+TEST_CASE("lane pool: a lane that has slept is rung by the first that is submitted, in whatever form") {
+  Fixture fixture(1, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  const Work nothing = [] {};
+  for (const bool alone : {true, false}) {
+    CHECK(lane.wait(lane.submit({call(nothing)}), false));
+    // Whoever did that has put it to nap before it is asleep again; and some looks later the lane sleeps too.
+    REQUIRE(becomes([&] { return fixture.pool.asleep() == 1; }));
+    REQUIRE(becomes([&] { return fixture.pool.napping() == 0; }));
+    // Nobody flushes it or waits for it, and no thread looks at it.
+    const std::uint64_t last = alone ? lane.submit({call(nothing)}) : lane.submit({call(nothing), call(nothing)});
+    const bool done = becomes([&] { return lane.completed() >= last; });
+    if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
+    CHECK(done);
+  }
+}
+
+TEST_CASE("lane pool: behind a failure nothing of its lane runs, and the thread that served it rests") {
+  Fixture fixture(1, 2);
+  std::atomic<int> ran{0};
+  const Work fails = [] { throw std::runtime_error("on purpose"); }, counts = [&] { ++ran; };
+  fixture.lanes[0]->submit({call(counts), call(fails), call(counts), call(counts)});
+  CHECK_FALSE(fixture.lanes[0]->wait(4, false));
+  CHECK(fixture.lanes[0]->failed_number() == 2);
+  fixture.lanes[0]->submit({call(counts)});
+  fixture.lanes[0]->flush();
+  CHECK(becomes([&] { return fixture.pool.asleep() == 1 && fixture.pool.napping() == 0; }));
+  CHECK(ran == 1);
+  CHECK(fixture.lanes[1]->wait(fixture.lanes[1]->submit({call(counts)}), false));
+  CHECK(ran == 2);
 }
 
 TEST_CASE("lane pool: a lane that a helper leaves empty is looked after again") {
@@ -341,18 +434,6 @@ TEST_CASE("lane pool: threads are started when there is work, and no more than a
     lane->submit({call(nothing)});
     CHECK(lane->wait(1));
   }
-}
-
-// Waits until it is so once, which a broken pool never brings about.
-template <class Condition>
-bool becomes(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  bool is = condition();
-  while (!is && std::chrono::steady_clock::now() < end) {
-    std::this_thread::yield();
-    is = condition();
-  }
-  return is;
 }
 
 TEST_CASE("lane pool: whoever is called to take part may run on every core of its process") {
