@@ -159,15 +159,22 @@ void work(Life& life, Opened& on) {
   // What no order joins has bytes of its own.
   auto apart = life.get(device->buffer(8192)), remote = life.get(far->buffer(4096));
   if (!queue || !other || !distant || !gate || !done || !a || !b || !c || !apart || !remote) { return; }
-  life.wait(life.get(queue->fill(a->all(), 1U)));
-  life.get(queue->fill(a->all(), 2U, {.waits = {gate->at(1)}, .signals = {done->at(1)}}));
-  life.get(queue->copy(a->all(), b->all()));
+  std::uint64_t number = 0;
+  const auto numbered = [&](std::optional<hal::Point> point) {
+    if (point && point->value != ++number) { life.problem = "what was refused has used up a number"; }
+    return point;
+  };
+  life.wait(numbered(life.get(queue->fill(a->all(), 1U))));
+  numbered(life.get(queue->fill(a->all(), 2U, {.waits = {gate->at(1)}, .signals = {done->at(1)}})));
+  numbered(life.get(queue->copy(a->all(), b->all())));
   const auto after =
       life.get(other->copy(apart->slice(0, 64), apart->slice(64, 64), {.waits = {done->at(1), gate->at(1)}}));
   const auto crossed = life.get(queue->copy(b->all(), c->all()));
   const auto back = life.get(distant->copy(remote->all(), apart->slice(4096, 4096), {.waits = {gate->at(1)}}));
   const std::array parts{hal::command::fill(a->slice(0, 64), 3U), life.call(), hal::command::copy(b->all(), a->all())};
-  const auto mixed = life.get(queue->submit(parts));
+  auto whole = life.get(instance->timeline(0, "whole"));
+  if (!whole) { return; }
+  const auto mixed = life.get(queue->submit(parts, {.signals = {whole->at(1)}}));
   if (mixed) { ++life.accepted; }
   if (mixed && life.ok(gate->on_reached(1, [&life](const hal::Result<void>&) { ++life.called; }))) { ++life.accepted; }
   auto lost = life.get(instance->timeline(0, "never given"));
