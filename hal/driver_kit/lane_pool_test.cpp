@@ -228,41 +228,6 @@ TEST_CASE("lane pool: a helper that holds a lane hands it to the pool when it le
   }
 }
 
-TEST_CASE("lane pool: a lane that its helper brings back just as a thread turns from it is not left behind") {
-  Fixture fixture(1, 1);
-  Harness::Lane& lane = *fixture.lanes[0];
-  // With the mutex taken all the time both are held up at it, and come in either order.
-  std::vector<std::jthread> others;
-  for (int i = 0; i < 3; ++i) {
-    others.emplace_back([&](const std::stop_token& stop) {
-      while (!stop.stop_requested()) {
-        (void)fixture.pool.asleep();
-        std::this_thread::yield();
-      }
-    });
-  }
-  const Work nothing = [] {};
-  for (int round = 0; round < 200; ++round) {
-    std::atomic<bool> entered{false}, go{false};
-    const Work gate = [&] {
-      entered = true;
-      while (!go) { std::this_thread::yield(); }
-    };
-    const std::uint64_t first = lane.submit({call(gate)});
-    std::thread helper([&] { (void)lane.wait(first); });
-    while (!entered) { std::this_thread::yield(); }
-    lane.flush();
-    for (int i = 0; i < round % 16; ++i) { std::this_thread::yield(); }
-    go = true;
-    helper.join();
-    // Nobody flushes it or waits for it: it is done all the same.
-    const std::uint64_t last = lane.submit({call(nothing)});
-    const bool done = becomes([&] { return lane.completed() >= last; });
-    if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
-    REQUIRE(done);
-  }
-}
-
 TEST_CASE("lane pool: a lane that has slept is rung by the first that is submitted, in whatever form") {
   Fixture fixture(1, 1);
   Harness::Lane& lane = *fixture.lanes[0];
