@@ -9,6 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = {".cpp", ".hpp", ".h", ".c", ".cu"}
@@ -55,7 +56,8 @@ def problems(path):
 
 
 def ordering():
-    """Each sentence of docs/ordering.md names tests that exist, each mutation breaks something that does, and each clause has one."""
+    """Each sentence of docs/ordering.md names tests that exist, each mutation breaks something that does and has an outcome, and
+    each clause has one."""
     cases = set()
     for path in (*(ROOT / "hal/core").glob("*_test.cpp"), *(ROOT / "hal/driver_kit").glob("*_test.cpp")):
         # A long name may stand on several lines, as literals that join.
@@ -75,7 +77,13 @@ def ordering():
         for name in named:
             if name not in cases:
                 yield f"docs/ordering.md: {sentence} names '{name}', which is no test case and no requirement"
-    mutated = set(re.findall(r'^sentence = "([^"]+)"', (ROOT / "hal/core/mutations.toml").read_text(encoding="utf-8"), re.MULTILINE))
+    mutations = tomllib.loads((ROOT / "hal/core/mutations.toml").read_text(encoding="utf-8"))["mutation"]
+    mutated = {mutation["sentence"] for mutation in mutations}
+    document = (ROOT / "docs/ordering.md").read_text(encoding="utf-8")
+    outcomes = set(re.findall(r"^\| (.+?) \| \S+ \| (?:killed|survived) \|", document, re.MULTILINE))
+    for mutation in mutations:
+        if mutation["what"] not in outcomes:
+            yield f"docs/ordering.md: no outcome of the mutation '{mutation['what']}': run tools/mutate.py --only NAME --write"
     for unknown in sorted(mutated - clauses - cases):
         if not (ROOT / unknown).is_file():
             yield f"hal/core/mutations.toml: '{unknown}' is no clause of docs/ordering.md, no requirement and no file"
