@@ -183,11 +183,11 @@ namespace {
 
 #if defined(__x86_64__)
 // Asks for the lines of the target some time before it writes them.
-[[gnu::target("avx512f")]] void copy_ahead(std::byte* to, const std::byte* from, std::size_t bytes) {
+[[gnu::target("avx512f,prfchw")]] void copy_ahead(std::byte* to, const std::byte* from, std::size_t bytes) {
   constexpr std::size_t kStep = 128, kAhead = 512;
   for (; bytes >= kStep; bytes -= kStep, to += kStep, from += kStep) {
-    _mm_prefetch(reinterpret_cast<const char*>(to) + kAhead, _MM_HINT_ET0);
-    _mm_prefetch(reinterpret_cast<const char*>(to) + kAhead + 64, _MM_HINT_ET0);
+    __builtin_prefetch(to + kAhead, 1);
+    __builtin_prefetch(to + kAhead + 64, 1);
     const __m512i low = _mm512_loadu_si512(from), high = _mm512_loadu_si512(from + 64);
     _mm512_storeu_si512(to, low);
     _mm512_storeu_si512(to + 64, high);
@@ -195,7 +195,14 @@ namespace {
   std::memcpy(to, from, bytes);
 }
 
-const bool kCopiesAhead = __builtin_cpu_supports("avx512f") != 0;
+bool can_copy_ahead() {
+  constexpr unsigned kPrefetchForWriting = 1U << 8U;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_supports("avx512f") != 0 && __get_cpuid(0x80000001, &a, &b, &c, &d) != 0 &&
+         (c & kPrefetchForWriting) != 0;
+}
+
+const bool kCopiesAhead = can_copy_ahead();
 #endif
 
 }  // namespace

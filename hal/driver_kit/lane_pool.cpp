@@ -176,7 +176,7 @@ void LanePool::call_for_help() {
 void LanePool::leave_to_others() {
   if (idle_ == 0) {
     if (first_ready_ != nullptr || !nappers_.empty()) { call_for_help(); }
-  } else if (coming_ + looking_ == 0 && (first_ready_ != nullptr || (!nappers_.empty() && napper_ == nullptr))) {
+  } else if (coming_ + looking_ == 0 && (first_ready_ != nullptr || (!nappers_.empty() && !someone_looks_in_time()))) {
     call(sleeping());
   }
 }
@@ -274,7 +274,7 @@ void LanePool::put_to_nap(SoftwareLane& lane) {
     nappers_.push_back(&lane);
     doze_ = false;
     // Whoever sleeps without an end has to begin to nap.
-    if (napper_ == nullptr) { call(sleeping()); }
+    if (!someone_looks_in_time()) { call(sleeping()); }
   }
 }
 
@@ -287,7 +287,7 @@ bool LanePool::sleep(std::unique_lock<std::mutex>& lock, Worker& self) {
   sleepers_.add(self, ::sched_getcpu());
   const auto awake = [&] { return !self.asleep; };
   const Clock::time_point until = looked_ + nap();
-  if (!someone_to_look_at() || (napper_ != nullptr && nap_ends_ <= until)) {
+  if (!someone_to_look_at() || someone_looks_in_time()) {
     self.called.wait(lock, awake);
   } else {
     // Whoever napped for longer, while work was split, wakes for nothing once and sleeps on.
@@ -314,7 +314,7 @@ bool LanePool::sleep(std::unique_lock<std::mutex>& lock, Worker& self) {
 void LanePool::look_if_due() {
   if (!someone_to_look_at()) { return; }
   const Clock::time_point now = Clock::now();
-  if (now - looked_ < nap()) { return; }
+  if (now - looked_ < look_every()) { return; }
   looked_ = now;
   doze_ = away_ == 0;
   helped_ = true;

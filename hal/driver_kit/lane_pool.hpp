@@ -160,12 +160,15 @@ class LanePool {
   bool sleep(std::unique_lock<std::mutex>& lock, Worker& self);
   void look_if_due();
   void watch(std::unique_lock<std::mutex>& lock, const Worker& self);
+  // How long an idle thread sleeps before it looks; and what has to have passed for one that is awake.
   std::chrono::nanoseconds nap() const {
-    return std::chrono::nanoseconds(doze_                         ? kDozeNs
-                                    : !helped_                    ? kNapNs
-                                    : taking_part_ + looking_ > 0 ? kSplitNapNs
-                                                                  : kHelpedNapNs);
+    const bool split = helped_ && !doze_ && taking_part_ + looking_ > 0;
+    return split ? std::chrono::nanoseconds(kSplitNapNs) : look_every();
   }
+  std::chrono::nanoseconds look_every() const {
+    return std::chrono::nanoseconds(doze_ ? kDozeNs : helped_ ? kHelpedNapNs : kNapNs);
+  }
+  bool someone_looks_in_time() const { return napper_ != nullptr && nap_ends_ <= looked_ + nap(); }
 
   const std::uint32_t most_;
   const char* name_;
@@ -186,7 +189,7 @@ class LanePool {
   Clock::time_point looked_{};       // at the lanes that nap
   std::uint64_t taken_ = 0;
   bool helped_ = false;           // all lanes that the last look found had got on without the pool
-  Worker* napper_ = nullptr;      // of those who sleep for a nap the one that wakes first
+  Worker* napper_ = nullptr;      // who looks next; one that napped for longer wakes once more, for nothing
   Clock::time_point nap_ends_{};  // when it does
   bool doze_ = false, stop_ = false;
 };

@@ -553,9 +553,7 @@ TEST_CASE("lane pool: where helpers do all the work the naps are longer, and sho
   CHECK(becomes([&] { return fixture.pool.napping() == 0; }));
 }
 
-TEST_CASE(
-    "lane pool: where work is split that helpers do, nobody is called from a nap, and the naps are short again behind "
-    "it") {
+TEST_CASE("lane pool: while work that helpers do is split the naps are longest, and behind it no longer") {
   Fixture fixture(2, 1);
   Harness::Lane& lane = *fixture.lanes[0];
   const Work nothing = [] {};
@@ -578,7 +576,7 @@ TEST_CASE(
     });
     return long_naps.load();
   }));
-  // Who took part naps now, and not for so long: nobody rings, flushes or waits.
+  // Nobody rings, flushes or waits.
   const std::uint64_t last = lane.submit({call(nothing)});
   CHECK(becomes([&] { return lane.completed() >= last; }));
   CHECK(becomes([&] { return fixture.pool.nap_length() < std::chrono::nanoseconds(LanePool::kSplitNapNs); }));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads of a library take no signals: those belong to the program's own threads.
+// Threads of a library take no signals that a program is sent: those belong to its own threads. What a thread brings
+// upon itself, by a fault, is for whoever handles faults, and a profiler's clock counts all threads.
 #pragma once
 
 #include <pthread.h>
@@ -16,6 +17,7 @@ class SignalsBlocked {
   SignalsBlocked() {
     sigset_t all;
     sigfillset(&all);
+    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF}) { sigdelset(&all, own); }
     pthread_sigmask(SIG_SETMASK, &all, &before_);
   }
   ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }

@@ -451,7 +451,7 @@ class LibraryContract final : public Step {
       if (product == nullptr) { return false; }
       parts_.push_back({product, first * cut->left * in_size_, first * cut->right * in_size_,
                         first * cut->out * out_size_, scratch_});
-      scratch_ += (bytes + 4095U) & ~std::uint64_t{4095};
+      scratch_ += (bytes + kPage - 1) & ~(kPage - 1);
     }
     return true;
   }

@@ -29,7 +29,8 @@ Chunks::Chunks() {
 }
 
 Chunks::~Chunks() {
-  wanted_.store(kStop, std::memory_order_relaxed);
+  // Not relaxed: notify_one() looks whether anybody waits, and that look must not come first.
+  wanted_.store(kStop, std::memory_order_seq_cst);
   wanted_.notify_one();
   if (thread_.joinable()) { thread_.join(); }
   ::munmap(memory_, kMost * kBytes);
@@ -39,7 +40,7 @@ Event* Chunks::take() {
   if (taken_ == kMost) { return nullptr; }
   auto* const events = reinterpret_cast<Event*>(memory_ + taken_ * kBytes);
   ++taken_;
-  wanted_.store(std::min(taken_ + kAhead, kMost), std::memory_order_relaxed);
+  wanted_.store(std::min(taken_ + kAhead, kMost), std::memory_order_seq_cst);
   wanted_.notify_one();
   return events;
 }

@@ -2,6 +2,7 @@
 // The layer `trace`: what queues did and when, as a Chrome JSON file that Perfetto opens.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
