@@ -396,6 +396,8 @@ TEST_CASE("the library's threads take no signals that the program is sent, and a
           const unsigned long long blocked = std::stoull(line.substr(7), nullptr, 16);
           const auto is_blocked = [&](int signal) { return (blocked >> (signal - 1) & 1U) != 0; };
           const bool sent = is_blocked(SIGTERM) && is_blocked(SIGINT) && is_blocked(SIGUSR1) && is_blocked(SIGCHLD);
+          constexpr int kOfLibrary = 32;  // blocked by the C library alone, in a thread that ends
+          if (is_blocked(kOfLibrary)) { continue; }
           if (!sent || is_blocked(SIGSEGV) || is_blocked(SIGFPE)) { wrong.push_back(name + " " + line); }
         }
       }
