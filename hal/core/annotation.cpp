@@ -39,6 +39,11 @@ struct Ranges {
 thread_local Ranges thread_ranges __attribute__((tls_model("initial-exec")));
 thread_local hal_site thread_site{};
 
+void tell_range(hal_instance* instance, const char* label) {
+  if (instance == nullptr) { return; }
+  if (Observer* observer = cast(instance)->observer()) { observer->ranged(label); }
+}
+
 }  // namespace
 
 void announce(Observer& observer, const hal_object& object, Made made) {
@@ -119,17 +124,17 @@ extern "C" void hal_here(const hal_site* where) {
 }
 
 extern "C" void hal_range_begin(hal_instance* instance, const char* label) {
+  if (label == nullptr) { label = ""; }
   Ranges& mine = thread_ranges;
-  if (mine.depth < Ranges::kMost) { mine.open[mine.depth] = label != nullptr ? label : ""; }
-  ++mine.depth;
-  if (instance == nullptr) { return; }
-  tell(cast(instance)->observer(), [&](Observer& observer) { observer.ranged(label != nullptr ? label : ""); });
+  const std::uint32_t depth = mine.depth;
+  if (depth < Ranges::kMost) { mine.open[depth] = label; }
+  mine.depth = depth + 1;
+  tell_range(instance, label);
 }
 
 extern "C" void hal_range_end(hal_instance* instance) {
   Ranges& mine = thread_ranges;
   if (mine.depth == 0) { return; }
   --mine.depth;
-  if (instance == nullptr) { return; }
-  tell(cast(instance)->observer(), [](Observer& observer) { observer.ranged(nullptr); });
+  tell_range(instance, nullptr);
 }

@@ -86,7 +86,8 @@ class Observer {
   virtual hal_error* waiting(std::span<const hal_point>, hal_wait_mode) { return nullptr; }
   // The host has failed the timeline, or cancelled its queue.
   virtual void abandoned(Timeline&) {}
-  virtual void ranged(const char* /*label, NULL at the end*/) {}
+  // Not through tell(), which a range has no time for: it catches what it throws itself.
+  virtual void ranged(const char* /*label, NULL at the end*/) noexcept {}
 
   // A lane was seen to have completed `number`: on the driver's thread, sometimes late and not always in order. Only if
   // wants_completions() says so, because drivers then wake the core at each publish.

@@ -85,7 +85,7 @@ class Fanout final : public Observer {
   void abandoned(Timeline& timeline) override {
     each([&](Observer& one) { one.abandoned(timeline); });
   }
-  void ranged(const char* label) override {
+  void ranged(const char* label) noexcept override {
     each([&](Observer& one) { one.ranged(label); });
   }
   void completed(Timeline& lane, std::uint64_t number) override {

@@ -121,6 +121,19 @@ std::map<std::string, Path> paths() {
     for (int i = 0; i < kGroup; ++i) { cli::bench::keep(hal_queue_timeline(on.queue.get())); }
     return {};
   };
+  all["event of a trace"] = [](Subject&) -> Result<void> {
+    // Never let go: what is traced is written then.
+    static const auto& traced = *[] {
+      ::setenv("HALYARD_TRACE", "/dev/null", 1);
+      return new Result<Instance>(Instance::create("host"));
+    }();
+    if (!traced) { return Error(traced.error()); }
+    for (int i = 0; i < kGroup / 2; ++i) {
+      hal_range_begin(traced->get(), "range");
+      hal_range_end(traced->get());
+    }
+    return {};
+  };
   return all;
 }
 

@@ -70,7 +70,7 @@ Trace::Trace(std::string path, core::Instance& instance)
   rows_.emplace_back();  // row 0 is nobody's
 }
 
-inline Event* Trace::take() {
+inline Event* Trace::take() noexcept {
   if (mine.trace == id_ && mine.buffer->next != mine.buffer->end) [[likely]] {
     // The lines may still lie with the core that has cleared them.
     __builtin_prefetch(mine.buffer->next + 16, 1);
@@ -79,7 +79,15 @@ inline Event* Trace::take() {
   return take_slowly();
 }
 
-Event* Trace::take_slowly() {
+Event* Trace::take_slowly() noexcept {
+  try {
+    if (Event* event = begin_chunk()) { return event; }
+  } catch (const std::bad_alloc&) {}  // of the chunk's place in a list
+  missed();
+  return nullptr;
+}
+
+Event* Trace::begin_chunk() {
   const std::lock_guard lock(mutex_);
   ThreadBuffer*& buffer = by_thread_[this_thread()];
   if (buffer == nullptr) {
@@ -90,10 +98,7 @@ Event* Trace::take_slowly() {
   if (buffer->next == buffer->end) {
     buffer->chunks.reserve(buffer->chunks.size() + 1);  // a chunk that is taken is kept
     Event* const events = chunks_.take();
-    if (events == nullptr) {
-      dropped_.fetch_add(1, std::memory_order_relaxed);
-      return nullptr;
-    }
+    if (events == nullptr) { return nullptr; }
     buffer->chunks.push_back(events);
     buffer->next = events;
     buffer->end = events + Chunks::kEvents;
@@ -236,7 +241,7 @@ void Trace::signalled(core::Timeline& timeline, std::uint64_t value) {
   event->line = 0;  // the host
 }
 
-void Trace::ranged(const char* label) {
+void Trace::ranged(const char* label) noexcept {
   Event* event = take();
   if (event == nullptr) { return; }
   event->tick = ticks();
@@ -255,16 +260,14 @@ std::uint32_t Trace::add_clock(const char* what, bool emulated) {
 
 void Trace::stamped(EventKind kind, std::uint64_t tick, std::uint32_t row, std::uint32_t clock, std::uint64_t number,
                     std::uint64_t ns) noexcept {
-  try {
-    Event* event = take();
-    if (event == nullptr) { return; }
-    event->tick = tick;
-    event->kind = kind;
-    event->row = row;
-    event->line = clock;
-    event->number = number;
-    event->bytes = ns;
-  } catch (const std::bad_alloc&) { missed(); }
+  Event* event = take();
+  if (event == nullptr) { return; }
+  event->tick = tick;
+  event->kind = kind;
+  event->row = row;
+  event->line = clock;
+  event->number = number;
+  event->bytes = ns;
 }
 
 Trace::~Trace() {

@@ -29,7 +29,7 @@ class Trace final : public core::Observer {
   void promised(core::Timeline& lane, std::uint64_t number, std::span<const hal_point> signals) override;
   void completed(core::Timeline& lane, std::uint64_t number) override;
   void signalled(core::Timeline& timeline, std::uint64_t value) override;
-  void ranged(const char* label) override;
+  void ranged(const char* label) noexcept override;
   void missed() noexcept override { dropped_.fetch_add(1, std::memory_order_relaxed); }
 
   // For stamps.cpp: a row for the clock of a device, and an event by such a clock.
@@ -44,8 +44,9 @@ class Trace final : public core::Observer {
 
  private:
   void finish();
-  Event* take();  // a place for one event of this thread; NULL if it is dropped
-  Event* take_slowly();
+  Event* take() noexcept;  // a place for one event of this thread; NULL if it is dropped
+  Event* take_slowly() noexcept;
+  Event* begin_chunk();
   void add_memory(const std::string& device, std::int64_t bytes);
 
   const std::string path_;
