@@ -113,9 +113,9 @@ int main(int argc, char** argv) {
                *setup.layers != '\0' ? setup.layers : "no layer", setup.uri, median(setup.barrier), median(setup.copy),
                median(setup.range));
   }
-  // The median of an event is without the chunk that one of 32,768 has to obtain; the mean is with it.
+  // The mean is with the few events whose page is not there yet, the median without.
   const std::vector<double>& traced = setups[3].range;
-  fmt::print("the counter alone {:.1f} ns; an event with its part of a chunk {:.1f} ns\n", median(counter),
+  fmt::print("the counter alone {:.1f} ns; an event on average {:.1f} ns\n", median(counter),
              std::accumulate(traced.begin(), traced.end(), 0.0) / static_cast<double>(traced.size()));
   fmt::print("{:22} begin or end of a range {:.1f} ns: a watching layer that is off costs {:.2f} ns an event\n",
              "no instance", median(unheard), median(setups[0].range) - median(unheard));

@@ -14,8 +14,13 @@ namespace hal::layers::trace {
 
 class Chunks {
  public:
-  static constexpr std::uint32_t kMost = 32;  // 64 MiB, a million events
-  static constexpr std::size_t kEvents = 32'768, kBytes = kEvents * sizeof(Event);
+  // A million events, 64 MiB. A chunk is small, as a thread that writes one event keeps a whole one.
+  static constexpr std::uint32_t kMost = 2048;
+  static constexpr std::size_t kEvents = 512;
+  // Pages are obtained in blocks, a huge page each.
+  static constexpr std::size_t kBlock = std::size_t{2} << 20U;
+  static constexpr std::uint32_t kChunks = kBlock / (kEvents * sizeof(Event));  // of a block
+  static constexpr std::uint32_t kBlocks = kMost / kChunks;
 
   // Throws std::bad_alloc. Where the system has no thread left, whoever writes to a page first obtains it.
   Chunks();
@@ -25,11 +30,11 @@ class Chunks {
 
   // The next kEvents events, all zero; NULL if there are no more. By one thread at a time.
   Event* take();
-  // How many have all their pages.
+  // How many blocks have all their pages.
   std::uint32_t ready() const { return ready_.load(std::memory_order_acquire); }
 
  private:
-  static constexpr std::uint32_t kAhead = 2;  // of those taken
+  static constexpr std::uint32_t kAhead = 2;  // blocks behind those of which chunks are taken
 
   void obtain_pages();
 

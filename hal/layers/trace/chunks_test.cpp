@@ -47,7 +47,7 @@ TEST_CASE("the chunks of a trace are apart, empty, whole, and no more than there
   CHECK(chunks.take() == nullptr);
 }
 
-TEST_CASE("the pages of the next two chunks of a trace are there before they are taken, and of no others") {
+TEST_CASE("the pages of the next two blocks of a trace are there before its chunks are taken, and of no others") {
   Chunks chunks;
   if (!pages_can_be_asked_for()) {
     WARN("a kernel before 5.14 obtains no pages ahead");
@@ -59,5 +59,5 @@ TEST_CASE("the pages of the next two chunks of a trace are there before they are
   CHECK(chunks.take() != nullptr);
   CHECK(becomes_ready(chunks, 3));
   for (std::uint32_t i = 1; i < Chunks::kMost; ++i) { CHECK(chunks.take() != nullptr); }
-  CHECK(becomes_ready(chunks, Chunks::kMost));
+  CHECK(becomes_ready(chunks, Chunks::kBlocks));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the trace remembers: 64 bytes an event, written by one thread each, with no lock but for a chunk every 32,768
+// What the trace remembers: 64 bytes an event, written by one thread each, with no lock but for a chunk every 512
 // events.
 #pragma once
 

@@ -303,10 +303,12 @@ void Trace::finish() {
   std::stable_sort(account.events.begin(), account.events.end(),
                    [](const Account::Timed& a, const Account::Timed& b) { return a.at < b.at; });
   if (account.dropped != 0) {
-    instance_.log(HAL_LOG_WARNING, "trace",
-                  fmt::format("{} events were dropped: a trace holds {}; trace a shorter piece of the program",
-                              account.dropped, Chunks::kMost * Chunks::kEvents)
-                      .c_str());
+    instance_.log(
+        HAL_LOG_WARNING, "trace",
+        fmt::format("{} events were dropped: a trace holds {}, {} at a time for a thread; trace a shorter piece of the "
+                    "program",
+                    account.dropped, Chunks::kMost * Chunks::kEvents, Chunks::kEvents)
+            .c_str());
   }
   if (const std::string problem = write(path_, account); !problem.empty()) {
     instance_.log(HAL_LOG_ERROR, "trace", problem.c_str());

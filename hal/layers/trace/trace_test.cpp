@@ -12,12 +12,14 @@
 
 #include "graph/add_graph.hpp"
 #include "hal/hal.hpp"
+#include "trace/chunks.hpp"
 #include "trace/clock.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
 using Json = nlohmann::json;
+using hal::layers::trace::Chunks;
 
 struct Logged {
   std::vector<std::string> lines;
@@ -42,12 +44,12 @@ hal::Instance traced(const std::string& path, Logged* log = nullptr) {
 }
 
 // The file comes when the last object has gone, which a thread of the instance may see to.
-Json file_of(const std::string& path) {
+Json file_of(const std::string& path, std::size_t dropped = 0) {
   for (int i = 0; i < 500; ++i) {
     std::ifstream file(path);
     Json whole = file ? Json::parse(file, nullptr, false) : Json();
     if (whole.is_object()) {
-      REQUIRE(whole["otherData"]["dropped"] == 0);
+      REQUIRE(whole["otherData"]["dropped"] == dropped);
       return whole;
     }
     std::this_thread::sleep_for(10ms);
@@ -360,6 +362,22 @@ TEST_CASE("trace: several threads, many events, none lost") {
   for (const Json& slice : slices) {
     if (slice["args"]["outcome"] != "done") { FAIL_CHECK(slice.dump()); }
   }
+}
+
+TEST_CASE("trace: each of many threads has a place for its events, and what has none is counted") {
+  constexpr std::size_t kMore = 3;
+  const std::string path = fresh("threads.json");
+  Logged log;
+  {
+    const hal::Instance instance = traced(path, &log);
+    for (std::size_t i = 0; i < Chunks::kMost + kMore; ++i) {
+      std::jthread([&] { hal_range_begin(instance.get(), "one"); }).join();
+    }
+  }
+  const Json file = file_of(path, kMore);
+  CHECK(of_phase(file["traceEvents"].get<std::vector<Json>>(), "B").size() == Chunks::kMost);
+  REQUIRE(log.lines.size() == 1);
+  CHECK_THAT(log.lines[0], Catch::Contains("3 events were dropped: a trace holds 1048576, 512 at a time"));
 }
 
 TEST_CASE("trace: a file that cannot be written and a full disk are errors in the log") {
