@@ -808,8 +808,8 @@ HAL_NODISCARD HAL_API hal_error* hal_commands_create(hal_device* device, const h
  */
 HAL_NODISCARD HAL_API hal_error* hal_queue_capture_begin(hal_queue* queue);
 
-/** Ends a capture, and gives the recording. Errors: INVALID_ARGUMENT  the queue captures nothing; as causes the first error
-    of a submission that could not be captured, and the failure of a queue that has failed. The capture ends in any case. */
+/** Ends a capture, in any case, and gives the recording. Errors: INVALID_ARGUMENT  the queue captures nothing, or, with that as
+    cause, a submission could not be captured; of a queue that has failed its failure. */
 HAL_NODISCARD HAL_API hal_error* hal_queue_capture_end(hal_queue* queue, hal_commands** out);
 
 /* ------------------------------------------------------------------------------------------------------------- fabric */

@@ -199,7 +199,7 @@ class Queue : public Handle<hal_queue> {
   }
   // From here to end_capture(), what is submitted is recorded and does not run. Errors: INVALID_ARGUMENT.
   Result<void> begin_capture() { return check(hal_queue_capture_begin(get())); }
-  // Errors: INVALID_ARGUMENT, and the first error of a submission that could not be captured.
+  // Errors: INVALID_ARGUMENT, and the failure of a queue that has failed.
   Result<Commands> end_capture(std::source_location where = std::source_location::current()) {
     here(where);
     hal_commands* recorded = nullptr;
