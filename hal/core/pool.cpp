@@ -323,8 +323,9 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
   };
   for (;;) {
     Taken taken;
-    Ref<Timeline> lane;
+    Ref<Timeline> lane;  // of the oldest that fits; empty if it is on its way out, and then its work is done
     std::uint64_t number = 0;
+    bool any = false;
     {
       const std::lock_guard lock(mutex_);
       if (Block* idle = take_idle()) { return hand_out({idle, {}}); }
@@ -333,7 +334,8 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
         return hand_out({block, {}});
       }
       if (const Block* oldest = cooling_.find(wanted, [](const Block&) { return true; })) {
-        lane = try_share(oldest->lane);  // empty if it is on its way out, and then its work is done
+        any = true;
+        lane = try_share(oldest->lane);
         number = oldest->number;
       }
     }
@@ -348,7 +350,7 @@ Result<Pool::Taken> Pool::behind_work(std::uint64_t wanted, std::uint64_t asked,
     }
     const std::lock_guard lock(mutex_);
     if (Block* idle = take_idle()) { return hand_out({idle, {}}); }
-    if (!lane) {
+    if (!any) {
       ++stats_.failures;
       return refused;
     }
