@@ -84,6 +84,11 @@ Result<void> Queue::refuse_captured_alloc() {
 }
 
 Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> commands, const hal_sync& sync) {
+  // Before the lock: what is found goes to the program's log.
+  Result<void> points = check_counts(sync);
+  for (std::uint32_t i = 0; points && i < sync.wait_count; ++i) {
+    if (sync.waits[i].timeline != timeline_.get()) { points = check_point(sync.waits[i]); }
+  }
   std::unique_lock lock(mutex_);
   if (capture_ == nullptr) {  // ended while we came here
     lock.unlock();
@@ -101,12 +106,9 @@ Result<std::uint64_t> Queue::submit_captured(std::span<const hal_command> comman
                       label(), device_->uri());
       return Error(HAL_INVALID_ARGUMENT, what, "core", "", 0, static_cast<hal_error*>(hal_retain(spoilt_)));
     }
-    HAL_CHECK(check_counts(sync));
+    HAL_CHECK(points);
     for (const hal_point& wait : std::span(sync.waits, sync.wait_count)) {
-      if (wait.timeline == nullptr) {
-        HAL_CHECK(check_point(wait));
-        continue;
-      }
+      if (wait.timeline == nullptr) { continue; }
       const bool inside = wait.timeline == timeline_.get() && wait.value >= kCapturedPoint &&
                           wait.value - kCapturedPoint <= capture_->size();
       if (!inside) {

@@ -264,13 +264,14 @@ void Instance::remove_lane(Timeline& lane) {
 }
 
 void Instance::bury(void* grave) noexcept {
-  const std::lock_guard lock(graves_mutex_);
   try {
+    const std::lock_guard lock(graves_mutex_);
     graves_.push_back(grave);
     if (graves_.size() <= kMostGraves) { return; }
     grave = graves_.front();
     graves_.pop_front();
   } catch (const std::bad_alloc&) {}  // then it goes at once
+  // Without the lock: this may be the program's function.
   allocator_.deallocate(allocator_.user, grave, sizeof(Timeline), alignof(Timeline));
 }
 

@@ -170,6 +170,7 @@ Result<void> Queue::check_points(const hal_sync& sync) const {
   }
   for (const hal_point& signal : std::span(sync.signals, sync.signal_count)) {
     if (signal.timeline == nullptr) { return Error(HAL_INVALID_ARGUMENT, "a signal names no timeline"); }
+    if (!is(Kind::timeline, *signal.timeline)) { return refuse_point(signal); }
     HAL_CHECK(cast(signal.timeline)->takes_signal(signal.value));
   }
   return {};

@@ -239,7 +239,11 @@ extern "C" hal_error* hal_timeline_signal(hal_timeline* timeline, std::uint64_t 
 }
 
 extern "C" void hal_timeline_fail(hal_timeline* timeline, hal_error* cause) {
-  if (timeline == nullptr || !is(Kind::timeline, *timeline) || cast(timeline)->is_lane()) {
+  const bool lives = timeline != nullptr && is(Kind::timeline, *timeline);
+  if (!lives || cast(timeline)->is_lane()) {
+    if (timeline != nullptr && !lives) {  // only a layer can say so
+      hal_release(guarded("hal_timeline_fail", {}, [&] { return check_point({timeline, 0}); }));
+    }
     hal_release(cause);
     return;
   }

@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <cstdlib>
+#include <future>
 #include <halyard_catch.hpp>
 #include <memory>
 #include <string>
@@ -368,8 +371,85 @@ TEST_CASE("validation: a released timeline is refused by name wherever a point i
     sync.waits = &stale;
     sync.wait_count = 1;
     refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &sync, nullptr)));
+    REQUIRE(queue.begin_capture());
+    refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &sync, nullptr)));
+    CHECK(queue.end_capture().error().code() == HAL_INVALID_ARGUMENT);  // spoilt
+    hal_sync signal{};
+    signal.signals = &stale;
+    signal.signal_count = 1;
+    refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &signal, nullptr)));
     CHECK(bench.news() >= 1);
   }
+}
+
+TEST_CASE("validation: a released timeline is refused, and not touched, when nobody remembers its name any more") {
+  Bench bench;
+  hal::Queue queue = bench.device.queue("q").value();
+  const hal_point stale = bench.instance.timeline().value().at(1);
+  for (int i = 0; i < 5000; ++i) { (void)bench.device.buffer(64).value(); }
+  const auto refused = [](const hal::Result<void>& result) {
+    REQUIRE(!result);
+    CHECK(result.error().code() == HAL_INVALID_ARGUMENT);
+    CHECK(has(result.error().what(), "its last owner has released it"));
+  };
+  hal_sync wait{}, signal{};
+  wait.waits = signal.signals = &stale;
+  wait.wait_count = signal.signal_count = 1;
+  refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &wait, nullptr)));
+  refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &signal, nullptr)));
+  REQUIRE(queue.begin_capture());
+  refused(hal::check(hal_queue_submit(queue.get(), nullptr, 0, &wait, nullptr)));
+  CHECK_FALSE(queue.end_capture());
+  CHECK(queue.barrier());
+}
+
+TEST_CASE("validation: to fail a released timeline is a finding, and does nothing") {
+  Bench bench;
+  const hal_point stale = bench.instance.timeline(4, "gone").value().at(1);
+  hal_timeline_fail(stale.timeline, nullptr);
+  CHECK(bench.news() == 1);
+  CHECK(has(bench.last(), "use after release"));
+  CHECK(has(bench.last(), "'gone'"));
+}
+
+// The thread that the allocator starts lets go of a timeline too, which has to end before the allocator returns.
+TEST_CASE("validation: the allocator may do anything when it gets back the memory of a released timeline") {
+  struct Program {
+    std::vector<hal::Timeline> timelines;
+    std::thread other;
+    std::atomic<bool> asked = false;
+    std::promise<void> gone;
+    bool ended = false;
+  } program;
+  const hal_allocator allocator{&program,
+                                [](void*, std::uint64_t bytes, std::uint64_t alignment) {
+                                  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+                                },
+                                [](void* user, void* address, std::uint64_t, std::uint64_t) {
+                                  std::free(address);
+                                  auto& self = *static_cast<Program*>(user);
+                                  if (!self.asked.exchange(false)) { return; }
+                                  self.other = std::thread([&self] {
+                                    self.timelines.pop_back();
+                                    self.gone.set_value();
+                                  });
+                                  self.ended = self.gone.get_future().wait_for(20s) == std::future_status::ready;
+                                }};
+  hal_instance_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.drivers = "";
+  desc.layers = "validation";
+  desc.allocator = &allocator;
+  const hal::Instance instance = hal::Instance::create(desc).value();
+  for (int i = 0; i < 5000; ++i) { program.timelines.push_back(instance.timeline().value()); }
+  while (program.timelines.size() > 2) { program.timelines.pop_back(); }
+  hal::Timeline last = std::move(program.timelines.back());
+  program.timelines.pop_back();
+  program.asked = true;
+  last = {};
+  CHECK(program.ended);
+  REQUIRE(program.other.joinable());
+  program.other.join();
 }
 
 TEST_CASE("validation: the memory of released timelines stays for a while, and goes with the instance") {
