@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -89,6 +90,9 @@ struct Signal {
   std::uint64_t epoch = 0;
 };
 
+// Whether a signal may have come, or come yet.
+using MayCome = std::function<bool(const Signal&)>;
+
 class SignalClocks {
  public:
   explicit SignalClocks(std::uint64_t initial = 0) : initial_(initial) {}
@@ -99,9 +103,8 @@ class SignalClocks {
     if (signals_.size() > kMostSignals) { signals_.erase(signals_.begin()); }
   }
   // What is known once `value` is reached: nothing yet (false), or what all signals have in common that may bring it,
-  // which those of higher values do too. `may_come` says of a signal whether it may; where none does all count.
-  template <class MayCome>
-  bool find(std::uint64_t value, VectorClock& out, MayCome may_come) const {
+  // which those of higher values do too. Where none may come all count.
+  bool find(std::uint64_t value, VectorClock& out, const MayCome& may_come) const {
     if (value <= initial_) {
       out.clear();
       return true;
@@ -109,8 +112,7 @@ class SignalClocks {
     return common(signals_.lower_bound(value), signals_.end(), out, may_come);
   }
   // The same of a timeline that stands at `value`: nothing higher has come.
-  template <class MayCome>
-  bool find_at(std::uint64_t value, VectorClock& out, MayCome may_come) const {
+  bool find_at(std::uint64_t value, VectorClock& out, const MayCome& may_come) const {
     return common(signals_.lower_bound(value), signals_.upper_bound(value), out, may_come) ||
            find(value, out, may_come);
   }
@@ -119,8 +121,8 @@ class SignalClocks {
   static constexpr std::size_t kMostSignals = 256;
   using Signals = std::multimap<std::uint64_t, Signal>;
 
-  template <class MayCome>
-  static bool common(Signals::const_iterator first, Signals::const_iterator last, VectorClock& out, MayCome may_come) {
+  static bool common(Signals::const_iterator first, Signals::const_iterator last, VectorClock& out,
+                     const MayCome& may_come) {
     const bool any = std::any_of(first, last, [&](const auto& entry) { return may_come(entry.second); });
     bool found = false;
     for (; first != last; ++first) {

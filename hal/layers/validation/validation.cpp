@@ -411,12 +411,10 @@ void Validation::take_step(Lane& lane, Step&& step) {
 }
 
 // Of a signal: not if its lane has failed before it. Of a lane that has gone nobody knows any more.
-auto Validation::may_come() const {
-  return [this](const Signal& signal) {
-    if (signal.lane == Signal::kHost) { return true; }
-    const Lane& lane = *lanes_[signal.lane];
-    return lane.timeline != nullptr && signal.epoch > lane.base && !lane.timeline->lost(signal.epoch - lane.base);
-  };
+bool Validation::may_come(const Signal& signal) const {
+  if (signal.lane == Signal::kHost) { return true; }
+  const Lane& lane = *lanes_[signal.lane];
+  return lane.timeline != nullptr && signal.epoch > lane.base && !lane.timeline->lost(signal.epoch - lane.base);
 }
 
 bool Validation::clock_of(const hal_point& point, VectorClock& out) {
@@ -434,7 +432,7 @@ bool Validation::clock_of(const hal_point& point, VectorClock& out) {
     return true;
   }
   VectorClock signal;
-  if (!object->signals->find(point.value, signal, may_come())) { return false; }
+  if (!object->signals->find(point.value, signal, may_come_)) { return false; }
   join(out, signal);
   return true;
 }
@@ -531,7 +529,7 @@ void Validation::see(core::Timeline& timeline, std::uint64_t value, bool stands)
     if (object == nullptr || !object->signals) { return; }
     VectorClock signal;
     const bool found =
-        stands ? object->signals->find_at(value, signal, may_come()) : object->signals->find(value, signal, may_come());
+        stands ? object->signals->find_at(value, signal, may_come_) : object->signals->find(value, signal, may_come_);
     if (found) { join(host_, signal); }
   });
 }

@@ -144,7 +144,7 @@ class Validation final : public core::Observer {
   Lane& new_lane();
   void take_step(Lane& lane, Step&& step);
   bool ready(Lane& lane, const Step& step, VectorClock& before);
-  auto may_come() const;
+  bool may_come(const Signal& signal) const;
   bool clock_of(const hal_point& point, VectorClock& out);
   void see(core::Timeline& timeline, std::uint64_t value, bool stands);
   void perform(Lane& lane, Step& step, const VectorClock& before);
@@ -168,6 +168,7 @@ class Validation final : public core::Observer {
 
   core::Instance& instance_;
   const bool fatal_;
+  const MayCome may_come_ = [this](const Signal& signal) { return may_come(signal); };
   std::atomic<std::uint64_t> findings_{0};
   std::atomic<bool> untold_{false};
 
