@@ -22,8 +22,6 @@ bool is(const hal_image& image, const char* format) { return std::strcmp(image.f
 // "host.cache" is the graph as it was loaded: what the host makes of it is made again as fast as it could be read.
 bool is_graph(const hal_image& image) { return is(image, "hal.graph") || is(image, "host.cache"); }
 
-constexpr std::size_t kPage = 4096;
-
 Error unknown_format(const hal_image& image) {
   return kit::error(kOrigin, HAL_UNSUPPORTED,
                     std::string("the host does not load images of format '") + image.format +
@@ -35,7 +33,7 @@ Error unknown_format(const hal_image& image) {
 void Scratch::grow(std::size_t bytes) {
   bytes_.reset();
   size_ = 0;
-  const std::size_t rounded = (bytes + kPage - 1) & ~(kPage - 1);
+  const std::size_t rounded = up_to_page(bytes);
   bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, rounded)));
   if (!bytes_) { throw std::bad_alloc(); }
   size_ = rounded;

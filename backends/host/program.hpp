@@ -21,7 +21,10 @@ struct Device;
 // Memory of one lane for what a run needs besides its arguments: shared memory of groups, intermediates of graphs.
 class Scratch {
  public:
-  // 64-byte aligned, contents undefined, valid until the next call. Throws std::bad_alloc.
+  static constexpr std::size_t kPage = 4096;
+  static constexpr std::size_t up_to_page(std::size_t bytes) { return (bytes + kPage - 1) & ~(kPage - 1); }
+
+  // Begins a page, contents undefined, valid until the next call. Throws std::bad_alloc.
   std::byte* get(std::size_t bytes) {
     if (bytes > size_) {
       if (late != nullptr) { late->fetch_add(1, std::memory_order_relaxed); }

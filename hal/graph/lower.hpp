@@ -91,6 +91,11 @@ inline std::int64_t times(GraphBuilder& b, std::int64_t x, std::int64_t y, Site 
   return b.size(graph::SizeOp::mul, x, y, site);
 }
 
+inline std::int64_t divided_up(GraphBuilder& b, std::int64_t x, std::int64_t y, Site site) {
+  using enum graph::SizeOp;
+  return b.size(div, b.size(add, x, b.size(sub, y, 1, site), site), y, site);
+}
+
 /// [n, 1, ...]: one number for each element of `axis`, to be broadcast over what follows it.
 inline Shape along(std::size_t rank, std::uint32_t axis, std::int64_t n) {
   Shape shape(rank - axis, 1);
@@ -123,9 +128,7 @@ inline Value places(GraphBuilder& b, DType type, std::int64_t n, const char* wha
   std::iota(values->begin(), values->end(), 0.0);
   const Value digits = b.constant_from(type, {count}, *values, site);
   if (!open) { return digits; }
-  using enum graph::SizeOp;
-  const auto blocks = [&](std::int64_t size) { return b.size(div, b.size(add, size, 255, site), 256, site); };
-  const std::int64_t middle = blocks(n), top = blocks(middle);
+  const std::int64_t middle = divided_up(b, n, 256, site), top = divided_up(b, middle, 256, site);
   Value line = slice_axis(b, digits, 0, 0, top, site);
   for (const auto& [rows, size] : {std::pair{top, middle}, {middle, n}}) {
     const Value whole = b.map({b.reshape(line, {rows, 1}, site), digits}, arg(0) * 256.0 + arg(1), type, site);

@@ -33,15 +33,15 @@ std::int32_t clamped(double place, std::int64_t size) {
 
 bool check_sizes(GraphBuilder& b, Value x, const Shape& sizes, const char* what, Site site) {
   const Shape shape = b.shape(x);
-  const auto sound = [](std::int64_t size) { return graph::is_symbolic(size) || (size >= 1 && size <= kMostIndex); };
+  const auto sound = [](std::int64_t size) { return graph::is_symbolic(size) || (size >= 1 && size <= kMostTable); };
   if (shape.size() >= 3 && shape.size() <= 5 && sizes.size() == shape.size() - 2 && std::ranges::all_of(sizes, sound) &&
       std::all_of(shape.begin() + 1, shape.end() - 1, sound)) {
     return true;
   }
-  b.fail(fmt::format("{}: {} to sizes {}; expected [n, s..., c] with one to three s, and a size from 1 to 2^31 - 1 for "
-                     "each",
-                     what, print_shape(shape), print_shape(sizes)),
-         site);
+  b.fail(
+      fmt::format("{}: {} to sizes {}; expected [n, s..., c] with one to three s, and a size from 1 to 2^28 for each",
+                  what, print_shape(shape), print_shape(sizes)),
+      site);
   return false;
 }
 
@@ -51,15 +51,18 @@ Value take(GraphBuilder& b, Value x, std::uint32_t axis, const std::vector<std::
   return b.gather(x, at, axis, site);
 }
 
-// At most 2^24 along a dimension. Of an open one nobody reads the view: a run with more leaves its line of one element.
-bool check_open(GraphBuilder& b, std::int64_t size, const char* what, Site site) {
-  if (graph::is_symbolic(size)) {
-    const Value one = b.constant_from(DType::i32, {1}, std::vector{0.0}, site);
-    b.view(one, {1}, b.size(graph::SizeOp::div, size, kMostOpen + 1, site), {1}, site);
-  } else if (size > kMostOpen) {
+// A dimension of which a size is open has at most 2^24 elements on either side. An open `to` needs no check: places()
+// refuses the run. Of an open `from` nobody reads the view: a run with more leaves its line of one element.
+bool check_open(GraphBuilder& b, std::int64_t from, std::int64_t to, const char* what, Site site) {
+  for (const std::int64_t size : {from, to}) {
+    if (graph::is_symbolic(size) || size <= kMostOpen) { continue; }
     b.fail(
         fmt::format("{}: {} elements along a dimension, the most is 2^24 where another size is symbolic", what, size),
         site);
+  }
+  if (graph::is_symbolic(from)) {
+    const Value one = b.constant_from(DType::i32, {1}, std::vector{0.0}, site);
+    b.view(one, {1}, b.size(graph::SizeOp::div, from, kMostOpen + 1, site), {1}, site);
   }
   return !b.failed();
 }
@@ -131,7 +134,7 @@ Value mix_open(GraphBuilder& b, Value x, std::uint32_t axis, std::int64_t to, Co
   constexpr const char* kWhat = "resize_linear";
   const Shape shape = b.shape(x);
   const std::int64_t from = shape[axis], last = b.size(graph::SizeOp::sub, from, 1, site);
-  if (!check_open(b, from, kWhat, site) || !check_open(b, to, kWhat, site)) { return {}; }
+  if (!check_open(b, from, to, kWhat, site)) { return {}; }
   const Line line = line_of(b, coordinates, from, to, site);
   const Neighbour at = neighbours(b, line, to, kWhat, site);
   const Value low = b.map({at.low}, within(arg(0), last), DType::i32, site);
@@ -170,7 +173,7 @@ Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates c
     const std::int64_t from = shape[d + 1], to = sizes[d];
     if (from == to) { continue; }
     if (graph::is_symbolic(from) || graph::is_symbolic(to)) {
-      if (!check_open(b, from, "resize_nearest", site) || !check_open(b, to, "resize_nearest", site)) { return {}; }
+      if (!check_open(b, from, to, "resize_nearest", site)) { return {}; }
       const Line line = line_of(b, coordinates, from, to, site);
       const Value at =
           neighbours(b, nearest == Nearest::floor ? line : halves(b, line, site), to, "resize_nearest", site).low;

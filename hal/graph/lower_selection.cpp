@@ -56,11 +56,6 @@ Value join(GraphBuilder& b, std::vector<Value> parts, std::uint32_t axis, Site s
   return parts[0];
 }
 
-std::int64_t divided_up(GraphBuilder& b, std::int64_t x, std::int64_t y, Site site) {
-  using enum graph::SizeOp;
-  return b.size(div, b.size(sub, b.size(add, x, y, site), 1, site), y, site);
-}
-
 // `count` zeros before or behind dimension `axis`: pad takes numbers only, so an open count is joined on.
 Value with_zeros(GraphBuilder& b, Value x, std::uint32_t axis, bool before, std::int64_t count, Site site) {
   Shape shape = b.shape(x);

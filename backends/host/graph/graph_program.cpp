@@ -197,8 +197,7 @@ class BoundGraph {
   // What a run has in its lane's memory, one behind the other: intermediates, what steps need, sums, the table.
   void lay_out() {
     tensors_ = view_.tensors().size();
-    constexpr std::uint64_t kPage = 4096;  // what steps keep may want pages of its own
-    steps_at_ = (plan_.arena_bytes + kPage - 1) & ~(kPage - 1);
+    steps_at_ = Scratch::up_to_page(plan_.arena_bytes);  // what steps keep may want pages of its own
     sums_at_ = steps_at_ + padded(step_bytes_);
     table_at_ = sums_at_ + sum_bytes_;
     scratch_bytes_ = table_at_ + padded(tensors_ * sizeof(std::byte*));

@@ -55,7 +55,7 @@ class Ahead {
 // One run of a graph: where each tensor lies, and memory for the step that runs.
 struct RunContext {
   std::span<std::byte* const> tensors;
-  std::byte* scratch;      // the largest scratch_bytes() of all steps; 64-byte aligned
+  std::byte* scratch;      // the largest scratch_bytes() of all steps; begins a page
   Ahead* ahead = nullptr;  // if there is something
 };
 

@@ -19,8 +19,8 @@ enum class Nearest : std::uint8_t {
 };
 
 /// x [n, s..., c] to [n, sizes..., c] by the nearest element: one gather a dimension that changes. Sizes may be
-/// symbolic on either side; the indices of such a dimension are computed by the run. Errors  x is not of rank 3 to 5;
-/// not one size for each spatial dimension; a size below 1 or above 2^28, and above
+/// symbolic on either side; the indices of such a dimension are computed by the run.
+/// Errors  x is not of rank 3 to 5; not one size for each spatial dimension; a size below 1 or above 2^28, and above
 ///         2^24 where it or the dimension's other size is symbolic, which a run finds of what it brings
 Value resize_nearest(GraphBuilder& b, Value x, const Shape& sizes, Coordinates coordinates = Coordinates::half_pixel,
                      Nearest nearest = Nearest::round_half_down, Site site = Site::current());
