@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adds two vectors on the host with an installed Halyard.
+// Runs a graph on the host with an installed Halyard.
 #include <array>
 #include <cstdio>
 #include <hal/graph.hpp>
 #include <hal/hal.hpp>
+#include <hal/nn.hpp>
 
 extern "C" int host_devices(void);
 
@@ -11,7 +12,7 @@ int main() {
   using namespace std::chrono_literals;
   hal::GraphBuilder builder("twice");
   const auto x = builder.input("x", hal::DType::f32, {4});
-  builder.output("y", builder.map({x}, hal::graph::arg(0) * 2.0));
+  builder.output("y", hal::nn::relu(builder, builder.map({x}, hal::graph::arg(0) * 2.0)));
   const auto bytes = builder.finish().value();
 
   const hal::Instance instance = hal::Instance::create().value();

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <string_view>
 
 #include "cli/bench/outside.hpp"
@@ -72,13 +74,13 @@ Result<std::vector<Row>> collect(const Instance& instance, const Options& option
 }
 
 // The peers that this build knows how to ask, in programs of their own: what they load and start is theirs alone.
-std::vector<std::string> own_peers() {
-  char path[PATH_MAX];
-  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path);
-  if (length <= 0) { return {}; }
-  const std::string self(path, static_cast<std::size_t>(length));
-  const std::string program = self.substr(0, self.rfind('/') + 1) + "halyard-peers";
-  if (::access(program.c_str(), X_OK) != 0) { return {}; }
+std::vector<std::string> own_peers(std::vector<std::string>& notes) {
+  std::error_code error;
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("halyard-peers");
+  if (::access(program.c_str(), X_OK) != 0) {
+    notes.push_back(fmt::format("no peers of this build: {}: {}", program, std::strerror(errno)));
+    return {};
+  }
   const std::string quoted = bench::quoted_word(program);
   return {quoted + " onednn", quoted + " openblas", "OPENBLAS_CORETYPE=SkylakeX " + quoted + " openblas",
           quoted + " opencl", quoted + " tbb"};
@@ -92,7 +94,7 @@ Result<int> run(const Options& options) {
     return kOk;
   }
   std::vector<std::string> notes;
-  if (!options.no_peers) { HAL_CHECK(bench::add_peers(own_peers(), rows, notes)); }
+  if (!options.no_peers) { HAL_CHECK(bench::add_peers(own_peers(notes), rows, notes)); }
   HAL_CHECK(bench::add_peers(options.with, rows, notes));
   const Machine machine = read_machine();
   std::vector<double> probes;
