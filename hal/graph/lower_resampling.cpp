@@ -149,11 +149,9 @@ Value mix_open(GraphBuilder& b, Value x, std::uint32_t axis, std::int64_t to, Co
 
 // The elements that `pad` takes along an open dimension of n, in i32: as source().
 Value sources(GraphBuilder& b, PadMode mode, std::int64_t low, std::int64_t n, std::int64_t count, Site site) {
-  using enum graph::SizeOp;
-  const std::int64_t last = b.size(sub, n, 1, site);
-  // A period of 1 where there is one element: 2 (n - 1) + 1 / n.
-  const std::int64_t period =
-      mode == PadMode::wrap ? n : b.size(add, times(b, last, 2, site), b.size(div, 1, n, site), site);
+  const std::int64_t last = b.size(graph::SizeOp::sub, n, 1, site);
+  // Of one element that is reflected the period is 0, and what is modulo 0 is 0.
+  const std::int64_t period = mode == PadMode::wrap ? n : times(b, last, 2, site);
   const Expr at = arg(0) - static_cast<double>(low), length = graph::size_of(period);
   const Expr inside = mod(mod(at, length) + length, length);
   const Expr index = mode == PadMode::wrap      ? inside

@@ -81,6 +81,7 @@ std::int64_t nearest_of(nn::Coordinates coordinates, nn::Nearest nearest, std::i
 
 constexpr std::array kCoordinates{nn::Coordinates::half_pixel, nn::Coordinates::align_corners,
                                   nn::Coordinates::asymmetric};
+constexpr std::int64_t kMost = std::int64_t{1} << 24U;  // elements along an axis whose indices a run computes
 
 }  // namespace
 
@@ -155,7 +156,6 @@ TEST_CASE("nn: resize to or from an open size takes the elements that exact frac
 }
 
 TEST_CASE("nn: indices that a run computes are exact up to 2^24 elements, and a run with more is refused") {
-  constexpr std::int64_t kMost = std::int64_t{1} << 24U;
   for (const auto coordinates : kCoordinates) {
     CAPTURE(static_cast<int>(coordinates));
     const Layer resize = [&](GraphBuilder& b, Value x, std::int64_t n) {
@@ -199,32 +199,50 @@ TEST_CASE("nn: linear resize to or from open sizes mixes as with numbers") {
           CHECK(difference(open.run(n, x), closed(x, type, n, resize), type == DType::bf16 ? 0.01 : 1e-6) == "");
         }
       }
+      CHECK(open.bind(kMost, 1));
+      CHECK(open.bind(1, kMost));
+      CHECK(open.bind(kMost + 1, 1).error().code() == HAL_INVALID_ARGUMENT);
+      CHECK(open.bind(1, kMost + 1).error().code() == HAL_INVALID_ARGUMENT);
     }
   }
 }
 
 TEST_CASE("nn: images that are open in each dimension, and sizes made of their own") {
+  const auto padded = [](nn::PadMode mode) {
+    return [mode](GraphBuilder& b, Value x, const Shape&) { return nn::pad(b, x, {0, 1, 4, 0}, {0, 3, 2, 0}, mode); };
+  };
+  const std::vector<std::function<Value(GraphBuilder&, Value, const Shape&)>> layers{
+      [](GraphBuilder& b, Value x, const Shape& sizes) { return nn::resize_linear(b, x, sizes); },
+      [](GraphBuilder& b, Value x, const Shape& sizes) { return nn::resize_nearest(b, x, sizes); },
+      padded(nn::PadMode::edge),
+      padded(nn::PadMode::wrap),
+      padded(nn::PadMode::reflect),
+      [](GraphBuilder& b, Value x, const Shape&) { return nn::cumulative_sum(b, x, 1); },
+      [](GraphBuilder& b, Value x, const Shape&) { return nn::cumulative_sum(b, x, 2, {.reverse = true}); },
+  };
   GraphBuilder b("image");
   const std::int64_t h = b.symbol("h"), w = b.symbol("w");
   const Value x = b.input("x", DType::f32, {1, h, w, 2});
   const Shape doubled{b.size(SizeOp::mul, h, 2), b.size(SizeOp::div, b.size(SizeOp::add, w, 1), 2)};
-  b.output("linear", nn::resize_linear(b, x, doubled));
   b.output("same", nn::resize_nearest(b, x, {h, w}));
+  for (std::size_t i = 0; i < layers.size(); ++i) { b.output("y" + std::to_string(i), layers[i](b, x, doubled)); }
   const auto bytes = b.finish().value();
   const View view = View::verify_dynamic(bytes).value();
-  for (const auto& [rows, columns] : {std::pair<std::int64_t, std::int64_t>{3, 5}, {1, 1}, {4, 2}}) {
+  for (const auto& [rows, columns] : {std::pair<std::int64_t, std::int64_t>{3, 5}, {1, 1}, {4, 2}, {20, 33}}) {
     const Grid image = random_grid({1, rows, columns, 2}, 3);
     const auto in = image.bytes(DType::f32);
     const std::vector<std::span<const std::byte>> inputs{in};
     const View bound = view.bind(std::vector<std::int64_t>{rows, columns}).value();
     const auto found = evaluate_reference(bound, inputs).value();
-    GraphBuilder fixed("fixed");
-    fixed.output("y",
-                 nn::resize_linear(fixed, fixed.input("x", DType::f32, image.shape), {2 * rows, (columns + 1) / 2}));
-    const auto expected = testing::run(fixed, {in})[0];
-    const auto ours = values_of<float>(found[0]), theirs = values_of<float>(expected);
-    CHECK(difference({ours.begin(), ours.end()}, {theirs.begin(), theirs.end()}) == "");
-    CHECK(found[1] == in);
+    CHECK(found[0] == in);
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      CAPTURE(rows, columns, i);
+      GraphBuilder fixed("fixed");
+      fixed.output("y", layers[i](fixed, fixed.input("x", DType::f32, image.shape), {2 * rows, (columns + 1) / 2}));
+      const auto expected = testing::run(fixed, {in})[0];
+      const auto ours = values_of<float>(found[i + 1]), theirs = values_of<float>(expected);
+      CHECK(difference({ours.begin(), ours.end()}, {theirs.begin(), theirs.end()}) == "");
+    }
   }
 }
 
