@@ -43,7 +43,7 @@ std::chrono::nanoseconds LanePool::nap_length() const {
 
 std::size_t LanePool::napping() const {
   const std::lock_guard lock(mutex_);
-  return nappers_.size();
+  return nappers_.size() + away_;
 }
 
 // Needs the mutex. False if the system has no thread left.
@@ -82,7 +82,7 @@ void LanePool::detach(SoftwareLane& lane) {
     break;
   }
   std::erase(nappers_, &lane);
-  settled_.wait(lock, [&] { return lane.seat_.inside == 0; });
+  settled_.wait(lock, [&] { return !lane.seat_.inside; });
   --lanes_;
 }
 
@@ -137,7 +137,6 @@ void LanePool::hand_back(SoftwareLane& lane) {
   {
     const std::lock_guard lock(mutex_);
     if (lane.stage() == Stage::away) { --away_; }
-    lane.seat_.server = nullptr;
     if (lane.seat_.detached) { return lane.drop_claim(); }
     if (lane.wants_service()) {
       make_ready(lane, true);
@@ -186,12 +185,12 @@ void LanePool::run(Role role, Worker& self) {
   bool late = false;
   while (!stop_) {
     if (role == Role::substitute) {
-      watch(lock, self);
+      watch(lock);
       continue;
     }
     look_if_due();
     if (first_ready_ != nullptr) {
-      serve(lock, self);
+      serve(lock);
     } else if (Job* const job = open_job(); job != nullptr) {
       late = false;
       take_part(lock, *job);
@@ -204,7 +203,7 @@ void LanePool::run(Role role, Worker& self) {
 }
 
 // A substitute serves a lane if all workers are busy and none has taken one for kStallNs.
-void LanePool::watch(std::unique_lock<std::mutex>& lock, const Worker& self) {
+void LanePool::watch(std::unique_lock<std::mutex>& lock) {
   if (idle_ > 0 || substitute_watches_ || (first_ready_ == nullptr && nappers_.empty())) {
     ++substitutes_idle_;
     stall_.wait(lock);
@@ -217,12 +216,12 @@ void LanePool::watch(std::unique_lock<std::mutex>& lock, const Worker& self) {
   substitute_watches_ = false;
   if (stop_ || idle_ > 0) { return; }
   look_if_due();
-  if (first_ready_ != nullptr && taken_ == before) { serve(lock, self); }
+  if (first_ready_ != nullptr && taken_ == before) { serve(lock); }
   // It steps back where a worker has become idle meanwhile; what it leaves ready nobody else has rung for.
   if (first_ready_ != nullptr) { call(sleeping()); }
 }
 
-void LanePool::serve(std::unique_lock<std::mutex>& lock, const Worker& self) {
+void LanePool::serve(std::unique_lock<std::mutex>& lock) {
   SoftwareLane& lane = *first_ready_;
   Seat& seat = lane.seat_;
   first_ready_ = seat.next;
@@ -231,34 +230,28 @@ void LanePool::serve(std::unique_lock<std::mutex>& lock, const Worker& self) {
   // This thread may be the one that a job waits for: the next one gets that. Where a helper is at work it is soon back.
   if ((seat.claimed || !lane.is_claimed()) && open_job() != nullptr) { call(sleeping()); }
   leave_to_others();
-  lane.enter(Stage::served);
-  seat.server = &self;
-  ++seat.inside;
-  const bool claimed = seat.claimed;  // a helper may bring the token back while this thread is inside
-  lock.unlock();
-  const SoftwareLane::Served after = lane.serve(claimed);
-  lock.lock();
-  --seat.inside;
-  if (seat.detached) {
-    settled_.notify_all();
+  // With the mutex, which a helper needs to bring the token back: it finds the lane away.
+  if (!seat.claimed && !lane.claim_or_leave_token()) {
+    lane.enter(Stage::away);
+    if (!someone_to_look_at()) { looked_ = Clock::now(); }
+    ++away_;
+    doze_ = false;
     return;
   }
-  switch (after) {
-    case SoftwareLane::Served::more:
-      make_ready(lane, false);
-      break;
-    case SoftwareLane::Served::idle:
-      seat.seen = hal_lane_completed(&lane);
-      helped_ = false;
-      put_to_nap(lane);
-      break;
-    case SoftwareLane::Served::elsewhere:
-      if (seat.server != &self) { break; }  // the helper has brought it back by now
-      lane.enter(Stage::away);
-      if (!someone_to_look_at()) { looked_ = Clock::now(); }
-      ++away_;
-      doze_ = false;
-      break;
+  lane.enter(Stage::served);
+  seat.inside = true;
+  lock.unlock();
+  const bool more = lane.serve();
+  lock.lock();
+  seat.inside = false;
+  if (seat.detached) {
+    settled_.notify_all();
+  } else if (more) {
+    make_ready(lane, false);
+  } else {
+    seat.seen = hal_lane_completed(&lane);
+    helped_ = false;
+    put_to_nap(lane);
   }
 }
 

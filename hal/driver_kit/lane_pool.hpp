@@ -13,9 +13,9 @@
 //              asleep    ready     it is rung                     SoftwareLane::ring(), then push()
 //              napping   ready     it is rung; a look finds work  ring(), then push(); look_if_due()
 //              ready     served    its turn has come              serve()
+//              ready     away      and a helper has the claim     serve()
 //              served    ready     after kSlice commands          serve()
 //              served    napping   nothing is left                serve()
-//              served    away      a helper has the claim         serve()
 //              away      ready     the helper leaves work         hand_back(), with the claim
 //              away      napping   the helper leaves nothing      hand_back()
 //              napping   asleep    kNaps looks found nothing      look_if_due(), which looks again after a fence:
@@ -23,8 +23,7 @@
 //              asleep    napping   threads cannot be ordered      look_if_due()
 //
 //            ring() needs no mutex, so what leaves asleep or napping does so with a compare-exchange; all else is done
-//            by whoever has the token, under the mutex. A helper may bring the token back before the thread that sent
-//            it away has the mutex again: that thread finds that it serves the lane no more, and leaves it.
+//            by whoever has the token, under the mutex.
 // Fairness   Ready lanes are served in turn, kSlice commands at a time.
 // Stalls     Work that takes long, or waits for other work, keeps its thread. If lanes are ready, all threads are busy
 //            and none has taken a lane for kStallNs, one thread more begins to serve: no lane waits for another for
@@ -83,9 +82,8 @@ class LanePool {
   struct Seat {
     SoftwareLane* next = nullptr;  // of the ready lanes, in turn
     bool detached = false;
-    bool claimed = false;             // ready, and with the claim of the helper who brought it
-    const Sleeper* server = nullptr;  // the thread that serves it
-    std::uint32_t inside = 0;         // threads; two when a helper brings the token back before the first has left
+    bool claimed = false;  // ready, and with the claim of the helper who brought it
+    bool inside = false;   // a thread of the pool, without the mutex
     std::uint32_t naps = 0;
     std::uint64_t seen = 0;
   };
@@ -114,7 +112,7 @@ class LanePool {
   std::uint32_t threads() const { return most_; }
   std::uint32_t started() const;
   std::uint32_t asleep() const;                 // workers; some for a nap only
-  std::size_t napping() const;                  // lanes that are looked at
+  std::size_t napping() const;                  // lanes that are looked at, or brought back by a helper
   std::chrono::nanoseconds nap_length() const;  // until they are looked at again
 
  private:
@@ -148,7 +146,7 @@ class LanePool {
   void withdraw(Job& job);
   void share(Job& job);
   void run(Role role, Worker& self);
-  void serve(std::unique_lock<std::mutex>& lock, const Worker& self);
+  void serve(std::unique_lock<std::mutex>& lock);
   Job* open_job();
   void take_part(std::unique_lock<std::mutex>& lock, Job& job);
   void look_for_more(std::unique_lock<std::mutex>& lock, Clock::duration at_most);
@@ -159,7 +157,7 @@ class LanePool {
   void call_all();
   bool sleep(std::unique_lock<std::mutex>& lock, Worker& self);
   void look_if_due();
-  void watch(std::unique_lock<std::mutex>& lock, const Worker& self);
+  void watch(std::unique_lock<std::mutex>& lock);
   // How long an idle thread sleeps before it looks; and what has to have passed for one that is awake.
   std::chrono::nanoseconds nap() const {
     const bool split = helped_ && !doze_ && taking_part_ + looking_ > 0;

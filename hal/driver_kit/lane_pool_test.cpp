@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver_kit/lane_pool.hpp"
 
+#include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/syscall.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <future>
@@ -128,7 +131,19 @@ std::vector<std::jthread> occupy_both(LanePool& pool, const std::atomic<bool>& o
   return callers;
 }
 
+std::atomic<bool> g_refuse_fences{false};
+
 }  // namespace
+
+// Linked in place of the C library's (CMakeLists.txt), so that a fence in the other threads can be refused.
+extern "C" long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+extern "C" long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+  if (number == SYS_membarrier && static_cast<int>(a) == MEMBARRIER_CMD_PRIVATE_EXPEDITED && g_refuse_fences) {
+    errno = ENOSYS;
+    return -1;
+  }
+  return __real_syscall(number, a, b, c, d, e, f);
+}
 
 TEST_CASE("lane pool: many lanes on few threads, each in order, with and without helpers") {
   for (const std::uint32_t threads : {1U, 2U, 5U}) {
@@ -226,6 +241,7 @@ TEST_CASE("lane pool: a helper that holds a lane hands it to the pool when it le
     CHECK(after == 2);
     seen += helps ? 1 : 0;
   }
+  CHECK(becomes([&] { return fixture.pool.napping() == 0; }));  // no token counts as being with a helper for ever
 }
 
 TEST_CASE("lane pool: a lane that has slept is rung by the first that is submitted, in whatever form") {
@@ -243,6 +259,25 @@ TEST_CASE("lane pool: a lane that has slept is rung by the first that is submitt
     if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
     CHECK(done);
   }
+}
+
+TEST_CASE("lane pool: where threads cannot be ordered a lane without work naps on, and sleeps once they can") {
+  Fixture fixture(1, 1);
+  Harness::Lane& lane = *fixture.lanes[0];
+  const Work nothing = [] {};
+  g_refuse_fences = true;
+  CHECK(lane.wait(lane.submit({call(nothing)}), false));
+  // All looks of the usual length have found nothing.
+  const bool dozes = becomes([&] { return fixture.pool.nap_length() == std::chrono::nanoseconds(LanePool::kDozeNs); });
+  const std::size_t naps = fixture.pool.napping();
+  // Nobody rings: its submitter's store may be late, as far as the pool knows.
+  const std::uint64_t last = lane.submit({call(nothing)});
+  const bool done = becomes([&] { return lane.completed() >= last; });
+  g_refuse_fences = false;
+  CHECK(dozes);
+  CHECK(naps == 1);
+  CHECK(done);
+  CHECK(becomes([&] { return fixture.pool.asleep() == 1 && fixture.pool.napping() == 0; }));
 }
 
 TEST_CASE("lane pool: behind a failure nothing of its lane runs, and the thread that served it rests") {

@@ -379,14 +379,18 @@ void SoftwareLane::ring() {
   }
 }
 
-// Called by a thread of the pool that holds the lane's token. `claimed`: with the claim of a helper.
-SoftwareLane::Served SoftwareLane::serve(bool claimed) {
+// By a thread of the pool that holds the lane's token. False if a helper is inside: it gives the token back.
+bool SoftwareLane::claim_or_leave_token() {
   std::uint32_t claim = 0;
-  while (!claimed && !claim_.compare_exchange_weak(claim, claim + 1, std::memory_order_acquire)) {}
-  if (!claimed && claim == 1) { return Served::elsewhere; }
+  while (!claim_.compare_exchange_weak(claim, claim + 1, std::memory_order_acquire)) {}
+  return claim == 0;
+}
+
+// By a thread of the pool with the token and the claim, which it gives up. True if more is to do.
+bool SoftwareLane::serve() {
   drain(hal_lane_completed(this) + LanePool::kSlice);
   unclaim();
-  return pending() ? Served::more : Served::idle;
+  return pending();
 }
 
 }  // namespace hal::kit

@@ -133,8 +133,8 @@ class SoftwareLane final : public TaggedLane {
     std::byte* heap() const { return run == nullptr ? copy.heap : nullptr; }
   };
   friend class LanePool;
-  enum class Served { more, idle, elsewhere };
-  Served serve(bool claimed);
+  bool claim_or_leave_token();
+  bool serve();
   bool wants_service() const { return pending() && !stop_.load(std::memory_order_seq_cst); }
   using Stage = LanePool::Stage;
   Stage stage() const { return stage_.load(std::memory_order_seq_cst); }

@@ -265,6 +265,29 @@ TEST_CASE("validation: of several signals that may bring a value only what they 
     CHECK(c.fill(x, std::uint8_t{2}, {.waits = {t.at(1)}}));
     CHECK(c.finish(20s));
   }
+  {
+    // Nor one that was sure to come but for its queue's failure.
+    static std::atomic<bool> open;
+    open = false;
+    static const hal_host_entry entry{"gate", [](const hal_host_group*, void* const*) {
+                                        while (!open) { std::this_thread::yield(); }
+                                      }};
+    static const hal_host_functions functions = HAL_HOST_FUNCTIONS(&entry, 1);
+    const hal::Program program =
+        bench.device
+            .load({"host.functions", std::as_bytes(std::span(&functions, 1)), "entry gate kernel group=1,1,1\n"})
+            .value();
+    hal::Timeline t = timeline();
+    hal::Queue lost = bench.device.queue("lost").value();
+    struct Opens {
+      ~Opens() { open = true; }
+    } const opens;  // also if something below is thrown
+    CHECK(lost.run(program.entry("gate").value(), {}, hal::Grid(1), {.signals = {t.at(1)}}));
+    CHECK(b.fill(x, std::uint8_t{1}, {.signals = {t.at(2)}}));
+    lost.cancel();
+    CHECK(c.fill(x, std::uint8_t{2}, {.waits = {t.at(1)}}));
+    CHECK(c.finish(20s));
+  }
   CHECK(bench.news() == 0);
 }
 
