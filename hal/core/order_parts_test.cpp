@@ -270,6 +270,21 @@ TEST_CASE("order: what a full lane leaves and no memory can hold fails its queue
   CHECK(words == std::array<std::uint32_t, 2>{1, 0});
 }
 
+TEST_CASE("order: work with a host function behind it waits for what its submission waits for") {
+  Manual m;
+  hal::Queue queue = m.device.queue("parts").value();
+  hal::Timeline gate = m.instance.timeline().value();
+  hal::Command call{HAL_OP_CALL, 0, nullptr, {}};
+  call.as.call = {[](void*, const hal_error*) -> hal_error* { return nullptr; }, nullptr};
+  const std::array commands{hal::command::fill(m.at(0), 1U), call};
+  const Point last = queue.submit(commands, {.waits = {gate.at(1)}}).value();
+  CHECK(m.control.taken("parts") == 0);
+  REQUIRE(gate.signal(1));
+  REQUIRE(eventually([&] { return m.control.complete("parts", last.value) == last.value; }));
+  REQUIRE(hal::wait(last, kSoon));
+  CHECK(m.word(0) == 1);
+}
+
 TEST_CASE("order: parts stay behind what a full lane leaves of those before them") {
   Manual m;
   hal::Queue queue = m.device.queue("full").value();
