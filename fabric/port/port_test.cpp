@@ -367,7 +367,7 @@ TEST_CASE("port: a port that closes is a lost peer", "[fabric]") {
     const auto there = hal::Instance::create(PHOTONIC_DRIVER).value();
     peer = device.connect(there.open("photonic:1").value().address().value(), 1).value();
   }
-  const auto waited = hal::wait(queue.recv(peer, 3, place).value(), 3s);
+  const auto waited = hal::wait(queue.recv(peer, 3, place).value(), 20s);
   REQUIRE_FALSE(waited);
   CHECK(waited.error().code() == HAL_PEER_LOST);
   CHECK(waited.error().text().find("rank 1 is gone") != std::string_view::npos);

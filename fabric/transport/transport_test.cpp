@@ -196,7 +196,7 @@ TEST_CASE("transport: a peer that is not there is lost, one that goes too", "[fa
   REQUIRE(a->connect(b->address(), 2, 10s));
   auto recv = begin(*a, message(Kind::recv, 2, 1), bytes(8));
   b.reset();  // no goodbye: only its silence says so
-  REQUIRE(recv.wait_for(3s) == std::future_status::ready);
+  REQUIRE(recv.wait_for(20s) == std::future_status::ready);
   CHECK(recv.get().error().code == HAL_PEER_LOST);
   CHECK(begin(*a, message(Kind::send, 2, 1), bytes(8)).get().error().code == HAL_PEER_LOST);
 }

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,10 +27,10 @@
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
+using hal::test::eventually;
+using hal::test::kSoon;
 
 namespace {
-
-constexpr auto kSoon = 20s;
 
 // The application's allocator: sees to it that what goes back is what was given.
 struct Hook {
@@ -318,17 +319,6 @@ void kernels(Life& life, Opened& on) {
 }
 
 // ---------------------------------------------------------------------------------------------------------- exhaustion
-
-// Threads of the library let go of the last objects after the last release.
-template <class Condition>
-bool eventually(Condition condition, std::chrono::steady_clock::duration limit = kSoon) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) { return false; }
-    std::this_thread::sleep_for(50us);
-  }
-  return true;
-}
 
 // `mend` is called before each life, with all the memory that there is; true if something was lost before. The first
 // `dense` allocations fail one by one, then ever fewer of the rest: an emulator makes thousands.

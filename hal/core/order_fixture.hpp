@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,19 +24,6 @@ namespace hal::test {
 
 using namespace std::chrono_literals;
 using hal::Point;
-
-// How long something may take that should happen. It decides nothing but how long a broken build hangs.
-inline constexpr auto kSoon = 20s;
-
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + kSoon;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) { return false; }
-    std::this_thread::yield();
-  }
-  return true;
-}
 
 inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 

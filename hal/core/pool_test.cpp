@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <latch>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
+using hal::test::eventually;
 
 namespace {
 
@@ -440,12 +442,10 @@ TEST_CASE("pool: what is above keep_bytes goes back by itself") {
   for (int i = 0; i < 8; ++i) { buffers.push_back(f.queue.alloc(pool, 4096).value()); }
   for (hal::Buffer& buffer : buffers) { f.queue.free(buffer).value(); }
   REQUIRE(f.queue.finish(20s));
-  const auto end = std::chrono::steady_clock::now() + 20s;
-  while (pool.stats().cached_bytes != 8192) {  // soon: on a thread of the core
-    REQUIRE(std::chrono::steady_clock::now() < end);
+  CHECK(eventually([&] {  // on a thread of the core
     f.queue.barrier().value();
-    REQUIRE(f.queue.finish(20s));
-  }
+    return f.queue.finish(20s) && pool.stats().cached_bytes == 8192;
+  }));
 }
 
 TEST_CASE("budget: all pools of a device count, caches are taken back before it refuses, and it says the numbers") {

@@ -9,12 +9,14 @@
 #include <chrono>
 #include <cstring>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <vector>
 
 #include "core/host_fixture.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
+using hal::test::eventually;
 
 namespace {
 
@@ -67,12 +69,11 @@ TEST_CASE("virtual: work submitted before an unmap keeps its memory, work after 
   REQUIRE(hal::wait(copied, 20s));
   CHECK(out.host()[f.unit - 1] == std::byte{0x33});
   // The device follows soon: on a thread of the core, which no point of ours can name.
-  const auto end = std::chrono::steady_clock::now() + 20s;
-  while (!range.map(0, other, 0, f.unit)) {
-    REQUIRE(std::chrono::steady_clock::now() < end);
+  REQUIRE(eventually([&] {
     f.queue.barrier().value();
     f.finish();
-  }
+    return range.map(0, other, 0, f.unit).has_value();
+  }));
   REQUIRE(hal::wait(f.queue.copy(range, out).value(), 20s));
   CHECK(out.host()[0] == std::byte{0});
 }

@@ -11,6 +11,7 @@
 #include <functional>
 #include <future>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -18,11 +19,14 @@
 
 #include "driver_kit/errors.hpp"
 #include "driver_kit/harness.hpp"
+#include "driver_kit/lane_driver.hpp"
 #include "driver_kit/software_lane.hpp"
 
 using hal::kit::Harness;
 using hal::kit::LanePool;
 using hal::kit::SoftwareLane;
+using hal::test::eventually;
+using hal::test::kSoon;
 
 namespace {
 
@@ -40,43 +44,10 @@ class Caller final : public hal::kit::CommandExecutor {
 
 LanePool* g_pool = nullptr;
 
-const hal_driver_ops& caller_ops() {
-  static const hal_driver_ops kOps = [] {
-    hal_driver_ops ops{};
-    ops.struct_size = sizeof(ops);
-    ops.name = "caller";
-    ops.destroy = [](hal_driver* self) { delete self; };
-    ops.device_open = [](hal_driver*, const hal_device_request*, hal_device_traits* out) -> hal_error* {
-      *out = {};
-      return nullptr;
-    };
-    ops.device_close = [](hal_driver*, void*) {};
-    ops.lane_create = [](hal_driver*, void*, const char* label, void* core, hal_lane** out) {
-      return hal::kit::guarded("caller", [&]() -> hal_error* {
-        hal::kit::LaneOptions options;
-        options.pool = g_pool;
-        const auto* host = static_cast<Harness::Lane*>(core)->host_api();
-        *out = new SoftwareLane(host, core, "caller", label, std::make_unique<Caller>(), options);
-        return nullptr;
-      });
-    };
-    ops.lane_destroy = [](hal_driver*, void*, hal_lane* lane) { delete &SoftwareLane::of(lane); };
-    ops.submit = [](hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
-                    std::uint32_t count) { return SoftwareLane::of(lane).submit(first, commands, count); };
-    ops.flush = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).flush(); };
-    ops.notify = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).notify(); };
-    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
-      SoftwareLane::of(lane).help(number, within_ns);
-    };
-    ops.lane_cancel = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).cancel(); };
-    return ops;
-  }();
-  return kOps;
-}
-
-hal_error* caller_entry(const hal_host_api*, hal_driver** out) {
-  *out = new hal_driver{&caller_ops()};
-  return nullptr;
+SoftwareLane* make_caller(const hal_host_api* host, void* core, const char* label) {
+  hal::kit::LaneOptions options;
+  options.pool = g_pool;
+  return new SoftwareLane(host, core, "caller", label, std::make_unique<Caller>(), options);
 }
 
 hal_command call(const Work& work) {
@@ -90,7 +61,7 @@ hal_command call(const Work& work) {
 struct Fixture {
   explicit Fixture(std::uint32_t threads, std::size_t count) : pool(threads, "pool-test") {
     g_pool = &pool;
-    host.emplace(caller_entry);
+    host.emplace(hal::kit::lane_driver_entry<make_caller>);
     device = host->open(0);
     for (std::size_t i = 0; i < count; ++i) { lanes.push_back(std::make_unique<Harness::Lane>(*device)); }
   }
@@ -99,18 +70,6 @@ struct Fixture {
   std::unique_ptr<Harness::Device> device;
   std::vector<std::unique_ptr<Harness::Lane>> lanes;
 };
-
-// Waits until it is so once, which a broken pool never brings about.
-template <class Condition>
-bool becomes(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  bool is = condition();
-  while (!is && std::chrono::steady_clock::now() < end) {
-    std::this_thread::yield();
-    is = condition();
-  }
-  return is;
-}
 
 // Until it is opened, both workers of a pool of two are inside split work. Whoever splits it may get no part of it.
 std::vector<std::jthread> occupy_both(LanePool& pool, const std::atomic<bool>& open) {
@@ -232,16 +191,16 @@ TEST_CASE("lane pool: a helper that holds a lane hands it to the pool when it le
       lane.flush();
       const std::uint64_t turn = next.submit({call(nothing)});
       next.flush();
-      CHECK(becomes([&] { return next.completed() >= turn; }));
+      CHECK(eventually([&] { return next.completed() >= turn; }));
     }
     go.set_value();
     helper.join();
     // Nobody flushes it or helps: a token that was lost is not made up for.
-    REQUIRE(becomes([&] { return lane.completed() == last; }));
+    REQUIRE(eventually([&] { return lane.completed() == last; }));
     CHECK(after == 2);
     seen += helps ? 1 : 0;
   }
-  CHECK(becomes([&] { return fixture.pool.napping() == 0; }));  // no token counts as being with a helper for ever
+  CHECK(eventually([&] { return fixture.pool.napping() == 0; }));  // no token counts as being with a helper for ever
 }
 
 TEST_CASE("lane pool: a lane that has slept is rung by the first that is submitted, in whatever form") {
@@ -251,11 +210,11 @@ TEST_CASE("lane pool: a lane that has slept is rung by the first that is submitt
   for (const bool alone : {true, false}) {
     CHECK(lane.wait(lane.submit({call(nothing)}), false));
     // Whoever did that has put it to nap before it is asleep again; and some looks later the lane sleeps too.
-    REQUIRE(becomes([&] { return fixture.pool.asleep() == 1; }));
-    REQUIRE(becomes([&] { return fixture.pool.napping() == 0; }));
+    REQUIRE(eventually([&] { return fixture.pool.asleep() == 1; }));
+    REQUIRE(eventually([&] { return fixture.pool.napping() == 0; }));
     // Nobody flushes it or waits for it, and no thread looks at it.
     const std::uint64_t last = alone ? lane.submit({call(nothing)}) : lane.submit({call(nothing), call(nothing)});
-    const bool done = becomes([&] { return lane.completed() >= last; });
+    const bool done = eventually([&] { return lane.completed() >= last; });
     if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
     CHECK(done);
   }
@@ -268,16 +227,17 @@ TEST_CASE("lane pool: where threads cannot be ordered a lane without work naps o
   g_refuse_fences = true;
   CHECK(lane.wait(lane.submit({call(nothing)}), false));
   // All looks of the usual length have found nothing.
-  const bool dozes = becomes([&] { return fixture.pool.nap_length() == std::chrono::nanoseconds(LanePool::kDozeNs); });
+  const bool dozes =
+      eventually([&] { return fixture.pool.nap_length() == std::chrono::nanoseconds(LanePool::kDozeNs); });
   const std::size_t naps = fixture.pool.napping();
   // Nobody rings: its submitter's store may be late, as far as the pool knows.
   const std::uint64_t last = lane.submit({call(nothing)});
-  const bool done = becomes([&] { return lane.completed() >= last; });
+  const bool done = eventually([&] { return lane.completed() >= last; });
   g_refuse_fences = false;
   CHECK(dozes);
   CHECK(naps == 1);
   CHECK(done);
-  CHECK(becomes([&] { return fixture.pool.asleep() == 1 && fixture.pool.napping() == 0; }));
+  CHECK(eventually([&] { return fixture.pool.asleep() == 1 && fixture.pool.napping() == 0; }));
 }
 
 TEST_CASE("lane pool: behind a failure nothing of its lane runs, and the thread that served it rests") {
@@ -289,7 +249,7 @@ TEST_CASE("lane pool: behind a failure nothing of its lane runs, and the thread 
   CHECK(fixture.lanes[0]->failed_number() == 2);
   fixture.lanes[0]->submit({call(counts)});
   fixture.lanes[0]->flush();
-  CHECK(becomes([&] { return fixture.pool.asleep() == 1 && fixture.pool.napping() == 0; }));
+  CHECK(eventually([&] { return fixture.pool.asleep() == 1 && fixture.pool.napping() == 0; }));
   CHECK(ran == 1);
   CHECK(fixture.lanes[1]->wait(fixture.lanes[1]->submit({call(counts)}), false));
   CHECK(ran == 2);
@@ -338,15 +298,13 @@ TEST_CASE("lane pool: a lane that a helper leaves empty is looked after while th
     a.flush();  // its token has to wait for whoever is inside
     b.submit({call(waits)});
     b.flush();
-    const bool taken = busy.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+    const bool taken = busy.get_future().wait_for(kSoon) == std::future_status::ready;
     leave.set_value();
     helper.join();
     REQUIRE(taken);
     // Nobody flushes it or waits for it: what the worker waits for is done all the same.
     const std::uint64_t last = a.submit({call(opens)});
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (a.completed() < last && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
-    const bool done = a.completed() >= last;
+    const bool done = eventually([&] { return a.completed() >= last; });
     if (!done) { CHECK(a.wait(last)); }  // so that the test ends
     CHECK(done);
     CHECK(b.wait(1, false));
@@ -358,11 +316,9 @@ TEST_CASE("lane pool: splitting starts as many threads as can take part") {
   CHECK(fixture.pool.started() == 1);
   // Each part waits for three others: fewer threads do not end in time.
   std::atomic<int> inside{0}, late{0};
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   fixture.pool.parallel(4, [&](std::uint64_t) {
     ++inside;
-    while (inside < 4 && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
-    if (inside < 4) { ++late; }
+    if (!eventually([&] { return inside == 4; })) { ++late; }
   });
   CHECK(late == 0);
   CHECK(fixture.pool.started() >= 3);
@@ -383,7 +339,7 @@ TEST_CASE("lane pool: work that a thread more than the workers leaves behind wak
   commands.resize(LanePool::kSlice + 50, call(nothing));
   const std::uint64_t last = lane.submit(commands);
   auto done = std::async(std::launch::async, [&] { return lane.wait(last, false); });
-  const bool woken = done.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+  const bool woken = done.wait_for(kSoon) == std::future_status::ready;
   if (!woken) { CHECK(lane.wait(last)); }  // this thread does it, so that the test ends
   CHECK(woken);
   for (std::jthread& caller : callers) { caller.join(); }
@@ -398,9 +354,7 @@ TEST_CASE("lane pool: a lane that naps is looked at while all threads are inside
   std::vector<std::jthread> callers = occupy_both(fixture.pool, open);
   // Nobody flushes it or waits for it: what all of them wait for is done all the same.
   const std::uint64_t last = lane.submit({call(opens)});
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (lane.completed() < last && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
-  const bool done = lane.completed() >= last;
+  const bool done = eventually([&] { return lane.completed() >= last; });
   if (!done) { CHECK(lane.wait(last)); }  // so that the test ends
   CHECK(done);
   for (std::jthread& caller : callers) { caller.join(); }
@@ -449,7 +403,7 @@ TEST_CASE("lane pool: whoever is called to take part may run on every core of it
       (void)sched_getaffinity(0, sizeof found[i], &found[i]);
     });
     for (const cpu_set_t& one : found) { REQUIRE(CPU_EQUAL(&one, &allowed)); }
-    REQUIRE(becomes([&] { return fixture.pool.asleep() >= fixture.pool.started(); }));  // it is called anew
+    REQUIRE(eventually([&] { return fixture.pool.asleep() >= fixture.pool.started(); }));  // it is called anew
   }
 }
 
@@ -486,23 +440,18 @@ TEST_CASE("lane pool: of two napping lanes that one look finds, one does not wai
   // Both threads are there and asleep, one of them for a nap. The lanes nap for a while only.
   for (bool ready = false; !ready;) {
     for (const auto& lane : fixture.lanes) { CHECK(lane->wait(lane->submit({call(nothing)}), false)); }
-    const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
-    while (!ready && std::chrono::steady_clock::now() < soon) {
-      std::this_thread::yield();
-      ready = fixture.pool.asleep() == 2 && fixture.pool.napping() == 2;
-    }
+    ready = eventually([&] { return fixture.pool.asleep() == 2 && fixture.pool.napping() == 2; },
+                       std::chrono::milliseconds(20));
   }
   std::atomic<bool> open{false};
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  const Work waits = [&] {
-    while (!open && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
-  };
+  std::atomic<bool> opened{false};
+  const Work waits = [&] { opened = eventually([&] { return open.load(); }); };
   const Work opens = [&] { open = true; };
   // Neither rings.
   const std::uint64_t first = fixture.lanes[0]->submit({call(waits)});
   (void)fixture.lanes[1]->submit({call(opens)});
   while (fixture.lanes[0]->completed() < first) { std::this_thread::yield(); }
-  CHECK(std::chrono::steady_clock::now() < end);
+  CHECK(opened);
 }
 
 TEST_CASE("lane pool: the thread that fell asleep last is called first") {
@@ -523,7 +472,7 @@ TEST_CASE("lane pool: the thread that fell asleep last is called first") {
       while (begun < parts) { std::this_thread::yield(); }
     });
     std::erase(who, std::this_thread::get_id());
-    REQUIRE(becomes([&] { return fixture.pool.asleep() >= fixture.pool.started(); }));
+    REQUIRE(eventually([&] { return fixture.pool.asleep() >= fixture.pool.started(); }));
     return who;
   };
   REQUIRE(share(3).size() == 2);
@@ -552,7 +501,7 @@ TEST_CASE("lane pool: a worker that is called from the core where it sleeps may 
   CHECK(lane.wait(lane.submit({call(stays)}), false));
   REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
   for (int time = 0; time < 20; ++time) {
-    REQUIRE(becomes([&] { return fixture.pool.asleep() == 1; }));
+    REQUIRE(eventually([&] { return fixture.pool.asleep() == 1; }));
     CHECK(pthread_setaffinity_np(worker, sizeof before, &before) == 0);
     cpu_set_t awake;
     const Work looks = [&] {
@@ -570,7 +519,7 @@ TEST_CASE("lane pool: where helpers do all the work the naps are longer, and sho
   Harness::Lane& lane = *fixture.lanes[0];
   const Work nothing = [] {};
   const auto naps = [&](std::uint64_t ns) { return fixture.pool.nap_length() == std::chrono::nanoseconds(ns); };
-  CHECK(becomes([&] {  // the worker does it
+  CHECK(eventually([&] {  // the worker does it
     CHECK(lane.wait(lane.submit({call(nothing)}), false));
     return naps(LanePool::kNapNs);
   }));
@@ -578,14 +527,14 @@ TEST_CASE("lane pool: where helpers do all the work the naps are longer, and sho
     CHECK(lane.wait(lane.submit({call(nothing)})));
     return naps(LanePool::kHelpedNapNs);
   };
-  CHECK(becomes(are_helped));
+  CHECK(eventually(are_helped));
   // The next look finds that nobody helps. Some looks later the lane sleeps: who was away for so long tries again.
-  CHECK(becomes([&] {
-    if (!becomes(are_helped)) { return false; }
+  CHECK(eventually([&] {
+    if (!eventually(are_helped)) { return false; }
     while (naps(LanePool::kHelpedNapNs) && fixture.pool.napping() == 1) { std::this_thread::yield(); }
     return naps(LanePool::kNapNs);
   }));
-  CHECK(becomes([&] { return fixture.pool.napping() == 0; }));
+  CHECK(eventually([&] { return fixture.pool.napping() == 0; }));
 }
 
 TEST_CASE("lane pool: while work that helpers do is split the naps are longest, and behind it no longer") {
@@ -593,8 +542,8 @@ TEST_CASE("lane pool: while work that helpers do is split the naps are longest, 
   Harness::Lane& lane = *fixture.lanes[0];
   const Work nothing = [] {};
   const auto is_helped = [&] { return fixture.pool.nap_length() == std::chrono::nanoseconds(LanePool::kHelpedNapNs); };
-  CHECK(becomes([&] {  // a look in between may find that nobody helps just now
-    if (!becomes([&] {
+  CHECK(eventually([&] {  // a look in between may find that nobody helps just now
+    if (!eventually([&] {
           CHECK(lane.wait(lane.submit({call(nothing)})));
           return is_helped();
         })) {
@@ -613,8 +562,8 @@ TEST_CASE("lane pool: while work that helpers do is split the naps are longest, 
   }));
   // Nobody rings, flushes or waits.
   const std::uint64_t last = lane.submit({call(nothing)});
-  CHECK(becomes([&] { return lane.completed() >= last; }));
-  CHECK(becomes([&] { return fixture.pool.nap_length() < std::chrono::nanoseconds(LanePool::kSplitNapNs); }));
+  CHECK(eventually([&] { return lane.completed() >= last; }));
+  CHECK(eventually([&] { return fixture.pool.nap_length() < std::chrono::nanoseconds(LanePool::kSplitNapNs); }));
 }
 
 TEST_CASE("lane pool: lanes may go while others work and helpers leave") {

@@ -12,6 +12,7 @@
 #include "driver_kit/clock.hpp"
 #include "driver_kit/errors.hpp"
 #include "driver_kit/harness.hpp"
+#include "driver_kit/lane_driver.hpp"
 
 using hal::kit::CommandExecutor;
 using hal::kit::Harness;
@@ -84,42 +85,8 @@ class Logger final : public CommandExecutor {
   }
 };
 
-// The smallest table that the harness can drive: a lane and nothing else.
-const hal_driver_ops& logger_ops() {
-  static const hal_driver_ops kOps = [] {
-    hal_driver_ops ops{};
-    ops.struct_size = sizeof(ops);
-    ops.name = "logger";
-    ops.destroy = [](hal_driver* self) { delete self; };
-    ops.device_open = [](hal_driver*, const hal_device_request*, hal_device_traits* out) -> hal_error* {
-      *out = {};
-      return nullptr;
-    };
-    ops.device_close = [](hal_driver*, void*) {};
-    ops.lane_create = [](hal_driver*, void*, const char* label, void* core, hal_lane** out) {
-      return hal::kit::guarded("logger", [&]() -> hal_error* {
-        const auto* host = static_cast<Harness::Lane*>(core)->host_api();
-        *out = new SoftwareLane(host, core, "logger", label, std::make_unique<Logger>(), g_options);
-        return nullptr;
-      });
-    };
-    ops.lane_destroy = [](hal_driver*, void*, hal_lane* lane) { delete &SoftwareLane::of(lane); };
-    ops.submit = [](hal_driver*, hal_lane* lane, std::uint64_t first, const hal_command* commands,
-                    std::uint32_t count) { return SoftwareLane::of(lane).submit(first, commands, count); };
-    ops.flush = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).flush(); };
-    ops.notify = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).notify(); };
-    ops.help = [](hal_driver*, hal_lane* lane, std::uint64_t number, std::uint64_t within_ns) {
-      SoftwareLane::of(lane).help(number, within_ns);
-    };
-    ops.lane_cancel = [](hal_driver*, hal_lane* lane) { SoftwareLane::of(lane).cancel(); };
-    return ops;
-  }();
-  return kOps;
-}
-
-hal_error* logger_entry(const hal_host_api*, hal_driver** out) {
-  *out = new hal_driver{&logger_ops()};
-  return nullptr;
+SoftwareLane* make_logger(const hal_host_api* host, void* core, const char* label) {
+  return new SoftwareLane(host, core, "logger", label, std::make_unique<Logger>(), g_options);
 }
 
 hal_command entry(std::uint64_t pattern) {
@@ -140,7 +107,7 @@ struct Fixture {
     lane = std::make_unique<Harness::Lane>(*device);
   }
   Log log;
-  Harness host{logger_entry};
+  Harness host{hal::kit::lane_driver_entry<make_logger>};
   std::unique_ptr<Harness::Device> device;
   std::unique_ptr<Harness::Lane> lane;
 };

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <iterator>
 #include <numeric>
 #include <thread>
@@ -21,6 +22,8 @@
 namespace {
 
 using namespace std::chrono_literals;
+using hal::test::eventually;
+using hal::test::kSoon;
 namespace recording = hal::recording;
 
 std::string place(const std::string& name) {
@@ -38,19 +41,17 @@ hal::Instance recorded(const std::string& path, const char* drivers = "host") {
 
 // The file is whole once the last object has gone, which a thread of the instance may see to.
 std::vector<std::byte> file_of(const std::string& path) {
-  for (int i = 0; i < 500; ++i) {
+  std::vector<char> bytes;
+  INFO(path);
+  REQUIRE(eventually([&] {
     std::ifstream in(path, std::ios::binary);
-    const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
+    bytes.assign(std::istreambuf_iterator<char>(in), {});
     std::uint64_t size = 0;
     if (bytes.size() > recording::kHeaderBytes) { std::memcpy(&size, bytes.data() + 16, 8); }
-    if (size != 0 && size + recording::kHeaderBytes == bytes.size()) {
-      const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
-      return {first, first + bytes.size()};
-    }
-    std::this_thread::sleep_for(10ms);
-  }
-  FAIL("no whole recording at " << path);
-  return {};
+    return size != 0 && size + recording::kHeaderBytes == bytes.size();
+  }));
+  const auto* first = reinterpret_cast<const std::byte*>(bytes.data());
+  return {first, first + bytes.size()};
 }
 
 // Two queues, a graph, a recorded list with slots, a timeline, a host call that changes host memory, a refused
@@ -76,7 +77,7 @@ std::vector<std::byte> record_program() {
     const std::array<hal::Arg, 3> args{hal::Arg(x), hal::Arg(y), hal::Arg(sum)};
     CHECK(work.run(add, args, {}, {.waits = {timeline.at(1)}}));
     const hal::Point first = work.copy(sum, hal::host(out)).value();
-    CHECK(hal::wait(first, 5s));
+    CHECK(hal::wait(first, kSoon));
     CHECK(out[3] == 4.0F + 103.0F);
 
     // A call in queue order changes what the next copy reads.
@@ -84,7 +85,7 @@ std::vector<std::byte> record_program() {
       a[0] = 1000.0F;
       return {};
     }));
-    CHECK(hal::wait(work.barrier().value(), 5s));
+    CHECK(hal::wait(work.barrier().value(), kSoon));
     CHECK(work.copy(hal::host(a), x));
     hal_command fill{}, copy{};
     fill.op = HAL_OP_FILL;
@@ -101,7 +102,7 @@ std::vector<std::byte> record_program() {
     REQUIRE(hal::check(hal_queue_submit(work.get(), &execute, 1, nullptr, nullptr)));
     CHECK(work.run(add, args));
     const hal::Point last = work.copy(sum, hal::host(again)).value();
-    CHECK(hal::wait(last, 5s));
+    CHECK(hal::wait(last, kSoon));
     CHECK(again[0] == 1000.0F);
     CHECK(again[40] == 41.0F + 140.0F);
   }
@@ -135,7 +136,7 @@ std::vector<std::byte> record_values() {
       REQUIRE(queue.execute(list, slots));
       pattern = {}, extents = {};
       std::vector<std::uint32_t> found(4 * round);
-      REQUIRE(hal::wait(queue.copy(out, hal::host(found)).value(), 5s));
+      REQUIRE(hal::wait(queue.copy(out, hal::host(found)).value(), kSoon));
       CHECK(found == std::vector<std::uint32_t>(4 * round, 200 * round));
     }
   }
@@ -271,7 +272,7 @@ TEST_CASE("recording: of what one wait has shown the first difference is the old
     REQUIRE(queue.fill(x, 1.0F));
     REQUIRE(queue.run(program.entry("add").value(), {x, x, sum}));
     REQUIRE(queue.copy(sum, copied));
-    REQUIRE(hal::wait(queue.copy(copied, hal::host(out)).value(), 5s));
+    REQUIRE(hal::wait(queue.copy(copied, hal::host(out)).value(), kSoon));
     CHECK(out[63] == 2.0F);
   }
   auto records = recording::read(file_of(path)).value();

@@ -5,12 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <fstream>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <sstream>
 
 using namespace hal::cli::bench;
+using hal::test::eventually;
 
 namespace {
 
@@ -28,16 +29,6 @@ char state_of(pid_t pid) {
   return name_end == std::string::npos ? '\0' : text.str().at(name_end + 2);
 }
 
-template <class Condition>
-bool comes_true(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) { return false; }
-    ::usleep(1000);
-  }
-  return true;
-}
-
 bool is_over(pid_t pid) { return state_of(pid) == '\0' || state_of(pid) == 'Z'; }
 
 }  // namespace
@@ -50,7 +41,7 @@ TEST_CASE("a peer and what it started stand still from one answer to the next qu
   CHECK(state_of(program.pid()) == 'T');
   REQUIRE(program.notes.size() == 1);
   const pid_t other = std::stoi(program.notes[0]);
-  CHECK(comes_true([&] { return state_of(other) == 'T'; }));
+  CHECK(eventually([&] { return state_of(other) == 'T'; }));
   const std::chrono::nanoseconds used = program.processor_time();
   CHECK(used.count() > 0);
   const hal::Result<Line> second = program.ask("row");
@@ -59,7 +50,7 @@ TEST_CASE("a peer and what it started stand still from one answer to the next qu
   CHECK(state_of(program.pid()) == 'T');
   CHECK(program.processor_time() > used);
   started->reset();  // it does not read its input any more: it is ended
-  CHECK(comes_true([&] { return is_over(other); }));
+  CHECK(eventually([&] { return is_over(other); }));
 }
 
 TEST_CASE("a peer that writes comments and never an answer is refused") {
@@ -98,7 +89,7 @@ TEST_CASE("a second answer that comes between two questions is refused at the ne
   if (answer) {
     // It stands still, perhaps before the second line. Once it has ended, that is written.
     ::kill(-program.pid(), SIGCONT);
-    CHECK(comes_true([&] { return is_over(program.pid()); }));
+    CHECK(eventually([&] { return is_over(program.pid()); }));
     answer = program.ask("row");
   }
   REQUIRE_FALSE(answer);
@@ -142,6 +133,6 @@ TEST_CASE("a tool that is killed leaves no stopped peers behind") {
   REQUIRE(::waitpid(tool, &status, 0) == tool);
   REQUIRE(WIFSIGNALED(status));
   for (const pid_t pid : pids) {
-    CHECK(comes_true([&] { return is_over(pid); }));
+    CHECK(eventually([&] { return is_over(pid); }));
   }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <set>
 #include <thread>
 
@@ -26,9 +27,7 @@ bool pages_can_be_asked_for() {
 }
 
 bool becomes_ready(const Chunks& chunks, std::uint32_t count) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (chunks.ready() < count && std::chrono::steady_clock::now() < end) { std::this_thread::yield(); }
-  return chunks.ready() == count;
+  return hal::test::eventually([&] { return chunks.ready() >= count; }) && chunks.ready() == count;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <string>
 #include <thread>
 
@@ -15,6 +16,7 @@
 namespace {
 
 using namespace std::chrono_literals;
+using hal::test::eventually;
 using hal::test::ManualControl;
 
 // For a hook of the driver, which is a plain function.
@@ -116,7 +118,7 @@ TEST_CASE("stamps: a lane that takes a stamp and nothing more is asked again whe
   CHECK(point.value == 1);
   CHECK(s.control.taken("narrow") == before + 1);
   (void)s.control.complete("narrow", before + 1);  // nothing of the queue's own has been done
-  for (int i = 0; i < 1'000 && s.control.taken("narrow") == before + 1; ++i) { std::this_thread::sleep_for(5ms); }
+  REQUIRE(eventually([&] { return s.control.taken("narrow") != before + 1; }));
   REQUIRE(s.control.taken("narrow") == before + 2);
   (void)s.control.complete("narrow", before + 2);  // there was no room for a stamp behind it
   CHECK(s.word(0) == 7);
@@ -136,7 +138,7 @@ TEST_CASE("stamps: a lane that has no room beside a look at its clock is asked a
   CHECK(s.control.taken("looks") == before);
   (void)s.control.complete("looks", before);
   for (std::uint64_t next = before + 1; next <= before + 2; ++next) {  // a stamp and the command
-    for (int i = 0; i < 1'000 && s.control.taken("looks") < next; ++i) { std::this_thread::sleep_for(5ms); }
+    REQUIRE(eventually([&] { return s.control.taken("looks") >= next; }));
     REQUIRE(s.control.taken("looks") == next);
     (void)s.control.complete("looks", next);
   }
@@ -148,14 +150,13 @@ TEST_CASE("stamps: a lane that fails at the first look at its clock fails the qu
   Stamped s;
   s.control.set_clock(true, false);
   std::thread breaks([&] {
-    for (int i = 0; i < 1'000; ++i) {
+    (void)eventually([&] {
       try {
-        if (s.control.taken("broken") == 1) {
-          return s.control.fail("broken", 1, HAL_EXECUTION_FAILED, "a wire broke");
-        }
-      } catch (const std::out_of_range&) {}  // not made yet
-      std::this_thread::sleep_for(1ms);
-    }
+        if (s.control.taken("broken") != 1) { return false; }
+        s.control.fail("broken", 1, HAL_EXECUTION_FAILED, "a wire broke");
+        return true;
+      } catch (const std::out_of_range&) { return false; }  // not made yet
+    });
   });
   hal::Queue queue = s.device.queue("broken").value();
   breaks.join();
@@ -215,7 +216,7 @@ TEST_CASE("stamps: a lane ends when its stamps have, also those that nobody wait
   CHECK(!hal::wait(point, 10s));
   const std::uint64_t flushed = s.control.flushed("ends");
   const std::jthread ends([&] { queue = {}; });  // where nothing else holds the queue it waits for the stamp
-  for (int i = 0; i < 1'000 && s.control.flushed("ends") == flushed; ++i) { std::this_thread::sleep_for(5ms); }
+  REQUIRE(eventually([&] { return s.control.flushed("ends") != flushed; }));
   CHECK(s.control.complete("ends", before + 1) == before + 1);  // throws if the lane is gone, like flushed()
 }
 
@@ -269,7 +270,7 @@ TEST_CASE("stamps: a lane that has room again when it has just refused a stamp g
   const hal::Point point = queue.fill(s.at(0), std::uint32_t{7}).value();
   CHECK(s.control.taken("once more") == before + 1);
   for (std::uint64_t next = before + 1; next <= before + 2; ++next) {
-    for (int i = 0; i < 1'000 && s.control.taken("once more") < next; ++i) { std::this_thread::sleep_for(5ms); }
+    REQUIRE(eventually([&] { return s.control.taken("once more") >= next; }));
     REQUIRE(s.control.taken("once more") == next);
     (void)s.control.complete("once more", next);
   }

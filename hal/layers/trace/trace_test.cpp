@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <fstream>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -20,9 +22,24 @@ namespace {
 using namespace std::chrono_literals;
 using Json = nlohmann::json;
 using hal::layers::trace::Chunks;
+using hal::test::eventually;
+using hal::test::kSoon;
 
-struct Logged {
-  std::vector<std::string> lines;
+// What was logged, by whichever thread.
+class Logged {
+ public:
+  void add(std::string line) {
+    const std::lock_guard lock(mutex_);
+    lines_.push_back(std::move(line));
+  }
+  std::vector<std::string> lines() const {
+    const std::lock_guard lock(mutex_);
+    return lines_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
 };
 
 hal::Instance with_layers(const std::string& layers, const char* drivers, Logged* log = nullptr) {
@@ -33,7 +50,7 @@ hal::Instance with_layers(const std::string& layers, const char* drivers, Logged
   if (log != nullptr) {
     desc.log_user = log;
     desc.log = [](void* user, hal_log_level, const char* origin, const char* text) {
-      static_cast<Logged*>(user)->lines.push_back(std::string(origin) + ": " + text);
+      static_cast<Logged*>(user)->add(std::string(origin) + ": " + text);
     };
   }
   return hal::Instance::create(desc).value();
@@ -45,17 +62,15 @@ hal::Instance traced(const std::string& path, Logged* log = nullptr) {
 
 // The file comes when the last object has gone, which a thread of the instance may see to.
 Json file_of(const std::string& path, std::size_t dropped = 0) {
-  for (int i = 0; i < 500; ++i) {
+  Json whole;
+  INFO(path);
+  REQUIRE(eventually([&] {
     std::ifstream file(path);
-    Json whole = file ? Json::parse(file, nullptr, false) : Json();
-    if (whole.is_object()) {
-      REQUIRE(whole["otherData"]["dropped"] == dropped);
-      return whole;
-    }
-    std::this_thread::sleep_for(10ms);
-  }
-  FAIL("no trace was written to " << path);
-  return {};
+    if (file) { whole = Json::parse(file, nullptr, false); }
+    return whole.is_object();
+  }));
+  REQUIRE(whole["otherData"]["dropped"] == dropped);
+  return whole;
 }
 std::vector<Json> events_of(const std::string& path) { return file_of(path)["traceEvents"].get<std::vector<Json>>(); }
 
@@ -287,7 +302,7 @@ TEST_CASE("trace: rows, slices, labels, arrows, counters and ranges") {
     }
     const hal::Point second = b.fill(buffer, std::uint8_t{2}, {.waits = {timeline.at(2)}}).value();
     const hal::Point third = a.fill(buffer, std::uint8_t{3}, {.waits = {second}}).value();
-    REQUIRE(hal::wait(third, 5s));
+    REQUIRE(hal::wait(third, kSoon));
     timeline.label("renamed");
   }
   const std::vector<Json> events = events_of(path);
@@ -332,7 +347,7 @@ TEST_CASE("trace: a run has the bytes of its buffer arguments, a barrier none") 
     const hal::Program program = device.load({"hal.graph", bytes}).value();
     const hal::Buffer x = device.buffer(256).value(), sum = device.buffer(256).value();
     REQUIRE(queue.run(program.entry("add").value(), {x, x, sum}));
-    REQUIRE(queue.finish(5s));
+    REQUIRE(queue.finish(kSoon));
   }
   const std::vector<Json> slices = of_phase(events_of(path), "X");
   REQUIRE(slices.size() == 2);
@@ -376,8 +391,8 @@ TEST_CASE("trace: each of many threads has a place for its events, and what has 
   }
   const Json file = file_of(path, kMore);
   CHECK(of_phase(file["traceEvents"].get<std::vector<Json>>(), "B").size() == Chunks::kMost);
-  REQUIRE(log.lines.size() == 1);
-  CHECK_THAT(log.lines[0], Catch::Contains("3 events were dropped: a trace holds 1048576, 512 at a time"));
+  REQUIRE(log.lines().size() == 1);
+  CHECK_THAT(log.lines()[0], Catch::Contains("3 events were dropped: a trace holds 1048576, 512 at a time"));
 }
 
 TEST_CASE("trace: a file that cannot be written and a full disk are errors in the log") {
@@ -388,12 +403,12 @@ TEST_CASE("trace: a file that cannot be written and a full disk are errors in th
       const hal::Instance instance = traced(path, &log);
       const hal::Device device = instance.open("host:0").value();
       hal::Queue queue = device.queue("q").value();
-      REQUIRE(hal::wait(queue.barrier().value(), 5s));
+      REQUIRE(hal::wait(queue.barrier().value(), kSoon));
     }
-    for (int i = 0; i < 300 && log.lines.empty(); ++i) { std::this_thread::sleep_for(10ms); }
-    REQUIRE(!log.lines.empty());
-    CHECK(log.lines.back().find("trace: ") == 0);
-    CHECK(log.lines.back().find(path) != std::string::npos);
+    REQUIRE(eventually([&] { return !log.lines().empty(); }));
+    const std::string last = log.lines().back();
+    CHECK(last.find("trace: ") == 0);
+    CHECK(last.find(path) != std::string::npos);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <future>
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 #include <memory>
 #include <string>
 #include <thread>
@@ -20,6 +21,8 @@
 namespace {
 
 using namespace std::chrono_literals;
+using hal::test::eventually;
+using hal::test::kSoon;
 
 struct Bench {
   std::vector<std::string> lines;
@@ -107,7 +110,7 @@ TEST_CASE("validation: a wait for the point, a signal, the host's own wait and q
   hal::Timeline timeline = bench.instance.timeline(0, "t").value();
   CHECK(b.barrier({.signals = {timeline.at(5)}}));
   const hal::Point three = c.fill(buffer, std::uint8_t{3}, {.waits = {timeline.at(4)}}).value();
-  CHECK(hal::wait(three, 5s));
+  CHECK(hal::wait(three, kSoon));
   CHECK(a.fill(buffer, std::uint8_t{4}));  // the host has seen `three`, and with it all before
   CHECK(a.fill(buffer, std::uint8_t{5}));
   CHECK(bench.news() == 0);
@@ -164,7 +167,7 @@ TEST_CASE("validation: a write stays a write whatever the same lane reads there 
   CHECK(b.copy(same, third));
   CHECK(bench.news() == 1);
   const std::array<hal::Arg, 3> onto_itself{hal::Arg(same), hal::Arg(third), hal::Arg(same.slice(32, 32))};
-  CHECK(hal::wait(b.barrier().value(), 5s));
+  CHECK(hal::wait(b.barrier().value(), kSoon));
   for (int i = 0; i < 3; ++i) { CHECK(a.run(both, onto_itself, hal::Grid(1))); }
   CHECK(bench.news() == 1);  // once
   CHECK(has(bench.last(), "overlapping arguments"));
@@ -177,7 +180,7 @@ TEST_CASE("validation: order may be given later: a wait before its signal, and a
   hal::Timeline timeline = bench.instance.timeline(0, "t").value();
   const hal::Point late = b.fill(buffer, std::uint8_t{2}, {.waits = {timeline.at(1)}}).value();
   CHECK(a.fill(buffer, std::uint8_t{1}, {.signals = {timeline.at(1)}}));
-  CHECK(hal::wait(late, 5s));
+  CHECK(hal::wait(late, kSoon));
   CHECK(bench.news() == 0);
 
   Gate gate{bench.instance.timeline(0, "gate").value(), {}};
@@ -186,9 +189,9 @@ TEST_CASE("validation: order may be given later: a wait before its signal, and a
   REQUIRE(hal::check(hal_queue_submit(a.get(), &call, 1, nullptr, nullptr)));
   const hal::Point after = a.fill(buffer, std::uint8_t{3}).value();  // behind the gate
   const hal::Point other = b.fill(buffer, std::uint8_t{4}).value();
-  CHECK(hal::wait(other, 5s));
+  CHECK(hal::wait(other, kSoon));
   CHECK(gate.open.signal(1));  // the host opens it after it saw `other`
-  CHECK(hal::wait(after, 5s));
+  CHECK(hal::wait(after, kSoon));
   CHECK(bench.news() == 0);
 
   // The same without the host's look in between.
@@ -199,8 +202,8 @@ TEST_CASE("validation: order may be given later: a wait before its signal, and a
   const hal::Point behind = a.fill(buffer, std::uint8_t{3}).value();
   const hal::Point beside = b.fill(buffer, std::uint8_t{4}).value();
   CHECK(second.open.signal(1));
-  CHECK(hal::wait(behind, 5s));
-  CHECK(hal::wait(beside, 5s));
+  CHECK(hal::wait(behind, kSoon));
+  CHECK(hal::wait(beside, kSoon));
   CHECK(bench.news() == 1);
 }
 
@@ -335,8 +338,8 @@ TEST_CASE("validation: reads may overlap, a write beside them may not; host memo
   CHECK(a.fill(seen, std::uint8_t{1}));
   CHECK(b.copy(to, hal::host(seen.host())));
   CHECK(bench.news() == 1);
-  CHECK(hal::wait(a.barrier().value(), 5s));  // the vectors are still in use
-  CHECK(hal::wait(b.barrier().value(), 5s));
+  CHECK(hal::wait(a.barrier().value(), kSoon));  // the vectors are still in use
+  CHECK(hal::wait(b.barrier().value(), kSoon));
 }
 
 TEST_CASE("validation: a released buffer is refused by name and not touched") {
@@ -579,8 +582,8 @@ TEST_CASE("validation: memory that is mapped twice is one memory, and so is what
   REQUIRE(two.map(0, memory, unit, unit));  // the block's second half first
   REQUIRE(two.map(unit, memory, 0, unit));
   const auto both_wait = [&] {
-    REQUIRE(hal::wait(a.barrier().value(), 5s));
-    REQUIRE(hal::wait(b.barrier().value(), 5s));
+    REQUIRE(hal::wait(a.barrier().value(), kSoon));
+    REQUIRE(hal::wait(b.barrier().value(), kSoon));
   };
   CHECK(a.fill(one.slice(0, 64), std::uint8_t{1}));
   CHECK(b.fill(two.slice(0, unit), std::uint8_t{2}));
@@ -610,12 +613,8 @@ TEST_CASE("validation: memory that is mapped twice is one memory, and so is what
   CHECK(a.fill(one.slice(unit, 64), std::uint8_t{1}));
   REQUIRE(three.unmap(0, 2 * unit));
   both_wait();
-  hal::Result<void> mapped = three.map(unit, other, 0, unit);
-  for (int i = 0; i < 500 && !mapped; ++i) {  // BUSY until the device has taken the old one away
-    std::this_thread::sleep_for(10ms);
-    mapped = three.map(unit, other, 0, unit);
-  }
-  REQUIRE(mapped);
+  // BUSY until the device has taken the old one away.
+  REQUIRE(eventually([&] { return three.map(unit, other, 0, unit).has_value(); }));
   CHECK(a.fill(one.slice(unit, 64), std::uint8_t{1}));
   CHECK(b.fill(three.slice(unit, 64), std::uint8_t{1}));
   CHECK(bench.news() == 0);
@@ -635,8 +634,8 @@ TEST_CASE("validation: host memory that buffers were made over is one memory, by
   CHECK(bench.news() == 1);
   CHECK(b.copy(hal::host(std::span(bytes).first(64)), own));
   CHECK(bench.news() == 1);
-  REQUIRE(hal::wait(a.barrier().value(), 5s));
-  REQUIRE(hal::wait(b.barrier().value(), 5s));
+  REQUIRE(hal::wait(a.barrier().value(), kSoon));
+  REQUIRE(hal::wait(b.barrier().value(), kSoon));
 }
 
 TEST_CASE("validation: outputs of a run that are one memory under two buffers") {
@@ -661,7 +660,7 @@ TEST_CASE("validation: outputs of a run that are one memory under two buffers") 
   CHECK(a.run(both, over, hal::Grid(1)));
   CHECK(bench.news() == 1);
   CHECK(has(bench.last(), "overlapping arguments"));
-  REQUIRE(hal::wait(a.barrier().value(), 5s));
+  REQUIRE(hal::wait(a.barrier().value(), kSoon));
 }
 
 // A program without a mistake, whatever it misses and says so.
