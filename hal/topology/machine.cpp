@@ -260,7 +260,12 @@ Result<Loaded> load(const char* source, Pci pci) {
   errno = 0;
   if (hwloc_topology_load(made) != 0) {
     if (source != nullptr) {
-      return Error(HAL_INVALID_ARGUMENT, fmt::format("hwloc cannot make a machine of '{}'", text));
+      return Error(
+          HAL_INVALID_ARGUMENT,
+          fmt::format("hwloc cannot make a machine of '{}'{}", text,
+                      text.starts_with("xml:") ? "; without its plugin for libxml (Debian: libhwloc-plugins) it "
+                                                 "reads little that it has not written itself"
+                                               : ""));
     }
     return Error(HAL_UNAVAILABLE, fmt::format("hwloc cannot read this machine: {}", std::strerror(errno)));
   }
