@@ -77,7 +77,7 @@ struct Engine::State {
   TaskList tasks;
   std::thread thread;
   bool stopping = false, busy = false, awaited = false;
-  std::size_t announced = 0;       // tasks that are still to be posted
+  std::size_t announced = 0;       // Unfinished that live
   std::condition_variable rested;  // for whoever has set `awaited`
   // Descriptors that somebody imported. While there are any, the thread sleeps in epoll and `bell` wakes it.
   std::map<std::uint64_t, Watch> watches;
@@ -259,14 +259,6 @@ void Engine::post(Task& task) noexcept {
     }
   }
   task.run(task.of);
-}
-
-void Engine::announce() noexcept { state_->announce(); }
-
-void Engine::post_announced(Task& task) noexcept {
-  const std::shared_ptr<State> state = state_;  // the task may be what ends us
-  post(task);
-  state->announced_has_come();
 }
 
 Engine::Unfinished::Unfinished(Engine& engine) : state_(engine.state_) { state_->announce(); }

@@ -32,13 +32,9 @@ class Engine {
   Result<void> start();
   // Before start() nothing of this instance can be inside a driver's call, and the task runs here and now.
   void post(Task& task) noexcept;
-  // A task that will be posted when a device is done with something: the end of the process waits for that too, as long
-  // as it waits for anything. Each announce() has its post_announced().
-  void announce() noexcept;
-  void post_announced(Task& task) noexcept;
 
-  // What runs on another thread of the core and may be what lets go of the last object: the end of the process waits
-  // for it in the same way, as long as this lives. It may outlive the engine.
+  // What is still to come, on another thread of the core or once a device is done with something, and may be what lets
+  // go of the last object: the end of the process waits for it too, as long as this lives. It may outlive the engine.
   class Unfinished {
    public:
     Unfinished() = default;

@@ -99,16 +99,18 @@ void Timeline::retire() {
   }
   retain(object);  // until it has left
   last_steps_ = {[](void* of) {
-                   const Ref<Timeline> self(static_cast<Timeline*>(of));
+                   auto* const timeline = static_cast<Timeline*>(of);
+                   const Engine::Unfinished to_the_end = std::move(timeline->unfinished_);  // outlives what goes here
+                   const Ref<Timeline> self(timeline);
                    self->instance_.remove_lane(*self);
                  },
                  this};
   idle_.ended = [](void* of, const hal_error*) {
     auto& self = *static_cast<Timeline*>(of);
-    self.instance_.engine().post_announced(self.last_steps_);
+    self.instance_.engine().post(self.last_steps_);
   };
   idle_.of = this;
-  instance_.engine().announce();
+  unfinished_ = Engine::Unfinished(instance_.engine());
   when(idle_, handed.load(), Until::physical);
 }
 

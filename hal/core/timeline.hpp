@@ -251,6 +251,7 @@ class Timeline : public hal_timeline {
   std::uint64_t signalled_by_host_ = 0, signalled_by_work_ = 0;
   Waiter idle_;                            // of retire()
   Task last_steps_;                        // leaving the instance's list, and then going
+  Engine::Unfinished unfinished_;          // of a lane, from retire() until it has left
   std::atomic<std::uint32_t> keepers_{1};  // the owners are one
   std::atomic<bool> released_{false};
   Task survey_;
