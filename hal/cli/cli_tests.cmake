@@ -103,6 +103,16 @@ endforeach()
 hal_cli_test(record EXIT 0 MATCH "label i32" ARGS run --device host:0 ${digits} ${pixels} --out label=${work}/recorded.npy
   ENV HALYARD_LAYERS=record=${work}/run.halrec)
 set_tests_properties(cli_record PROPERTIES FIXTURES_REQUIRED digits_files FIXTURES_SETUP run_record)
+# A driver that calls exit() ends the process; with whatever status it does, the tool has failed.
+set(exiting "${PROJECT_BINARY_DIR}/lib/bad/bad-calls_exit.so")
+hal_cli_test(devices_driver_exits EXIT 1 MATCH "bad-exits.so called exit.. while it was loaded" ARGS devices
+  ENV HALYARD_DRIVERS=host:${PROJECT_BINARY_DIR}/lib/bad/bad-exits.so)
+hal_cli_test(run_driver_exits EXIT 1 MATCH "bad-calls_exit.so called exit.. in program_load.." ARGS run --device bad:0
+  ${digits} ENV HALYARD_DRIVERS=${exiting})
+hal_cli_test(replay_driver_exits EXIT 1 MATCH "called exit.0. before the command was done" ARGS replay ${work}/run.halrec
+  --device bad:0 ENV HALYARD_DRIVERS=${exiting})
+set_tests_properties(cli_run_driver_exits PROPERTIES FIXTURES_REQUIRED digits_files)
+set_tests_properties(cli_replay_driver_exits PROPERTIES FIXTURES_REQUIRED run_record)
 hal_cli_test(replay EXIT 0 MATCH "^PASS: everything that the host looked at" ARGS replay ${work}/run.halrec
   --device "host:0?mode=weak&seed=7")
 hal_cli_test(replay_as_recorded EXIT 0 MATCH "^PASS: everything" ARGS replay ${work}/run.halrec)

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
+#include <optional>
 
 #include "cli/command.hpp"
 
@@ -57,13 +60,34 @@ int run(int argc, char** argv) {
   return kFailed;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_without_exceptions(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const std::bad_alloc&) {
     std::fputs("halyard: the host has no memory left\n", stderr);
   } catch (const std::exception& exception) { std::fprintf(stderr, "halyard: %s\n", exception.what()); }
   return hal::cli::kFailed;
+}
+
+// Drivers, and programs that they run, may call exit(). Whatever status they give, the command was not done.
+std::optional<int> own_end;
+pid_t own_process;  // forked children leave as they like
+
+void refuse_their_exit(int status, void*) {
+  if (own_end == status || getpid() != own_process) { return; }
+  std::fprintf(stderr,
+               "halyard: a driver, or a program that one runs, called exit(%d) before the command was done; what is "
+               "printed or written so far is not all\n",
+               status);
+  (void)std::fflush(nullptr);
+  std::_Exit(hal::cli::kFailed);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  own_process = getpid();
+  (void)on_exit(refuse_their_exit, nullptr);  // first, so it runs last: libhal says before it who it was
+  own_end = run_without_exceptions(argc, argv);
+  return *own_end;
 }

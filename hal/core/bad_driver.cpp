@@ -8,9 +8,11 @@
 
 namespace {
 
-[[maybe_unused]] void may_throw() {
+[[maybe_unused]] void misbehave() {
 #if defined(BAD_calls_throw)
   throw std::runtime_error("the card is on fire");
+#elif defined(BAD_calls_exit)
+  std::exit(0);
 #endif
 }
 
@@ -47,36 +49,36 @@ namespace {
   ops.device_close = [](hal_driver*, void*) {};
   ops.supports = [](hal_driver*, void*, const char*) { return hal_verdict{HAL_NO, "bad"}; };
   ops.memory_allocate = [](hal_driver*, void*, std::uint64_t, hal_memory*) -> hal_error* {
-    may_throw();
+    misbehave();
     return nullptr;
   };
   ops.memory_free = [](hal_driver*, void*, const hal_memory*) {};
   ops.lane_create = [](hal_driver*, void*, const char*, void*, hal_lane**) -> hal_error* {
-    may_throw();
+    misbehave();
     return nullptr;
   };
   ops.lane_destroy = [](hal_driver*, void*, hal_lane*) {};
   ops.submit = [](hal_driver*, hal_lane*, std::uint64_t, const hal_command*, std::uint32_t n) { return n; };
   ops.program_check = [](hal_driver*, void*, const hal_image*) {
-    may_throw();
+    misbehave();
     return hal_verdict{HAL_NO, "bad"};
   };
   ops.program_load = [](hal_driver*, void*, const hal_image*, const hal_signature*, std::uint32_t,
                         void**) -> hal_error* {
-    may_throw();
+    misbehave();
     return nullptr;
   };
   ops.program_unload = [](hal_driver*, void*, void*) {};
 #endif
 #if defined(BAD_calls_throw)
-  ops.report = [](hal_driver*, void*, char**) -> hal_error* { return may_throw(), nullptr; };
+  ops.report = [](hal_driver*, void*, char**) -> hal_error* { return misbehave(), nullptr; };
   ops.memory_import = [](hal_driver*, void*, void*, std::uint64_t, hal_memory*) -> hal_error* {
-    return may_throw(), nullptr;
+    return misbehave(), nullptr;
   };
   ops.memory_unimport = [](hal_driver*, void*, const hal_memory*) {};
-  ops.address = [](hal_driver*, void*, const void**, std::uint64_t*) -> hal_error* { return may_throw(), nullptr; };
+  ops.address = [](hal_driver*, void*, const void**, std::uint64_t*) -> hal_error* { return misbehave(), nullptr; };
   ops.peer_connect = [](hal_driver*, void*, const void*, std::uint64_t, std::uint32_t, void**) -> hal_error* {
-    return may_throw(), nullptr;
+    return misbehave(), nullptr;
   };
   ops.peer_close = [](hal_driver*, void*, void*) {};
 #elif defined(BAD_half_virtual)

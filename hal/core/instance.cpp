@@ -136,11 +136,13 @@ void Instance::list_devices() {
     std::vector<Listed> listed;
     const char* inside = "device_count()";
     try {
+      const InsideDriver counting(driver->path.c_str(), "device_count");
       const std::uint32_t count = driver->ops.device_count(driver->self);
       if (count > kMostDevices) {
         driver->reason = fmt::format("device_count() says {}; at most {} are listed", count, kMostDevices);
       }
       inside = "device_describe()";
+      const InsideDriver describing(driver->path.c_str(), "device_describe");
       for (std::uint32_t i = 0; i < count && driver->reason.empty(); ++i) {
         hal_device_info info{};
         driver->ops.device_describe(driver->self, i, &info);
@@ -214,12 +216,8 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
   }
   const hal_device_request request{uri.index, 0, uri.part.c_str(), uri.params.c_str()};
   hal_device_traits traits{};
-  Result<void> opened;
-  {
-    const InsideDriver inside(driver->path.c_str(), "in device_open()");
-    opened =
-        call_driver(*driver, "device_open", [&] { return driver->ops.device_open(driver->self, &request, &traits); });
-  }
+  Result<void> opened =
+      call_driver(*driver, "device_open", [&] { return driver->ops.device_open(driver->self, &request, &traits); });
   if (!opened) { return std::move(opened).error().while_doing(fmt::format("opening device '{}'", text)); }
   try {
     device = Ref<Device>(Storage::make<Device>(allocator_, *this, *driver, key, traits));

@@ -106,7 +106,7 @@ std::string unfit(const std::string& path) {
 void load(LoadedDriver& driver, const hal_host_api& host) {
   // Whoever looks at drivers from outside learns from this line which one did not come back.
   host.log(&host, HAL_LOG_DEBUG, "core", fmt::format("loading driver {}", driver.path).c_str());
-  const InsideDriver inside(driver.path.c_str(), "while it was loaded");
+  const InsideDriver inside(driver.path.c_str(), nullptr);
   if (const std::string why = unfit(driver.path); !why.empty()) {
     driver.reason = fmt::format("cannot be loaded: {}: {}", driver.path, why);
     return;
@@ -150,14 +150,17 @@ thread_local const InsideDriver* InsideDriver::current = nullptr;
 
 void InsideDriver::name_who_exits() {
   if (current == nullptr) { return; }
+  const bool called = current->function_ != nullptr;
   for (const char* text :
-       {"halyard error: core: the program ends because the driver ", current->path_, " called exit() ", current->when_,
+       {"halyard error: core: the program ends because the driver ", current->path_, " called exit() ",
+        called ? "in " : "while it was loaded", called ? current->function_ : "", called ? "()" : "",
         "; 'halyard doctor' looks at drivers in a process of their own\n"}) {
     std::fputs(text, stderr);
   }
 }
 
-InsideDriver::InsideDriver(const char* path, const char* when) : path_(path), when_(when), before_(current) {
+InsideDriver::InsideDriver(const char* path, const char* function)
+    : path_(path), function_(function), before_(current) {
   static std::once_flag once;
   std::call_once(once, [] { (void)std::atexit(name_who_exits); });
   current = this;

@@ -34,17 +34,17 @@ std::string nothing_to_load(const char* names);
 // Checks a driver's table and copies it. Returns the reason for a refusal, empty if it is fine.
 std::string complete_table(const hal_driver_ops* offered, hal_driver_ops& out);
 
-// While one stands, an exit() on this thread names the driver on the way out, and where it was called: "while it was
-// loaded". A driver that calls it cannot be stopped in the process that it is in.
+// While one stands, an exit() on this thread names the driver on the way out, and its function that was called; nullptr
+// while it is loaded. A driver that calls it cannot be stopped in the process that it is in.
 class InsideDriver {
  public:
-  InsideDriver(const char* path, const char* when);
+  InsideDriver(const char* path, const char* function);
   ~InsideDriver();
   InsideDriver(const InsideDriver&) = delete;
   InsideDriver& operator=(const InsideDriver&) = delete;
 
  private:
-  const char *const path_, *const when_;
+  const char *const path_, *const function_;
   const InsideDriver* const before_;
   static thread_local const InsideDriver* current;
   static void name_who_exits();
@@ -57,6 +57,7 @@ std::string thrown();
 // names driver and function; bad_alloc stays what it is.
 template <class Call>
 Result<void> call_driver(const LoadedDriver& driver, const char* function, Call call) {
+  const InsideDriver inside(driver.path.c_str(), function);
   try {
     return check(call());
   } catch (const std::bad_alloc&) { throw; } catch (...) {
