@@ -13,6 +13,7 @@
 #include "cli/bench/report.hpp"
 #include "cli/bench/words.hpp"
 #include "cli/command.hpp"
+#include "cli/instance.hpp"
 
 namespace hal::cli {
 namespace {
@@ -87,7 +88,7 @@ std::vector<std::string> own_peers(std::vector<std::string>& notes) {
 }
 
 Result<int> run(const Options& options) {
-  HAL_TRY(const Instance instance, Instance::create());
+  HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(std::vector<Row> rows, collect(instance, options));
   if (options.list) {
     for (const Row& row : rows) { fmt::print("{}\t{}\n", row.name, row.device); }

@@ -117,6 +117,15 @@ hal_cli_test(replay EXIT 0 MATCH "^PASS: everything that the host looked at" ARG
   --device "host:0?mode=weak&seed=7")
 hal_cli_test(replay_as_recorded EXIT 0 MATCH "^PASS: everything" ARGS replay ${work}/run.halrec)
 set_tests_properties(cli_replay cli_replay_as_recorded PROPERTIES FIXTURES_REQUIRED run_record)
+foreach(layer record trace)
+  hal_cli_test(${layer}_full_disk EXIT 1 MATCH "^halyard error: ${layer}: /dev/full is incomplete.*: No space left on device"
+    ARGS run --device host:0 ${digits} ${pixels} ENV HALYARD_LAYERS=${layer}=/dev/full)
+  set_tests_properties(cli_${layer}_full_disk PROPERTIES FIXTURES_REQUIRED digits_files)
+endforeach()
+hal_cli_test(record_nowhere EXIT 1 MATCH "cannot write /no/such/file: No such file" ARGS devices
+  ENV HALYARD_LAYERS=record=/no/such/file)
+hal_cli_test(devices_to_full_disk EXIT 1 MATCH "^halyard error: record: /dev/full is incomplete" ARGS devices
+  ENV HALYARD_LAYERS=record=/dev/full)
 hal_cli_test(replay_no_recording EXIT 1 MATCH "this is no recording" ARGS replay ${data}/digits_labels.npy)
 hal_cli_test(replay_missing EXIT 1 MATCH "no-such.halrec cannot be opened" ARGS replay no-such.halrec)
 

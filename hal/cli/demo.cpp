@@ -13,6 +13,7 @@
 #include "cli/demo/ranks.hpp"
 #include "cli/demo/trace_merge.hpp"
 #include "cli/files.hpp"
+#include "cli/instance.hpp"
 #include "cli/lent.hpp"
 #include "cli/table.hpp"
 #include "graph/compare.hpp"
@@ -219,7 +220,7 @@ Result<int> run(const Options& options) {
   std::vector<std::string> uris;
   bool port = false;
   {
-    HAL_TRY(const Instance instance, Instance::create());
+    HAL_TRY(const Instance instance, open_instance());
     for (const DeviceInfo& info : instance.devices()) {
       if (info.usable == 0) {
         report.skip(info.uri, info.reason);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cli/instance.hpp"
 #include "cli/lent.hpp"
 #include "digits/npy.hpp"
 #include "graph/compare.hpp"
@@ -164,7 +165,7 @@ Result<bool> compare_places(const graph::View& view, const GraphComparison& opti
     return Error(HAL_INVALID_ARGUMENT, "--compare: expected two devices or more, such as reference,host:0");
   }
   HAL_CHECK(check_room(view));
-  HAL_TRY(const Instance instance, Instance::create());
+  HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(const Tensors inputs, inputs_of(view, options));
   std::vector<std::uint32_t> outputs;
   for (std::size_t t = view.inputs().size(); t < view.parameter_count(); ++t) {

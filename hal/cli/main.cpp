@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "cli/command.hpp"
+#include "cli/instance.hpp"
 
 namespace {
 
@@ -73,12 +74,16 @@ int run_without_exceptions(int argc, char** argv) {
 std::optional<int> own_end;
 pid_t own_process;  // forked children leave as they like
 
-void refuse_their_exit(int status, void*) {
-  if (own_end == status || getpid() != own_process) { return; }
-  std::fprintf(stderr,
-               "halyard: a driver, or a program that one runs, called exit(%d) before the command was done; what is "
-               "printed or written so far is not all\n",
-               status);
+void judge_exit(int status, void*) {
+  if (getpid() != own_process) { return; }
+  if (own_end != status) {
+    std::fprintf(stderr,
+                 "halyard: a driver, or a program that one runs, called exit(%d) before the command was done; what is "
+                 "printed or written so far is not all\n",
+                 status);
+  } else if (status != hal::cli::kOk || !hal::cli::lost_a_file()) {
+    return;
+  }
   (void)std::fflush(nullptr);
   std::_Exit(hal::cli::kFailed);
 }
@@ -87,7 +92,7 @@ void refuse_their_exit(int status, void*) {
 
 int main(int argc, char** argv) {
   own_process = getpid();
-  (void)on_exit(refuse_their_exit, nullptr);  // first, so it runs last: libhal says before it who it was
+  (void)on_exit(judge_exit, nullptr);  // first, so it runs last: before it libhal says who it was, and layers write
   own_end = run_without_exceptions(argc, argv);
   return *own_end;
 }

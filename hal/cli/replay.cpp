@@ -4,6 +4,7 @@
 
 #include "cli/command.hpp"
 #include "cli/files.hpp"
+#include "cli/instance.hpp"
 #include "recording/replay.hpp"
 
 namespace hal::cli {
@@ -13,7 +14,7 @@ Result<int> replay_file(const std::string& path, const recording::ReplayOptions&
   HAL_TRY(const std::vector<std::byte> bytes, read_file(path));
   Result<std::vector<recording::Record>> records = recording::read(bytes);
   if (!records) { return std::move(records).error().while_doing(fmt::format("reading {}", path)); }
-  HAL_TRY(const Instance instance, Instance::create());
+  HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(const recording::Outcome outcome, recording::replay(instance, *records, options));
   fmt::print("{} submissions, {} commands, {} comparisons of {} bytes{}\n", outcome.submissions, outcome.commands,
              outcome.compared, outcome.compared_bytes,

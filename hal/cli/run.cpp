@@ -10,6 +10,7 @@
 #include "cli/binding.hpp"
 #include "cli/command.hpp"
 #include "cli/files.hpp"
+#include "cli/instance.hpp"
 #include "cli/lent.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
@@ -105,7 +106,7 @@ Result<int> run(const Options& options) {
   }
   HAL_TRY(const Source source, read_source(options));
   HAL_TRY(const std::optional<Grid> grid, read_grid(options));
-  HAL_TRY(const Instance instance, Instance::create());
+  HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(const Device device, instance.open(options.device));
   Result<Program> program =
       device.load({source.format.c_str(), source.bytes, source.manifest.empty() ? nullptr : source.manifest.c_str()});

@@ -9,6 +9,7 @@
 
 #include "cli/command.hpp"
 #include "cli/files.hpp"
+#include "cli/instance.hpp"
 #include "cli/json_text.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
@@ -93,7 +94,7 @@ Result<int> run(const Options& options) {
   std::vector<Place> places;
   std::vector<Device> devices;
   if (topology.info().is_this_machine != 0) {  // another machine's devices are not here to ask
-    HAL_TRY(const Instance instance, Instance::create());
+    HAL_TRY(const Instance instance, open_instance());
     for (const DeviceInfo& info : instance.devices()) {
       if (info.usable == 0) { continue; }
       Result<Device> device = instance.open(info.uri);

@@ -151,10 +151,9 @@ thread_local const InsideDriver* InsideDriver::current = nullptr;
 void InsideDriver::name_who_exits() {
   if (current == nullptr) { return; }
   const bool called = current->function_ != nullptr;
-  for (const char* text :
-       {"halyard error: core: the program ends because the driver ", current->path_, " called exit() ",
-        called ? "in " : "while it was loaded", called ? current->function_ : "", called ? "()" : "",
-        "; 'halyard doctor' looks at drivers in a process of their own\n"}) {
+  for (const char* text : {"halyard error: core: the program ends because the driver ", current->path_,
+                           " called exit() ", called ? "in " : "while it was loaded", called ? current->function_ : "",
+                           called ? "()" : "", "; 'halyard doctor' looks at drivers in a process of their own\n"}) {
     std::fputs(text, stderr);
   }
 }

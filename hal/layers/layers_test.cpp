@@ -99,6 +99,16 @@ TEST_CASE("layers: two that would write one file are refused, by whatever name")
   std::remove("same.out");
 }
 
+TEST_CASE("layers: a file on a full disk is told, however little was to be written") {
+  for (const char* layers : {"record=/dev/full", "trace=/dev/full"}) {
+    Logged log;
+    REQUIRE(with(layers, &log));
+    REQUIRE(log.lines.size() == 1);
+    CHECK(has(log.lines[0], "/dev/full is incomplete"));
+    CHECK(has(log.lines[0], "No space left on device"));
+  }
+}
+
 TEST_CASE("layers: a desc from before there were layers still works") {
   hal_instance_desc desc{};
   desc.struct_size = offsetof(hal_instance_desc, layers);

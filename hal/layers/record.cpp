@@ -86,6 +86,7 @@ class Recorder final : public core::Observer {
     std::vector<Write> writes;
   };
 
+  void check(bool done);
   void put_raw(std::span<const std::byte> bytes);
   void put(const Record& record);
   void limit(const std::string& what);
@@ -128,11 +129,15 @@ bool overlap(const recording::Slice& a, const recording::Slice& b) {
   return a.in == b.in && a.id == b.id && a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 }
 
-void Recorder::put_raw(std::span<const std::byte> bytes) {
-  if (failed_) { return; }
-  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size()) { return; }
+// The first failure counts, with the reason that the system gave just now.
+void Recorder::check(bool done) {
+  if (done || failed_) { return; }
   failed_ = true;
   error_ = errno;
+}
+
+void Recorder::put_raw(std::span<const std::byte> bytes) {
+  if (!failed_) { check(std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size()); }
 }
 
 void Recorder::put(const Record& record) {
@@ -153,15 +158,14 @@ void Recorder::limit(const std::string& what) {
 Recorder::~Recorder() {
   try {
     const std::vector<std::byte> head = recording::header(bytes_, sum_.value());
-    if (!failed_ && std::fseek(file_, 0, SEEK_SET) == 0) { put_raw(head); }
+    check(std::fseek(file_, 0, SEEK_SET) == 0);  // writes what is still in memory
+    put_raw(head);
   } catch (const std::bad_alloc&) { missed(); }
-  if (std::fclose(file_) != 0 && !failed_) {
-    failed_ = true;
-    error_ = errno;
-  }
+  check(std::fclose(file_) == 0);
   if (failed_) {
     try {
-      instance_.log(HAL_LOG_ERROR, "record", fmt::format("{} is incomplete: {}", path_, std::strerror(error_)).c_str());
+      instance_.log(HAL_LOG_ERROR, "record",
+                    fmt::format("{} is incomplete and cannot be replayed: {}", path_, std::strerror(error_)).c_str());
     } catch (const std::bad_alloc&) { instance_.log(HAL_LOG_ERROR, "record", "the recording is incomplete"); }
   }
 }

@@ -47,6 +47,15 @@ inline std::string plain(std::string_view from) {
   return out;
 }
 
+// The same of a text of several lines, such as an error's: its newlines stay.
+inline std::string plain_lines(std::string_view from) {
+  std::string out;
+  for (std::size_t end = 0; (end = from.find('\n')) != std::string_view::npos; from.remove_prefix(end + 1)) {
+    out += plain(from.substr(0, end)) + '\n';
+  }
+  return out + plain(from);
+}
+
 inline bool is_plain(std::string_view text) { return plain(text) == text; }
 
 }  // namespace hal::text

@@ -9,6 +9,7 @@
 #include "cli/demo/ranks.hpp"
 #include "cli/fabric_error.hpp"
 #include "cli/files.hpp"
+#include "cli/instance.hpp"
 #include "cli/lent.hpp"
 #include "fabric/bootstrap/session.hpp"
 
@@ -90,7 +91,7 @@ Result<Rank> begin(const RankOptions& options) {
   static const Job& kept = *new Job(std::move(loaded));
   rank.job = &kept;
   rank.half = (static_cast<std::size_t>(rank.job->count()) + 1) / 2;
-  HAL_TRY(rank.instance, Instance::create());
+  HAL_TRY(rank.instance, open_instance());
   HAL_TRY(rank.device, rank.instance.open(options.devices.at(rank.session->rank())));
   HAL_TRY(rank.port, rank.instance.open(kPort));
   HAL_TRY(const std::vector<std::byte> address, rank.port.address());
