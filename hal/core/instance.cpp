@@ -137,7 +137,7 @@ void Instance::list_devices() {
     const char* inside = "device_count()";
     try {
       const InsideDriver counting(driver->path.c_str(), "device_count");
-      const std::uint32_t count = driver->ops.device_count(driver->self);
+      const std::uint32_t count = driver->devices = driver->ops.device_count(driver->self);
       if (count > kMostDevices) {
         driver->reason = fmt::format("device_count() says {}; at most {} are listed", count, kMostDevices);
       }
@@ -210,9 +210,9 @@ Result<Ref<Device>> Instance::open(std::string_view text) {
     if ((device = try_share(found->second))) { return device; }
   }
 
-  if (const std::uint32_t count = driver->ops.device_count(driver->self); uri.index >= count) {
+  if (uri.index >= driver->devices) {
     return Error(HAL_NOT_FOUND, fmt::format("device '{}' does not exist: driver {} has {} device{}", text, driver->name,
-                                            count, count == 1 ? "" : "s"));
+                                            driver->devices, driver->devices == 1 ? "" : "s"));
   }
   const hal_device_request request{uri.index, 0, uri.part.c_str(), uri.params.c_str()};
   hal_device_traits traits{};

@@ -20,7 +20,8 @@ struct LoadedDriver {
   std::string path;
   std::string reason;
   hal_driver* self = nullptr;
-  hal_driver_ops ops{};  // completed copy: short tables end in nulls
+  hal_driver_ops ops{};       // completed copy: short tables end in nulls
+  std::uint32_t devices = 0;  // as many as it said when the instance was made
 };
 
 // `names` is ':'-separated driver names or paths; NULL means every halyard-*.so of the search folders, save those that

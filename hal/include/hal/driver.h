@@ -175,7 +175,7 @@ struct hal_driver_ops {
   /* -- driver -- */
   /** Required. Last call on this driver: all its devices are closed. */
   void (*destroy)(hal_driver* self);
-  /** Required. Cheap: no device is opened, no heavy library is loaded. */
+  /** Required. Cheap: no device is opened, no heavy library is loaded. Asked once, when an instance is made. */
   uint32_t (*device_count)(hal_driver* self);
   /** Required. Fills everything but `driver`. `uri` may be NULL for "<name>:<i>", or name a part ("rngd:0/pe0-3"). */
   void (*device_describe)(hal_driver* self, uint32_t i, hal_device_info* out);
