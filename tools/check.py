@@ -28,7 +28,7 @@ FORBIDDEN = {
     "conformance": ("core/", "layers/", "cli/"),
     "samples": ("core/", "layers/", "driver_kit/", "backends/"),
 }
-# librngd is what a vendor would ship: it must not know who calls it.
+# What a vendor would ship: it must not know who calls it. How a library starts a thread (hal/threads) is nobody's.
 NO_HAL = ("backends/rngd/driver", "backends/rngd/emulator", "backends/cuda/emulator", "backends/cuda/abi")
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 

@@ -9,12 +9,16 @@
 #include <sys/socket.h>
 
 #include <halyard_catch.hpp>
+#include <halyard_eventually.hpp>
 
 #include <atomic>
 #include <csignal>
 #include <map>
 #include <string>
 #include <thread>
+
+#include "failing_allocations.hpp"
+#include "program_symbols.hpp"
 
 using namespace hal::fabric;
 using namespace std::chrono_literals;
@@ -178,6 +182,44 @@ TEST_CASE("session: refusals and a rendezvous that is gone", "[fabric]") {
   REQUIRE_FALSE(get);
   CHECK(get.error().code == HAL_UNAVAILABLE);
   CHECK(Session::join(world, "test", 10s).error().code == HAL_UNAVAILABLE);
+}
+
+TEST_CASE("session: a rank that has no memory for what it is told is lost, and whoever asks hears why", "[fabric]") {
+  // The test is the rendezvous: nobody but the session's own thread asks the library for memory.
+  const Descriptor listening(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof name;
+  REQUIRE(::bind(listening.get(), reinterpret_cast<sockaddr*>(&name), size) == 0);
+  REQUIRE(::listen(listening.get(), 1) == 0);
+  REQUIRE(::getsockname(listening.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
+  const std::string welcome = MessageWriter(MessageType::welcome).number(2).take();
+  const std::string event = MessageWriter(MessageType::event_from).number(1).text(std::string(200, 'x')).take();
+  Descriptor socket;
+  std::thread greets([&] {
+    socket = Descriptor(::accept(listening.get(), nullptr, nullptr));
+    (void)::send(socket.get(), welcome.data(), welcome.size(), MSG_NOSIGNAL);
+  });
+  const World world{0, 2, "127.0.0.1:" + std::to_string(ntohs(name.sin_port)) + "/1"};
+  auto session = Session::join(world, "test", 20s);
+  greets.join();
+  REQUIRE(session);
+  hal::test::read_program_symbols();
+  hal::test::fail_every(1);
+  const bool sent = ::send(socket.get(), event.data(), event.size(), MSG_NOSIGNAL) > 0;
+  const bool starved = hal::test::eventually([] { return hal::test::failures() > 0; });
+  char rest[64];
+  ssize_t left = 1;
+  while (left > 0) { left = ::recv(socket.get(), rest, sizeof rest, 0); }  // what it said before, and the end
+  hal::test::fail_no_more();
+  REQUIRE(sent);
+  REQUIRE(starved);
+  CHECK(left == 0);
+  const auto got = (*session)->get("anything", 20s);
+  REQUIRE_FALSE(got);
+  CHECK(got.error().code == HAL_OUT_OF_HOST_MEMORY);
+  CHECK(got.error().what.find("no memory to read what the rendezvous says") != std::string::npos);
 }
 
 TEST_CASE("session: a rank that left may come back", "[fabric]") {

@@ -11,7 +11,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <new>
 #include <optional>
+
+#include "fabric/thread.hpp"
 
 namespace hal::fabric {
 namespace {
@@ -93,7 +96,7 @@ Result<void> Session::connect(std::string_view role, Milliseconds timeout) {
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   connected_ = true;
   replies_[0];  // the welcome
-  reader_ = std::thread([this] { read_loop(); });
+  HAL_FABRIC_TRY(reader_, start_thread("hal-ranks", [this] { read_loop(); }));
   auto welcome =
       request(0, MessageWriter(MessageType::hello).number(address.cookie).number(world_.rank).text(role).take(),
               fmt::format("the rendezvous {} to welcome rank {}",
@@ -139,10 +142,8 @@ Result<Session::Reply> Session::request(std::uint64_t id, const std::string& fra
   const Reply reply = replies_[id];
   replies_.erase(id);
   if (reply.done) { return reply; }
-  if (!sent) { return std::unexpected(std::move(sent).error()); }
-  if (!connected_) {
-    return fail(HAL_UNAVAILABLE, "waited for {}, and the rendezvous is gone; was the launcher ended?", what);
-  }
+  if (!sent && connected_) { return std::unexpected(std::move(sent).error()); }
+  if (!connected_) { return fail(lost_.code, "waited for {}, and {}", what, lost_.why); }
   return fail(HAL_DEADLINE_EXCEEDED, "waited {} ms for {}{}", timeout.count(), what, gone_text());
 }
 
@@ -224,27 +225,40 @@ void Session::notify(Notice notice) {
   }
 }
 
-void Session::read_loop() {
-  MessageStream stream;
-  char bytes[65536];
-  while (true) {
-    pollfd waits[2] = {{socket_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0 && errno != EINTR) { break; }
-    if (waits[1].revents != 0) { return; }
-    if (waits[0].revents == 0) { continue; }
-    const ssize_t got = ::recv(socket_.get(), bytes, sizeof bytes, 0);
-    if (got < 0 && errno == EINTR) { continue; }
-    if (got <= 0) { break; }
-    stream.append({bytes, static_cast<std::size_t>(got)});
-    while (auto message = stream.next()) { dispatch(*message); }
-    if (stream.damaged()) { break; }
+void Session::read_loop() noexcept {
+  Lost lost;
+  try {
+    if (read_until_stopped()) { return; }
+  } catch (const std::bad_alloc&) {
+    lost = {HAL_OUT_OF_HOST_MEMORY, "there is no memory to read what the rendezvous says"};
   }
   {
     const std::lock_guard lock(mutex_);
     connected_ = false;
+    lost_ = lost;
     changed_.notify_all();
   }
-  notify({Notice::Kind::rendezvous_gone, world_.rank, "the rendezvous is gone"});
+  ::shutdown(socket_.get(), SHUT_RDWR);  // the others learn that this rank hears nothing any more
+  try {
+    notify({Notice::Kind::rendezvous_gone, world_.rank, "the rendezvous is gone"});
+  } catch (const std::bad_alloc&) {}  // whoever asks for something is told
+}
+
+bool Session::read_until_stopped() {
+  MessageStream stream;
+  char bytes[65536];
+  while (true) {
+    pollfd waits[2] = {{socket_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+    if (::poll(waits, 2, -1) < 0 && errno != EINTR) { return false; }
+    if (waits[1].revents != 0) { return true; }
+    if (waits[0].revents == 0) { continue; }
+    const ssize_t got = ::recv(socket_.get(), bytes, sizeof bytes, 0);
+    if (got < 0 && errno == EINTR) { continue; }
+    if (got <= 0) { return false; }
+    stream.append({bytes, static_cast<std::size_t>(got)});
+    while (auto message = stream.next()) { dispatch(*message); }
+    if (stream.damaged()) { return false; }
+  }
 }
 
 void Session::dispatch(MessageReader& message) {

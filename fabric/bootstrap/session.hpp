@@ -78,7 +78,8 @@ class Session {
   Result<void> connect(std::string_view role, Milliseconds timeout);
   Result<void> send(const std::string& frame);
   Result<Reply> request(std::uint64_t id, const std::string& frame, const std::string& what, Milliseconds timeout);
-  void read_loop();
+  void read_loop() noexcept;
+  bool read_until_stopped();  // false: nothing more will come
   void dispatch(MessageReader& message);
   void notify(Notice notice);
   std::string gone_text() const;
@@ -94,6 +95,10 @@ class Session {
   std::map<std::uint64_t, Reply> replies_;
   std::uint64_t next_request_ = 1;
   bool connected_ = false;
+  struct Lost {
+    hal_code code = HAL_UNAVAILABLE;
+    const char* why = "the rendezvous is gone; was the launcher ended?";
+  } lost_;                                                 // why it is connected no more
   std::map<std::string, std::string, std::less<>> local_;  // a world of one
   std::map<unsigned, std::string> gone_;
 

@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "fabric/thread.hpp"
+
 namespace hal::fabric {
 namespace {
 
@@ -76,7 +78,7 @@ Result<std::unique_ptr<Engine>> Engine::start(const Options& options) {
       return fail_errno(HAL_UNAVAILABLE, errno, "the completion queue cannot be slept on");
     }
   }
-  self->thread_ = std::thread([engine = self.get()] { engine->loop(); });
+  HAL_FABRIC_TRY(self->thread_, start_thread("hal-fabric", [engine = self.get()] { engine->loop(); }));
   return self;
 }
 
@@ -344,7 +346,7 @@ void Engine::begin(Operation operation) noexcept {
     try {
       region = endpoint_->register_memory(pending->operation.data, pending->operation.bytes, false);
     } catch (const std::bad_alloc&) {  // for the words of why not
-      region = fail_surely(HAL_UNAVAILABLE, [] { return std::string("not registered"); });
+      region = fail_surely(HAL_OUT_OF_HOST_MEMORY, [] { return std::string("not registered"); });
     }
     if (!region) { return finish(pending, std::unexpected(std::move(region).error())); }
     pending->local = *region;

@@ -18,6 +18,7 @@
 
 #include "emulator/core.hpp"
 #include "emulator/emulated_card.h"
+#include "threads/thread.hpp"
 
 namespace rngd::emulator {
 namespace {
@@ -26,7 +27,7 @@ class Card {
  public:
   Card(const CoreOptions& options, bool threaded) : core_(options) {
     if (threaded && core_.ok()) {
-      worker_ = std::thread([this] { work(); });
+      worker_ = hal::threads::start_thread("emulated-rngd", [this] { work(); });
     }
   }
   ~Card() {

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "threads/thread.hpp"
+
 namespace hal::emulated_cuda {
 
 using namespace cuda::abi;
@@ -74,7 +76,7 @@ Stream::Stream(std::shared_ptr<Shared> shared, unsigned flags, int priority)
       flags_(flags),
       priority_(priority),
       made_(shared_->streams.fetch_add(1) + 1),
-      worker_([this] { work(); }) {}
+      worker_(threads::start_thread("emulated-cuda", [this] { work(); })) {}
 
 Stream::~Stream() {
   close();

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+#include "threads/thread.hpp"
+
 namespace hal::emulated_cuda {
 namespace {
 
@@ -21,7 +23,8 @@ class Helpers {
     }
     try {
       for (; count_ + 1 < total; ++count_) {
-        std::thread([this] { serve(); }).detach();  // they live as long as the process, like this object
+        // They live as long as the process, like this object.
+        threads::start_thread("emulated-cuda", [this] { serve(); }).detach();
       }
     } catch (const std::exception&) {}  // those that there are have to do
   }
