@@ -223,13 +223,13 @@ Result<TransferTimes> Plane::transfer(std::size_t from_port, std::size_t to_port
     }
   }
   if (best == nullptr) { return no_path(from_port, to_port, start); }
+  TransferTimes times{chosen.started, chosen.sent, chosen.sent + best->propagation, best->name};
   best->busy_until = chosen.sent;
   best->busy += chosen.busy;
   best->stalled += chosen.stalled;
   best->bytes += bytes;
   best->transfers += 1;
   best->energy += bytes * topology_.modules[best->path.from].femtojoules_per_byte;
-  TransferTimes times{chosen.started, chosen.sent, chosen.sent + best->propagation, best->name};
   now_ = std::max(now_, times.arrived);
   return times;
 }
@@ -277,21 +277,25 @@ Result<Reconfiguration> Plane::apply_locked(const Permutation& permutation, Pico
   if (start < Picoseconds(0) || at > kHorizon) {
     return fail(HAL_OUT_OF_RANGE, "virtual time {} ps is outside the emulated plane's 46 days", at.count());
   }
+  // Made aside: where there is no memory for all of it nothing has changed.
+  std::vector<CircuitSwitch> switches = switches_;
+  std::vector<Circuit> circuits = circuits_;
+  std::string name = permutation.name;
   result.started = at;
   result.finished = at;
   bool moved = false;
-  for (std::size_t i = 0; i < switches_.size(); ++i) {
-    CircuitSwitch& ocs = switches_[i];
+  for (std::size_t i = 0; i < switches.size(); ++i) {
+    CircuitSwitch& ocs = switches[i];
     const CircuitSwitch::Change change = ocs.plan(wanted[i], at);
     for (const CircuitSwitch::Cross cross : change.removed) {
-      Circuit& c = circuits_[circuit_at(i, cross)];
+      Circuit& c = circuits[circuit_at(i, cross)];
       c.begin({at, kNever, kNever, {}});
       result.moved.push_back({c.name, kNever});
     }
     for (const auto* list : {&change.made, &change.disturbed}) {
       for (const CircuitSwitch::Cross cross : *list) {
         const std::size_t index = circuit_at(i, cross);
-        Circuit& c = circuits_[index];
+        Circuit& c = circuits[index];
         const double spread = seeded_spread(topology_.seed, kRelock, reconfigurations_ * circuits_.size() + index);
         const auto relock = std::chrono::duration_cast<Picoseconds>(std::chrono::duration<double, std::pico>(
             static_cast<double>(ocs.profile().relock_time.count()) * (1.0 + kRelockSpread * spread)));
@@ -302,14 +306,16 @@ Result<Reconfiguration> Plane::apply_locked(const Permutation& permutation, Pico
       }
     }
     for (const CircuitSwitch::Refused& refused : change.refused) {
-      Circuit& c = circuits_[circuit_at(i, refused.cross)];
+      Circuit& c = circuits[circuit_at(i, refused.cross)];
       c.begin({at, kNever, kNever, refused.why});
       result.failed.push_back(fmt::format("{}: {}", c.name, refused.why));
     }
     moved = moved || !(change.removed.empty() && change.made.empty());
     ocs.commit(change);
   }
-  permutation_ = permutation.name;
+  switches_.swap(switches);
+  circuits_.swap(circuits);
+  permutation_.swap(name);
   reconfigurations_ += moved ? 1 : 0;
   now_ = std::max(now_, result.finished);
   return result;

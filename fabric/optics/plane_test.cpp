@@ -5,7 +5,11 @@
 
 #include <halyard_catch.hpp>
 
+#include <new>
 #include <string>
+
+#include "failing_allocations.hpp"
+#include "program_symbols.hpp"
 
 using namespace hal::fabric;
 using namespace std::chrono_literals;
@@ -112,6 +116,35 @@ TEST_CASE("plane: permutations drain, switch and lock", "[fabric]") {
   const auto unknown = plane.apply("star", 20us);
   CHECK(unknown.error().code == HAL_NOT_FOUND);
   CHECK(unknown.error().what == "the emulated plane test has no permutation \"star\"; it has pair, one-way, dark");
+}
+
+TEST_CASE("plane: a reconfiguration or a transfer that there is no memory for changes nothing", "[fabric]") {
+  hal::test::read_program_symbols();
+  // What the plane says a while later, when what has begun is over.
+  const auto later = [](bool reconfigured, bool transferred, std::uint64_t fail_at, bool& failed) {
+    Plane plane = make(pair());
+    hal::test::fail_after(fail_at);
+    try {
+      if (reconfigured) { (void)plane.apply("one-way", 2us); }
+      if (transferred) { (void)plane.transfer(0, 1, 200'000, 20us); }
+    } catch (const std::bad_alloc&) {}
+    failed = hal::test::failures() != 0;
+    hal::test::fail_no_more();
+    plane.advance(1ms);
+    return to_json(plane.report());
+  };
+  bool failed = false;
+  const std::string untouched = later(false, false, ~0ULL, failed);
+  for (const bool reconfigures : {true, false}) {
+    std::uint64_t n = 0;
+    for (std::string what = later(reconfigures, !reconfigures, n, failed); failed;
+         what = later(reconfigures, !reconfigures, ++n, failed)) {
+      INFO(n);
+      CHECK(what == untouched);
+    }
+    CHECK((n > 0 || !reconfigures));  // a short name needs no memory
+    CHECK(later(reconfigures, !reconfigures, n, failed) != untouched);
+  }
 }
 
 TEST_CASE("plane: a stuck port keeps what it has and refuses the rest", "[fabric]") {

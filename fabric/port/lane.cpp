@@ -26,7 +26,8 @@ PortLane::PortLane(Port& port, void* core_lane) : hal_lane{}, port_(port) {
   wake_at = UINT64_MAX;
   host = port.driver->host;
   core = core_lane;
-  task_.work = [this] {  // one pointer, which std::function holds in place
+  // One pointer, which std::function holds in place. Cannot be done anew: it may be added again from its first line on.
+  task_.work = [this]() noexcept {
     woken_ = false;
     if (cancelled_) { port_.engine->call_back(this); }  // a receive that no message has reached has not begun
     advance();
@@ -80,7 +81,7 @@ void PortLane::close() {
   });
 }
 
-void PortLane::advance() {
+void PortLane::advance() noexcept {
   while (!stopped_) {
     if (!running_) {
       const std::lock_guard lock(mutex_);
@@ -293,8 +294,8 @@ PortLane::Outcome PortLane::message() {
 PortLane::Outcome PortLane::circuit() {
   if (current_.starved) { throw std::bad_alloc(); }
   const std::uint64_t id = port_.next_circuit++;
-  port_.circuits.emplace(id, shared_from_this());
   const std::string text = fmt::format("circuit {} {} {}", id, now_.count(), current_.permutation);
+  port_.circuits.emplace(id, shared_from_this());
   if (!port_.session) {
     port_.hear({Notice::Kind::event, port_.rank, text});
     return Outcome::pending;

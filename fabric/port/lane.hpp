@@ -30,7 +30,7 @@ class PortLane : public hal_lane, public std::enable_shared_from_this<PortLane> 
   std::shared_ptr<PortLane> self_for_core;
 
   // -- on the engine's thread --
-  void advance();
+  void advance() noexcept;
   void circuit_set(const Result<Reconfiguration>& result);
 
  private:

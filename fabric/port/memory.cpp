@@ -21,11 +21,26 @@ Mapping::~Mapping() { ::munmap(data_, bytes_); }
 
 void Mapping::give_pages_back() const noexcept { ::madvise(data_, bytes_, MADV_DONTNEED); }
 
+namespace {
+
+// Bytes that a port counts as used, for as long as nothing has been made of them.
+struct Charge {
+  Port& port;
+  std::uint64_t bytes;
+  ~Charge() {
+    const std::lock_guard lock(port.mutex);
+    port.used_bytes -= bytes;
+  }
+};
+
+}  // namespace
+
 hal_error* memory_allocate(hal_driver*, void* device, std::uint64_t bytes, hal_memory* out) {
   return kit::guarded(kOrigin, [&]() -> hal_error* {
     Port& port = port_of(device);
     const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     const std::uint64_t rounded = bytes <= port.limit_bytes ? (bytes + page - 1) / page * page : bytes;
+    auto allocation = std::make_unique<Allocation>();
     {
       const std::lock_guard lock(port.mutex);
       const std::uint64_t left = port.limit_bytes - port.used_bytes;
@@ -38,13 +53,10 @@ hal_error* memory_allocate(hal_driver*, void* device, std::uint64_t bytes, hal_m
       }
       port.used_bytes += rounded;
     }
+    Charge charge{port, rounded};
     auto mapping = Mapping::make(rounded);
-    if (!mapping) {
-      const std::lock_guard lock(port.mutex);
-      port.used_bytes -= rounded;
-      return to_error(mapping.error());
-    }
-    auto allocation = std::make_unique<Allocation>();
+    if (!mapping) { return to_error(mapping.error()); }
+    charge.bytes = 0;  // the memory's from here on
     allocation->mapping = *std::move(mapping);
     *out = {};
     out->host = allocation->mapping->data();

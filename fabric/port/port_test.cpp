@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "fabric/bootstrap/launcher.hpp"
+#include "failing_allocations.hpp"
 #include "hal/hal.hpp"
 
 using namespace std::chrono_literals;
@@ -175,6 +176,23 @@ TEST_CASE("port: a put into part of a peer's buffer, from part of ours, and from
   CHECK(bytes[249] == std::byte{0xab});
   CHECK(bytes[250] == std::byte{0xee});
   CHECK(std::memcmp(bytes.data() + 1000, &word, 8) == 0);
+}
+
+TEST_CASE("port: memory that could not be made is free again", "[fabric]") {
+  const hal::Instance instance = hal::Instance::create(PHOTONIC_DRIVER).value();
+  const hal::Device device = instance.open("photonic:0").value();
+  const std::uint64_t most = device.info().memory_bytes / 8 * 5;  // two do not fit
+  std::uint64_t n = 0;
+  for (bool failed = true; failed; ++n) {
+    hal::test::fail_after(n);
+    const auto made = device.buffer(most);
+    failed = hal::test::failures() != 0;
+    hal::test::fail_no_more();
+    INFO(n);
+    if (!made) { CHECK(made.error().code() == HAL_OUT_OF_HOST_MEMORY); }
+  }
+  CHECK(n > 3);
+  CHECK(device.buffer(most));
 }
 
 TEST_CASE("port: messages meet by tag, in buffers and in host memory", "[fabric]") {
