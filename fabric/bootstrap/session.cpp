@@ -109,7 +109,9 @@ Result<void> Session::connect(std::string_view role, Milliseconds timeout) {
 
 Session::~Session() {
   if (!reader_.joinable()) { return; }
-  (void)send(MessageWriter(MessageType::bye).take());
+  try {
+    (void)send(MessageWriter(MessageType::bye).take());
+  } catch (const std::bad_alloc&) {}  // the others see the connection end
   const std::uint64_t one = 1;
   (void)!::write(stop_.get(), &one, sizeof one);
   reader_.join();

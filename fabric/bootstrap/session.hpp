@@ -64,7 +64,8 @@ class Session {
   Result<void> broadcast(std::string_view value);
 
   // Calls `listener` for every notice, the past ones first, one at a time. One listener; it must not call this
-  // session's waiting functions. nullptr ends it: after that call returns the old one no longer runs.
+  // session's waiting functions, and throw nothing but std::bad_alloc. nullptr ends it: after that call returns the old
+  // one no longer runs.
   void listen(std::function<void(const Notice&)> listener);
 
  private:

@@ -10,14 +10,18 @@
 namespace hal::fabric {
 
 Result<std::shared_ptr<Mapping>> Mapping::make(std::size_t bytes) {
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  std::shared_ptr<Mapping> made(new Mapping(bytes));
+  void* const data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) {
     return fail_errno(HAL_OUT_OF_DEVICE_MEMORY, errno, fmt::format("{} bytes of port memory", bytes));
   }
-  return std::shared_ptr<Mapping>(new Mapping(static_cast<std::byte*>(data), bytes));
+  made->data_ = static_cast<std::byte*>(data);
+  return made;
 }
 
-Mapping::~Mapping() { ::munmap(data_, bytes_); }
+Mapping::~Mapping() {
+  if (data_ != nullptr) { ::munmap(data_, bytes_); }
+}
 
 void Mapping::give_pages_back() const noexcept { ::madvise(data_, bytes_, MADV_DONTNEED); }
 

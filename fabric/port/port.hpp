@@ -57,8 +57,8 @@ class Mapping {
   void give_pages_back() const noexcept;
 
  private:
-  Mapping(std::byte* data, std::size_t bytes) : data_(data), bytes_(bytes) {}
-  std::byte* data_;
+  explicit Mapping(std::size_t bytes) : bytes_(bytes) {}
+  std::byte* data_ = nullptr;
   std::size_t bytes_;
 };
 
