@@ -176,10 +176,16 @@ Result<void> Range::map(std::uint64_t offset, Physical& physical, std::uint64_t 
   }
   const auto made =
       mappings_.emplace(offset, Mapping{bytes, access, access, false, next_id_++, Ref<Physical>::share(&physical)});
-  Result<void> mapped = call_driver(device.loaded(), "range_map", [&] {
-    return device.driver().range_map(device.driver_self(), device.impl(), &buffer_.memory, offset, physical.impl, from,
-                                     bytes, access);
-  });
+  Result<void> mapped;
+  try {
+    mapped = call_driver(device.loaded(), "range_map", [&] {
+      return device.driver().range_map(device.driver_self(), device.impl(), &buffer_.memory, offset, physical.impl,
+                                       from, bytes, access);
+    });
+  } catch (...) {
+    mappings_.erase(made.first);
+    throw;
+  }
   if (!mapped) {
     mappings_.erase(made.first);
     return std::move(mapped).error().while_doing(fmt::format("mapping {} bytes on {}", bytes, device.uri()));
