@@ -1,14 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine.hpp"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
+#include <fstream>
 #include <halyard_catch.hpp>
+#include <iterator>
 #include <latch>
+#include <string>
 
 #include "core/order_fixture.hpp"
 
 using namespace hal::test;
+
+namespace {
+
+// In a call of the kernel's that does not return yet.
+bool is_blocked(::pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  const std::string stat{std::istreambuf_iterator<char>(file), {}};
+  return contains(stat, ") S ");
+}
+
+}  // namespace
+
+TEST_CASE("engine: a thread that sleeps hears of its first descriptor") {
+  hal::core::Engine engine;
+  REQUIRE(engine.start());
+  std::atomic<::pid_t> thread{0};
+  hal::core::Task task{[](void* of) { *static_cast<std::atomic<::pid_t>*>(of) = ::gettid(); }, &thread};
+  engine.post(task);
+  // Nobody else holds its lock, so what it is blocked in is its sleep.
+  REQUIRE(eventually([&] { return thread != 0 && is_blocked(thread); }));
+  std::atomic<bool> claimed{false};
+  const int readable = ::eventfd(1, EFD_CLOEXEC);
+  REQUIRE(readable >= 0);
+  REQUIRE(engine.watch(engine.next_ticket(), readable, [&](std::uint32_t, int) -> hal::core::Task* {
+    claimed = true;
+    return nullptr;
+  }));
+  CHECK(eventually([&] { return claimed.load(); }));
+}
 
 TEST_CASE("workers: threads that have nothing to do for a while end, but for one") {
   constexpr std::ptrdiff_t kBusy = 8;

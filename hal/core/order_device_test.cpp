@@ -13,6 +13,16 @@ namespace {
 
 bool reached(Point point) { return hal::wait(point, 0ns).has_value(); }
 
+// Whatever the engine was given by now has been done when it opens a gate.
+void let_engine_catch_up(Manual& m) {
+  hal::Queue other = m.device.queue("other").value();
+  hal::Timeline gate = m.instance.timeline(0, "gate").value();
+  other.barrier({.waits = {gate.at(1)}}).value();
+  REQUIRE(gate.signal(1));
+  REQUIRE(eventually([&] { return m.control.taken("other") == 1; }));
+  m.control.complete("other", 1);
+}
+
 }  // namespace
 
 TEST_CASE("order: a device-side wait keeps order, and its points are reached when the producer's are") {
@@ -166,6 +176,30 @@ TEST_CASE("order: a host function behind a device-side wait runs only when the p
   }
 }
 
+TEST_CASE("order: a host function does not go by what a device publishes before its wait is known to be good") {
+  Manual m(true);
+  hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
+  const Point made = producer.fill(m.at(0), std::uint32_t{5}).value();
+  consumer.barrier({.waits = {made}}).value();
+  REQUIRE(m.control.granted() == 1);
+  // The device has lost the producer's work: it ends the wait for it now, and tells of the loss later.
+  hal_lane_publish(m.control.lane("consumer"), 1);
+  std::atomic<bool> ran{false};
+  const Point call = consumer
+                         .call([&]() -> hal::Result<void> {
+                           ran = true;
+                           return {};
+                         })
+                         .value();
+  let_engine_catch_up(m);
+  const hal::Result<void> late = hal::wait(call, 1ms);
+  REQUIRE_FALSE(late);
+  CHECK(contains(late.error().text(), "waits for what was submitted before it"));
+  m.control.fail("producer", 1, HAL_EXECUTION_FAILED, "a wire broke");
+  CHECK(hal::wait(call, kSoon).error().code() == HAL_EXECUTION_FAILED);
+  CHECK_FALSE(ran);
+}
+
 TEST_CASE("order: a deadline follows a wait that the device does itself") {
   Manual m(true);
   hal::Queue producer = m.device.queue("producer").value(), consumer = m.device.queue("consumer").value();
@@ -303,14 +337,8 @@ TEST_CASE("order: cancel keeps a buffer until the device is done with it, though
   }();
   queue.cancel();
   CHECK(hal::wait(gone, kSoon).error().code() == HAL_CANCELLED);
-  // Whatever the engine was given by now has been done when it opens a gate.
-  hal::Queue other = m.device.queue("other").value();
-  hal::Timeline gate = m.instance.timeline(0, "gate").value();
-  other.barrier({.waits = {gate.at(1)}}).value();
-  REQUIRE(gate.signal(1));
-  REQUIRE(eventually([&] { return m.control.taken("other") == 1; }));
+  let_engine_catch_up(m);
   CHECK(pool.stats().used_bytes == 64);  // the device still has the command
-  m.control.complete("other", 1);
   m.control.complete("lane", 2);
   CHECK(eventually([&] { return pool.stats().used_bytes == 0; }));
 }

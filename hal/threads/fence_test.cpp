@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "threads/fence.hpp"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <halyard_catch.hpp>
 #include <thread>
@@ -45,4 +51,23 @@ TEST_CASE("fence: of two threads that store and then look at the other's store, 
   }
   CHECK(missed == 0);
   CHECK(refused == 0);
+}
+
+TEST_CASE("fence: one that the kernel refuses is told") {
+  if (!hal::threads::fence_other_threads()) { return; }
+  bool has_filter = false, fenced = true;
+  std::jthread([&] {  // it alone has the filter
+    std::array<sock_filter, 4> steps{{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+                                      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                                      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}};
+    const sock_fprog filter{steps.size(), steps.data()};
+    has_filter =
+        ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+    fenced = hal::threads::fence_other_threads();
+  })
+      .join();
+  if (!has_filter) { return; }  // a machine that lets nobody filter
+  CHECK_FALSE(fenced);
+  CHECK(hal::threads::fence_other_threads());
 }
