@@ -7,6 +7,7 @@
 
 #include "conformance/runner/runner.hpp"
 #include "conformance/runner/worker.hpp"
+#include "text/utf8.hpp"
 
 namespace hal::conformance {
 namespace {
@@ -105,9 +106,10 @@ std::optional<std::string> CommandLine::read(int argc, const char* const* argv) 
     std::string* const one = text(word);
     Globs* const any = globs(word);
     const bool is_number = word == "--time-scale" || word == "--seed" || word == "--batch" || word == "--deadline-ms";
-    if (one == nullptr && any == nullptr && !is_number) { return "unknown option '" + word + "'\n" + kUsage; }
+    if (one == nullptr && any == nullptr && !is_number) { return "unknown option '" + word + "'"; }
     if (i + 1 >= argc) { return word + " needs a value"; }
     const std::string value = argv[++i];
+    if (value.empty() && !is_worker) { return word + " is given empty"; }
     if (any != nullptr) {
       any->push_back(value);
       continue;
@@ -132,7 +134,7 @@ int command(int argc, const char* const* argv, const std::vector<std::string>& s
   CommandLine line;
   line.options.self = self;
   if (const std::optional<std::string> wrong = line.read(argc, argv)) {
-    std::cerr << *wrong << (wrong->ends_with('\n') ? "" : "\n");
+    std::cerr << "halyard conformance: " << text::plain(*wrong) << "\ntry: halyard conformance --help\n";
     return 2;
   }
   if (line.help) {

@@ -84,6 +84,11 @@ class FaultRun {
     }
     worker_.drivers = shim_;
     worker_.fault_inner = inner_;
+    worker_.fault = "NONE";
+    if (!leaves_a_device(why)) {
+      err_ << "the fault shim " << shim_ << " cannot be used: " << why << "\n";
+      return 2;
+    }
     // Without a fault the shim must be invisible; otherwise a kill would prove nothing.
     if (!survives("NONE", names_of_all_faults(), why)) {
       err_ << "the shim itself changes the device: " << why << "\n";

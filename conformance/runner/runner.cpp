@@ -2,6 +2,8 @@
 #include "conformance/runner/runner.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <ostream>
 
@@ -27,7 +29,7 @@ bool write_file(const std::string& path, const Outcome& outcome, void (*writer)(
   std::ofstream file(path);
   writer(file, outcome);
   file.flush();
-  if (!file) { err << "cannot write " << path << "\n"; }
+  if (!file) { err << "cannot write " << path << ": " << std::strerror(errno) << "\n"; }
   return static_cast<bool>(file);
 }
 

@@ -14,6 +14,8 @@
 #include "cli/bench/words.hpp"
 #include "cli/command.hpp"
 #include "cli/instance.hpp"
+#include "cli/say.hpp"
+#include "cli/usage.hpp"
 
 namespace hal::cli {
 namespace {
@@ -33,9 +35,7 @@ void append(std::vector<Row>& to, std::vector<Row> more) { std::ranges::move(mor
 Result<std::vector<Row>> collect(const Instance& instance, const Options& options) {
   std::vector<std::string> uris = options.devices;
   for (auto at = uris.begin(); at != uris.end(); ++at) {
-    if (std::find(uris.begin(), at, *at) != at) {
-      return Error(HAL_INVALID_ARGUMENT, fmt::format("--device {} is given twice", *at));
-    }
+    if (std::find(uris.begin(), at, *at) != at) { return usage_error(fmt::format("--device {} is given twice", *at)); }
   }
   if (uris.empty()) {
     for (const DeviceInfo& info : instance.devices()) {
@@ -91,7 +91,7 @@ Result<int> run(const Options& options) {
   HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(std::vector<Row> rows, collect(instance, options));
   if (options.list) {
-    for (const Row& row : rows) { fmt::print("{}\t{}\n", row.name, row.device); }
+    for (const Row& row : rows) { say("{}\t{}\n", row.name, row.device); }
     return kOk;
   }
   std::vector<std::string> notes;

@@ -12,6 +12,7 @@
 
 #include "cli/files.hpp"
 #include "cli/table.hpp"
+#include "cli/usage.hpp"
 #include "graph/element.hpp"
 #include "graph/rules.hpp"
 
@@ -59,16 +60,13 @@ Error wrong(const Signature& signature, const std::string& what) {
 Result<Named> split(const Signature& signature, const std::vector<std::string>& options, const char* option) {
   Named out;
   for (const std::string& text : options) {
-    const std::size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
-      return wrong(signature, fmt::format("{} {}: expected NAME=VALUE", option, text));
-    }
+    const std::size_t equals = text.find('=');  // named_value() has seen it
     const std::string name = text.substr(0, equals);
     const bool known = std::any_of(signature.params, signature.params + signature.param_count,
                                    [&](const hal_param& param) { return name == param.name; });
     if (!known) { return wrong(signature, fmt::format("{} {}: there is no parameter '{}'", option, text, name)); }
     if (!out.emplace(name, text.substr(equals + 1)).second) {
-      return wrong(signature, fmt::format("{} {}: '{}' is given twice", option, text, name));
+      return usage_error(fmt::format("{} {}: '{}' is given twice", option, text, name));
     }
   }
   return out;

@@ -14,7 +14,9 @@
 #include "cache/folder.hpp"
 #include "cli/command.hpp"
 #include "cli/json_text.hpp"
+#include "cli/say.hpp"
 #include "cli/table.hpp"
+#include "cli/usage.hpp"
 #include "hal/hal.hpp"
 #include "text/utf8.hpp"
 
@@ -54,7 +56,7 @@ std::uint64_t bound() {
 Result<std::string> folder_of(const Options& options) {
   if (!options.folder.empty()) { return options.folder; }
   if (auto named = setting("HALYARD_CACHE")) { return *named; }
-  return Error(HAL_INVALID_ARGUMENT, "which folder? Give --folder, or set HALYARD_CACHE as programs do");
+  return usage_error("which folder? Give --folder, or set HALYARD_CACHE as programs do");
 }
 
 Result<std::vector<Found>> look(const std::string& folder) {
@@ -69,9 +71,6 @@ Result<std::vector<Found>> look(const std::string& folder) {
       found.problem = "it was never finished";
     } else if (auto contents = cache::verify(file, most)) {
       found.contents = *std::move(contents);
-      // What stands in a file may be a stranger's, and its name too.
-      found.contents.identity = text::plain(found.contents.identity);
-      for (std::string& entry : found.contents.entries) { entry = text::plain(entry); }
     } else if (contents.error().code() == HAL_NOT_FOUND) {
       continue;  // another process took it away
     } else {
@@ -134,9 +133,9 @@ Result<int> list(const Options& options) {
                  found.problem.empty() ? fmt::format("{}", fmt::join(found.contents.entries, ", ")) : "damaged",
                  found.problem.empty() ? found.contents.identity : found.problem});
     }
-    fmt::print("{}", table.text());
+    say("{}", table.text());
   }
-  fmt::print("{}\n", totals(folder, all));
+  say("{}\n", totals(folder, all));
   return kOk;
 }
 
@@ -147,12 +146,12 @@ Result<int> verify(const Options& options) {
   for (const Found& found : all) {
     if (found.problem.empty()) { continue; }
     ++damaged;
-    fmt::print("{}: {}\n", text::plain(found.file.path.string()), found.problem);
+    say("{}: {}\n", text::plain(found.file.path.string()), found.problem);
   }
-  fmt::print("{}: {}\n", totals(folder, all),
-             damaged == 0 ? "all whole"
-                          : fmt::format("{} damaged; 'halyard cache clear --damaged' takes {} away", damaged,
-                                        damaged == 1 ? "it" : "them"));
+  say("{}: {}\n", totals(folder, all),
+      damaged == 0 ? "all whole"
+                   : fmt::format("{} damaged; 'halyard cache clear --damaged' takes {} away", damaged,
+                                 damaged == 1 ? "it" : "them"));
   return damaged == 0 ? kOk : kFailed;
 }
 
@@ -172,7 +171,7 @@ Result<int> clear(const Options& options) {
       failed += fmt::format("{}{}: {}", failed.empty() ? "" : "; ", text::plain(path), std::strerror(errno));
     }
   }
-  fmt::print("{} file{} removed, {}\n", removed, removed == 1 ? "" : "s", bytes_text(bytes));
+  say("{} file{} removed, {}\n", removed, removed == 1 ? "" : "s", bytes_text(bytes));
   if (failed.empty()) { return kOk; }
   return Error(HAL_UNAVAILABLE, fmt::format("not everything could be removed: {}", failed));
 }

@@ -7,7 +7,37 @@ hal_cli_test(help EXIT 0 MATCH "^  devices +List" ARGS --help)
 hal_cli_test(version EXIT 0 MATCH "^${PROJECT_VERSION}$" ARGS --version)
 hal_cli_test(nothing EXIT 2 MATCH "subcommand is required" ARGS)
 hal_cli_test(unknown_command EXIT 2 MATCH "frobnicate" ARGS frobnicate)
-hal_cli_test(unknown_option EXIT 2 MATCH "--frobnicate" ARGS devices --frobnicate)
+hal_cli_test(unknown_option EXIT 2 MATCH "^halyard devices: .*--frobnicate" ARGS devices --frobnicate)
+hal_cli_test(hint EXIT 2 MATCH "^try: halyard cache list --help$" ARGS cache list --frobnicate)
+foreach(seconds nan inf -1 1e99 1s)
+  hal_cli_test(replay_timeout_${seconds} EXIT 2 MATCH "^halyard replay: --timeout: expected seconds from 0.001 to 86400, not '${seconds}'$"
+    ARGS replay no-such.halrec --timeout ${seconds})
+  hal_cli_test(run_timeout_${seconds} EXIT 2 MATCH "^halyard run: --timeout: expected seconds from 0.001 to 86400, not '${seconds}'$"
+    ARGS run --device host:0 --graph no-such.graph --timeout ${seconds})
+endforeach()
+# An empty value, as of a variable that is not set, is not the same as none.
+function(hal_cli_empty_test option)
+  add_test(NAME cli_empty_${ARGV1}${option} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/expect.sh 2 "^halyard ${ARGV1}.*: ${option} is given empty$"
+    $<TARGET_FILE:halyard> ${ARGN} ${option} "")
+  hal_time_limit(60 cli_empty_${ARGV1}${option})
+endfunction()
+hal_cli_empty_test(--svg graph no-such.graph)
+hal_cli_empty_test(--device replay no-such.halrec)
+hal_cli_empty_test(--export demo)
+hal_cli_empty_test(--folder cache list)
+hal_cli_empty_test(--only bench)
+hal_cli_empty_test(--json conformance)
+hal_cli_test(run_empty_file EXIT 2 MATCH "--out: expected NAME=VALUE, not 'y='" ARGS run --device host:0 --graph no-such.graph
+  --out y=)
+# The streams that a shell may close.
+foreach(words --help --version devices)
+  add_test(NAME cli_closed_${words} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/expect.sh 1 "the output could not be written: Bad file"
+    sh -c "exec $0 ${words} >&-" $<TARGET_FILE:halyard>)
+  hal_time_limit(60 cli_closed_${words})
+endforeach()
+string(ASCII 7 bell)
+hal_cli_test(control_characters EXIT 0 MATCH "^  HALYARD_EMULATED_CUDA_LOG += a[?]b  1 lets" ARGS doctor
+  ENV HALYARD_EMULATED_CUDA_LOG=a${bell}b)
 
 # -- devices, doctor
 hal_cli_test(devices EXIT 0 MATCH "^host:0 +.* no +.* host +yes$" ARGS devices)
@@ -49,19 +79,19 @@ hal_cli_test(graph_same EXIT 0 MATCH "the graphs are the same" ARGS graph ${work
   --compare ${work}/digits.graph)
 hal_cli_test(graph_compare EXIT 0 MATCH "probabilities f32.*all 90 elements agree" ARGS graph ${work}/digits.graph
   --compare reference,host:0,cuda:0,rngd:0 --in pixels=${work}/pixels.npy)
-hal_cli_test(graph_compare_one EXIT 1 MATCH "expected two devices or more" ARGS graph ${work}/digits.graph
+hal_cli_test(graph_compare_one EXIT 2 MATCH "expected two devices or more" ARGS graph ${work}/digits.graph
   --compare host:0)
 hal_cli_test(graph_compare_nowhere EXIT 1 MATCH "no driver 'nosuch'" ARGS graph ${work}/digits.graph
   --compare reference,nosuch:0)
 hal_cli_test(graph_compare_no_input EXIT 1 MATCH "expected NAME=FILE.npy with an input of graph" ARGS graph
   ${work}/digits.graph --compare reference,host:0 --in x=${work}/pixels.npy)
-hal_cli_test(graph_seed_unused EXIT 1 MATCH "--seed says what devices are compared with, and none are" ARGS graph
+hal_cli_test(graph_seed_unused EXIT 2 MATCH "--seed says what devices are compared with, and none are" ARGS graph
   ${work}/digits.graph --seed 7)
-hal_cli_test(graph_input_unused EXIT 1 MATCH "--in says what devices are compared with, and none are" ARGS graph
+hal_cli_test(graph_input_unused EXIT 2 MATCH "--in says what devices are compared with, and none are" ARGS graph
   ${work}/digits.graph --compare ${work}/digits.graph --in pixels=${work}/pixels.npy)
-hal_cli_test(graph_bad_seed EXIT 1 MATCH "--seed -1: expected a whole number from 0 to" ARGS graph ${work}/digits.graph
+hal_cli_test(graph_bad_seed EXIT 2 MATCH "--seed -1: expected a whole number from 0 to" ARGS graph ${work}/digits.graph
   --compare reference,host:0 --seed -1)
-hal_cli_test(graph_size_twice EXIT 1 MATCH "--size n=5: 'n' is given twice" ARGS graph
+hal_cli_test(graph_size_twice EXIT 2 MATCH "--size n=5: 'n' is given twice" ARGS graph
   ${PROJECT_SOURCE_DIR}/hal/graph/fuzz_corpus/dynamic.layer.graph --size n=4 --size n=5)
 hal_cli_test(graph_bad_size EXIT 1 MATCH "--size n=4: expected NAME=SIZE with a symbol" ARGS graph ${work}/digits.graph
   --size n=4)
@@ -80,7 +110,7 @@ hal_cli_test(graph_endless EXIT 1 MATCH "/dev/zero" ARGS graph /dev/zero)
 hal_cli_test(run_missing_input EXIT 1 MATCH "'pixels' is missing: give --in pixels=FILE.npy; the entry is graph digits"
   ARGS run --device host:0 ${digits})
 hal_cli_test(run_wrong_name EXIT 1 MATCH "there is no parameter 'x'" ARGS run --device host:0 ${digits} --in x=y.npy)
-hal_cli_test(run_twice EXIT 1 MATCH "'pixels' is given twice" ARGS run --device host:0 ${digits} ${pixels} ${pixels})
+hal_cli_test(run_twice EXIT 2 MATCH "'pixels' is given twice" ARGS run --device host:0 ${digits} ${pixels} ${pixels})
 hal_cli_test(run_wrong_shape EXIT 1 MATCH "the file holds u8, the parameter is f32" ARGS run --device host:0 ${digits}
   --in pixels=${data}/digits_labels.npy)
 hal_cli_test(run_malformed_npy EXIT 1 MATCH "byte 0: magic" ARGS run --device host:0 ${digits}
@@ -161,7 +191,7 @@ set_tests_properties(cli_cache_dangling_made PROPERTIES FIXTURES_SETUP dangling_
 set_tests_properties(cli_cache_dangling PROPERTIES FIXTURES_REQUIRED dangling_cache)
 set_tests_properties(cli_cache_dangling_cleared PROPERTIES FIXTURES_CLEANUP dangling_cache)
 hal_cli_test(cache_nowhere EXIT 1 MATCH "there is no folder /nonexistent" ARGS cache list --folder /nonexistent)
-hal_cli_test(cache_which EXIT 1 MATCH "which folder. Give --folder, or set HALYARD_CACHE" ARGS cache clear)
+hal_cli_test(cache_which EXIT 2 MATCH "which folder. Give --folder, or set HALYARD_CACHE" ARGS cache clear)
 hal_cli_test(cache_nothing EXIT 2 MATCH "subcommand is required" ARGS cache)
 
 # -- demo
@@ -183,11 +213,11 @@ hal_cli_test(demo_rank_alone EXIT 1 MATCH "runs in a world of 2" ARGS demo-rank 
 # -- run, bad input
 hal_cli_test(run_no_program EXIT 2 MATCH "--graph" ARGS run --device host:0)
 hal_cli_test(run_missing_graph EXIT 1 MATCH "no-such.hal cannot be opened" ARGS run --device host:0 --graph no-such.hal)
-hal_cli_test(run_bad_image EXIT 1 MATCH "expected FORMAT:FILE" ARGS run --device host:0 --image ptx)
-hal_cli_test(run_functions EXIT 1 MATCH "cannot come from a file" ARGS run --device host:0
+hal_cli_test(run_bad_image EXIT 2 MATCH "expected FORMAT:FILE" ARGS run --device host:0 --image ptx)
+hal_cli_test(run_functions EXIT 2 MATCH "cannot come from a file" ARGS run --device host:0
   --image host.functions:${data}/digits_labels.npy)
 hal_cli_test(run_damaged_graph EXIT 1 MATCH "INVALID_IMAGE" ARGS run --device host:0 --graph ${data}/digits_labels.npy)
-hal_cli_test(run_bad_grid EXIT 1 MATCH "--grid 1,x: expected one to three numbers" ARGS run --device host:0
+hal_cli_test(run_bad_grid EXIT 2 MATCH "--grid 1,x: expected one to three numbers" ARGS run --device host:0
   --graph ${data}/digits_labels.npy --grid 1,x)
 hal_cli_test(run_unknown_device EXIT 1 MATCH "no driver 'nosuch' for device 'nosuch:0'" ARGS run --device nosuch:0
   --graph ${data}/digits_labels.npy)
@@ -202,9 +232,9 @@ hal_cli_test(launch EXIT 0 MATCH "^rank [01] of 2$" ARGS launch -n 2 sh -c
 hal_cli_test(launch_exit_code EXIT 7 MATCH "rank" ARGS launch -n 2 sh -c "exit 7")
 hal_cli_test(launch_no_program EXIT 2 MATCH "no program was given" ARGS launch -n 2)
 hal_cli_test(launch_unknown_program EXIT 1 MATCH "no-such-program.*cannot be run.*NOT_FOUND" ARGS launch -n 2 ./no-such-program)
-hal_cli_test(launch_no_ranks EXIT 1 MATCH "INVALID_ARGUMENT" ARGS launch -n 0 true)
+hal_cli_test(launch_no_ranks EXIT 2 MATCH "--ranks" ARGS launch -n 0 true)
 hal_cli_test(launch_timeout EXIT 124 MATCH "." ARGS launch -n 2 --timeout 0.2 sleep 30)
-hal_cli_test(launch_bad_timeout EXIT 2 MATCH "--timeout nan: expected seconds" ARGS launch -n 2 --timeout nan true)
+hal_cli_test(launch_bad_timeout EXIT 2 MATCH "--timeout: expected seconds from 0 to 31536000, not .nan." ARGS launch -n 2 --timeout nan true)
 
 # -- bench
 hal_cli_test(bench EXIT 0 MATCH "^enqueue an empty command +host:0 +no " ARGS bench --device host:0 --repetitions 1
@@ -217,7 +247,7 @@ hal_cli_test(bench_with_liar EXIT 1 MATCH "no two tabs in 'what'" ARGS bench --d
   --no-peers --with "echo what")
 hal_cli_test(bench_with_shell EXIT 1 MATCH "the '.' at 7 is the shell's.*NAME=VALUE in front.*sh -c" ARGS bench --device host:0
   --only "null barrier" --no-peers --with "echo a | cat")
-hal_cli_test(bench_device_twice EXIT 1 MATCH "--device host:0 is given twice" ARGS bench --device host:0 --device host:0 --list)
+hal_cli_test(bench_device_twice EXIT 2 MATCH "--device host:0 is given twice" ARGS bench --device host:0 --device host:0 --list)
 hal_cli_test(bench_with_nobody EXIT 1 MATCH "no-such-program.: No such file" ARGS bench --device host:0 --only "null barrier"
   --no-peers --with "no-such-program")
 hal_cli_test(bench_unknown_device EXIT 1 MATCH "no driver 'nosuch'" ARGS bench --device nosuch:0)
@@ -230,6 +260,8 @@ hal_cli_test(conformance_device_twice EXIT 2 MATCH "--device is given twice" ARG
   --device cuda:0)
 hal_cli_test(conformance_no_batch EXIT 2 MATCH "--batch needs a whole number above 0, not '0.5'" ARGS conformance --batch 0.5)
 hal_cli_test(conformance_fault_alone EXIT 2 MATCH "--fault is for --faults" ARGS conformance --fault SF-001)
+hal_cli_test(conformance_no_shim EXIT 2 MATCH "the fault shim /nonexistent cannot be used: .*No such file" ARGS conformance
+  --faults --shim /nonexistent)
 hal_cli_test(conformance_no_fault EXIT 2 MATCH "no fault matches" ARGS conformance --faults --fault "NOSUCH*")
 hal_cli_test(conformance_list EXIT 0 MATCH "^ *MEM-0" ARGS conformance --list)
 hal_cli_test(conformance_bad_option EXIT 2 MATCH "unknown option '--frobnicate'" ARGS conformance --frobnicate)

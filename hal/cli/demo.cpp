@@ -15,6 +15,7 @@
 #include "cli/files.hpp"
 #include "cli/instance.hpp"
 #include "cli/lent.hpp"
+#include "cli/say.hpp"
 #include "cli/table.hpp"
 #include "graph/compare.hpp"
 
@@ -44,16 +45,15 @@ class Report {
   Report(const Job& job, const Answers& reference) : job_(job), reference_(reference) {}
 
   void title() const {
-    fmt::print("{:<41} {:<8} {:>8} {:>10} {:>9} {:>9} {:>9} {:>10}\n", "DEVICE", "EMULATED", "ACCURACY", "AGREE",
-               "MAX DIFF", "PREPARE", "RUN", "MOVED");
+    say("{:<41} {:<8} {:>8} {:>10} {:>9} {:>9} {:>9} {:>10}\n", "DEVICE", "EMULATED", "ACCURACY", "AGREE", "MAX DIFF",
+        "PREPARE", "RUN", "MOVED");
   }
   void row(const std::string& what, bool emulated, const Answers& found, double prepare_ns, double run_ns,
            std::uint64_t bytes) {
     const Verdict verdict = demo::judge(job_, reference_, found);
-    fmt::print("{:<41} {:<8} {:>7.2f}% {:>5}/{} {:>9.1e} {:>9} {:>9} {:>10}\n", what, emulated ? "yes" : "no",
-               100.0 * static_cast<double>(verdict.right) / static_cast<double>(verdict.images), verdict.agree,
-               verdict.images, verdict.largest_difference, prepare_ns > 0 ? time_text(prepare_ns) : "-",
-               time_text(run_ns), bytes_text(bytes));
+    say("{:<41} {:<8} {:>7.2f}% {:>5}/{} {:>9.1e} {:>9} {:>9} {:>10}\n", what, emulated ? "yes" : "no",
+        100.0 * static_cast<double>(verdict.right) / static_cast<double>(verdict.images), verdict.agree, verdict.images,
+        verdict.largest_difference, prepare_ns > 0 ? time_text(prepare_ns) : "-", time_text(run_ns), bytes_text(bytes));
     if (verdict.pass()) {
       ++passed_;
     } else {
@@ -63,14 +63,14 @@ class Report {
   }
   void fail(const std::string& what, std::string_view why) {
     ++failed_;
-    fmt::print("{:<41} FAIL: {}\n", what, why);
+    say("{:<41} FAIL: {}\n", what, why);
     std::fflush(stdout);
   }
   void note(const std::string& text) const {
-    fmt::print("    {}\n", text);
+    say("    {}\n", text);
     std::fflush(stdout);
   }
-  void skip(const std::string& what, std::string_view why) const { fmt::print("{:<41} not run: {}\n", what, why); }
+  void skip(const std::string& what, std::string_view why) const { say("{:<41} not run: {}\n", what, why); }
 
   int passed() const { return passed_; }
   int failed() const { return failed_; }
@@ -176,12 +176,12 @@ std::vector<std::string> uris_of(const Instance& instance, const DeviceInfo& inf
 }
 
 Result<int> verdict(const Report& report, const char* trace) {
-  if (trace != nullptr) { fmt::print("\ntrace: {} (open it at https://ui.perfetto.dev)\n", trace); }
+  if (trace != nullptr) { say("\ntrace: {} (open it at https://ui.perfetto.dev)\n", trace); }
   if (report.failed() != 0 || report.passed() == 0) {
-    fmt::print("\nFAIL: {} of {} runs agree with the reference\n", report.passed(), report.passed() + report.failed());
+    say("\nFAIL: {} of {} runs agree with the reference\n", report.passed(), report.passed() + report.failed());
     return kFailed;
   }
-  fmt::print("\nPASS: all {} runs agree with the reference\n", report.passed());
+  say("\nPASS: all {} runs agree with the reference\n", report.passed());
   return kOk;
 }
 
@@ -196,8 +196,7 @@ Result<int> export_files(const Job& job, const Options& options) {
   HAL_TRY(const std::vector<std::byte> array, to_npy(pixels));
   HAL_CHECK(write_file(folder + "/digits.graph", graph));
   HAL_CHECK(write_file(folder + "/pixels.npy", array));
-  fmt::print(
-      "halyard run --device host:0 --graph {0}/digits.graph --in pixels={0}/pixels.npy --out "
+  say("halyard run --device host:0 --graph {0}/digits.graph --in pixels={0}/pixels.npy --out "
       "label={0}/label.npy\n",
       folder);
   return kOk;
@@ -210,8 +209,7 @@ Result<int> run(const Options& options) {
   const auto start = Clock::now();
   HAL_TRY(const Answers reference, demo::reference_answers(job));
   const graph::Tolerance tolerance = graph::default_tolerance(DType::f32);
-  fmt::print(
-      "{} handwritten digits (UCI, 8x8), batches of {}. Reference: double precision, {}.\n"
+  say("{} handwritten digits (UCI, 8x8), batches of {}. Reference: double precision, {}.\n"
       "A device agrees if every label is the reference's and every probability p differs by at most {:g} + "
       "{:g} p.\n\n",
       job.count(), options.batch, time_text(ns_since(start)), tolerance.absolute, tolerance.relative);

@@ -8,6 +8,7 @@
 #include "cli/command.hpp"
 #include "cli/instance.hpp"
 #include "cli/json_text.hpp"
+#include "cli/say.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
 
@@ -67,9 +68,9 @@ std::string as_verdicts(const Instance& instance) {
 
 Result<int> run(bool json, bool verbose) {
   HAL_TRY(const Instance instance, open_instance());
-  fmt::print("{}", verbose ? as_verdicts(instance) : json ? as_json(instance) : as_text(instance));
+  say("{}", verbose ? as_verdicts(instance) : json ? as_json(instance) : as_text(instance));
   if (instance.devices().empty()) {
-    fmt::print(stderr, "halyard: no device was found; drivers tried:\n{}try: halyard doctor\n", instance.report());
+    say(stderr, "halyard: no device was found; drivers tried:\n{}try: halyard doctor\n", instance.report());
   }
   return kOk;
 }

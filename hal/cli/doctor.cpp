@@ -12,8 +12,10 @@
 #include "cli/command.hpp"
 #include "cli/machine.hpp"
 #include "cli/probe_drivers.hpp"
+#include "cli/say.hpp"
 #include "cli/table.hpp"
 #include "hal/hal.hpp"
+#include "text/utf8.hpp"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX asks programs to declare it
 
@@ -39,70 +41,67 @@ void print_machine() {
   const Machine machine = read_machine();
   utsname kernel{};
   (void)uname(&kernel);
-  fmt::print("Machine\n");
-  fmt::print("  processor  {}, {} core{} for this process\n", machine.processor, machine.cores,
-             machine.cores == 1 ? "" : "s");
-  fmt::print("  memory     {} of {} available\n", bytes_text(machine.available_bytes),
-             bytes_text(machine.memory_bytes));
-  fmt::print("  load       {:.2f} {:.2f} {:.2f} (1, 5 and 15 minutes){}\n", machine.load[0], machine.load[1],
-             machine.load[2], machine.load[0] > machine.cores ? ": busy, measured times will be long" : "");
-  fmt::print("  system     {} {} {}\n\n", kernel.sysname, kernel.release, kernel.machine);
+  say("Machine\n");
+  say("  processor  {}, {} core{} for this process\n", machine.processor, machine.cores, machine.cores == 1 ? "" : "s");
+  say("  memory     {} of {} available\n", bytes_text(machine.available_bytes), bytes_text(machine.memory_bytes));
+  say("  load       {:.2f} {:.2f} {:.2f} (1, 5 and 15 minutes){}\n", machine.load[0], machine.load[1], machine.load[2],
+      machine.load[0] > machine.cores ? ": busy, measured times will be long" : "");
+  say("  system     {} {} {}\n\n", kernel.sysname, kernel.release, kernel.machine);
 }
 
 void print_drivers(const Instance& instance) {
-  fmt::print("Drivers tried\n");
+  say("Drivers tried\n");
   std::string report = instance.report();
   while (!report.empty() && report.back() == '\n') { report.pop_back(); }
-  fmt::print("  ");
-  for (const char c : report) { c == '\n' ? fmt::print("\n  ") : fmt::print("{}", c); }
-  fmt::print("\n\n");
+  for (std::size_t at = 0; (at = report.find('\n', at)) != std::string::npos; at += 3) { report.insert(at + 1, "  "); }
+  say("  {}\n\n", report);
 }
 
 std::uint32_t print_devices(const Instance& instance) {
   std::uint32_t usable = 0;
-  fmt::print("Devices\n");
+  say("Devices\n");
   for (const DeviceInfo& info : instance.devices()) {
     usable += info.usable != 0 ? 1 : 0;
-    fmt::print("  {:<14} {}: {}{}\n", info.uri, info.name, info.usable != 0 ? "usable" : "not usable: ", info.reason);
+    say("  {:<14} {}: {}{}\n", info.uri, info.name, info.usable != 0 ? "usable" : "not usable: ", info.reason);
   }
-  fmt::print("\n");
+  say("\n");
   return usable;
 }
 
 void print_libraries() {
-  fmt::print("Libraries opened at run time\n");
+  say("Libraries opened at run time\n");
   for (const Library& library : kLibraries) {
     void* handle = dlopen(library.file, RTLD_LAZY | RTLD_LOCAL);
     if (handle == nullptr) {
       const char* why = dlerror();
-      fmt::print("  {:<15} missing ({}): needed for {}; {}\n", library.file, why != nullptr ? why : "no reason given",
-                 library.gives, library.advice);
+      say("  {:<15} missing ({}): needed for {}; {}\n", library.file, why != nullptr ? why : "no reason given",
+          library.gives, library.advice);
       continue;
     }
     link_map* map = nullptr;
     const bool known = dlinfo(handle, RTLD_DI_LINKMAP, static_cast<void*>(&map)) == 0;
-    fmt::print("  {:<15} found: {}\n", library.file, known ? map->l_name : "yes");
+    say("  {:<15} found: {}\n", library.file, known ? map->l_name : "yes");
     // Left open: some libraries do not survive being closed.
   }
-  fmt::print("\n");
+  say("\n");
 }
 
 void print_settings() {
-  fmt::print("Settings (environment)\n");
+  say("Settings (environment)\n");
   const std::vector<hal_setting> known = settings();
   for (const hal_setting& setting : known) {
-    fmt::print("  {:<29} {}{}\n", setting.name,
-               setting.value != nullptr ? fmt::format("= {}  ", setting.value) : std::string(), setting.help);
+    say("  {:<29} {}{}\n", setting.name,
+        setting.value != nullptr ? fmt::format("= {}  ", text::plain(setting.value)) : std::string(), setting.help);
   }
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('='));
     const bool expected = std::ranges::any_of(known, [&](const hal_setting& setting) { return name == setting.name; });
     // The conformance suite's fault driver has its own.
     if (name.starts_with("HALYARD_") && !name.starts_with("HALYARD_FAULT") && !expected) {
-      fmt::print("  {:<29} is set and nobody reads it: is the name spelt as above?\n", name);
+      say("  {:<29} is set and nobody reads it: is the name spelt as above?\n", name);
     }
   }
-  fmt::print("\n");
+  say("\n");
 }
 
 Result<int> run() {
@@ -111,13 +110,13 @@ Result<int> run() {
   HAL_TRY(const Instance instance, nothing_left ? Instance::create("none")
                                    : probe.all  ? Instance::create()
                                                 : Instance::create(probe.drivers));
-  fmt::print("Halyard {}\n\n", HALYARD_VERSION);
+  say("Halyard {}\n\n", HALYARD_VERSION);
   print_machine();
   if (!probe.fatal.empty()) {
-    fmt::print("Drivers that end the program\n");
-    for (const std::string& line : probe.fatal) { fmt::print("  {}\n", line); }
-    fmt::print("  Everything below is without {}. Try: leave {} out of HALYARD_DRIVERS, or take the file away\n\n",
-               probe.fatal.size() == 1 ? "it" : "them", probe.fatal.size() == 1 ? "it" : "them");
+    say("Drivers that end the program\n");
+    for (const std::string& line : probe.fatal) { say("  {}\n", line); }
+    say("  Everything below is without {}. Try: leave {} out of HALYARD_DRIVERS, or take the file away\n\n",
+        probe.fatal.size() == 1 ? "it" : "them", probe.fatal.size() == 1 ? "it" : "them");
   }
   print_drivers(instance);
   const std::uint32_t usable = print_devices(instance);
@@ -125,12 +124,11 @@ Result<int> run() {
   print_settings();
   if (!probe.fatal.empty()) { return kFailed; }
   if (usable == 0) {
-    fmt::print(
-        "Nothing is usable. Try: unset HALYARD_DRIVERS and HALYARD_EMULATED, or name the folder that holds\n"
+    say("Nothing is usable. Try: unset HALYARD_DRIVERS and HALYARD_EMULATED, or name the folder that holds\n"
         "halyard-host.so in HALYARD_DRIVER_PATH; 'Drivers tried' says what was wrong with each.\n");
     return kFailed;
   }
-  fmt::print("{} device{} usable. Try: halyard demo\n", usable, usable == 1 ? " is" : "s are");
+  say("{} device{} usable. Try: halyard demo\n", usable, usable == 1 ? " is" : "s are");
   return kOk;
 }
 

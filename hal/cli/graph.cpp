@@ -8,6 +8,8 @@
 #include "cli/command.hpp"
 #include "cli/files.hpp"
 #include "cli/graph_compare.hpp"
+#include "cli/say.hpp"
+#include "cli/usage.hpp"
 #include "graph/difference.hpp"
 #include "graph/draw.hpp"
 #include "graph/fuse.hpp"
@@ -46,9 +48,7 @@ Result<graph::View> sized(const graph::View& view, const std::vector<std::string
                                                      text, fmt::join(symbols, ", ")));
     }
     std::int64_t& extent = extents[static_cast<std::size_t>(symbol - symbols.begin())];
-    if (extent != 0) {
-      return Error(HAL_INVALID_ARGUMENT, fmt::format("--size {}: '{}' is given twice", text, *symbol));
-    }
+    if (extent != 0) { return usage_error(fmt::format("--size {}: '{}' is given twice", text, *symbol)); }
     extent = size;
   }
   return view.bind(extents);
@@ -57,16 +57,15 @@ Result<graph::View> sized(const graph::View& view, const std::vector<std::string
 // What only a comparison of devices reads is refused elsewhere: silence would look as if it had been used.
 Result<void> no_inputs_here(const Options& options) {
   if (options.comparison.inputs.empty() && options.seed.empty()) { return {}; }
-  return Error(HAL_INVALID_ARGUMENT,
-               fmt::format("{} says what devices are compared with, and none are; try --compare reference,host:0",
-                           options.seed.empty() ? "--in" : "--seed"));
+  return usage_error(fmt::format("{} says what devices are compared with, and none are; try --compare reference,host:0",
+                                 options.seed.empty() ? "--in" : "--seed"));
 }
 
 Result<std::uint64_t> seed_of(const std::string& text) {
   std::uint64_t seed = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seed);
   if (problem == std::errc() && end == text.data() + text.size()) { return seed; }
-  return Error(HAL_INVALID_ARGUMENT, fmt::format("--seed {}: expected a whole number from 0 to {}", text, UINT64_MAX));
+  return usage_error(fmt::format("--seed {}: expected a whole number from 0 to {}", text, UINT64_MAX));
 }
 
 // "reference" or what has a colon is a place to run; anything else is a file.
@@ -87,14 +86,14 @@ Result<int> run(const Options& options) {
     HAL_TRY(const std::vector<std::byte> other_bytes, read_file(options.compare));
     HAL_TRY(const graph::View other, verified(options.compare, other_bytes));
     const std::string difference = graph::structural_difference(symbolic, other);
-    fmt::print("{}", difference.empty() ? "the graphs are the same\n" : difference);
+    say("{}", difference.empty() ? "the graphs are the same\n" : difference);
     return difference.empty() ? kOk : kFailed;
   }
   if (options.compare.empty()) { HAL_CHECK(no_inputs_here(options)); }
   if (view.is_dynamic()) {
     if (options.svg.empty() && options.compare.empty()) {
-      fmt::print("{}  sizes are symbolic: give --size {}=N for steps and memory\n", graph::print(view),
-                 view.symbols().front());
+      say("{}  sizes are symbolic: give --size {}=N for steps and memory\n", graph::print(view),
+          view.symbols().front());
       return kOk;
     }
     return Error(HAL_INVALID_ARGUMENT, fmt::format("{} has symbolic sizes ({}): give --size NAME=N for each",
@@ -112,11 +111,11 @@ Result<int> run(const Options& options) {
   if (!options.svg.empty()) {
     HAL_TRY(const std::string picture, graph::draw_svg(view, steps));
     HAL_CHECK(write_file(options.svg, std::as_bytes(std::span(picture))));
-    fmt::print("{} nodes in {} steps -> {}\n", view.nodes().size(), steps.size(), options.svg);
+    say("{} nodes in {} steps -> {}\n", view.nodes().size(), steps.size(), options.svg);
     return kOk;
   }
   HAL_TRY(const graph::Plan plan, graph::plan_memory(view, steps, {.alignment = 64, .in_place = true}));
-  fmt::print("{}{}", graph::print(view), graph::print_steps(view, steps, plan));
+  say("{}{}", graph::print(view), graph::print_steps(view, steps, plan));
   return kOk;
 }
 
@@ -133,8 +132,9 @@ void add_graph(CLI::App& app, Body& body) {
           "Another hal.graph file: what it has other; or two or more of 'reference' and device URIs, joined by "
           "commas: do they agree, and which node differs first")
       ->excludes(svg);
-  command->add_option("--size", options->sizes, "NAME=N, for each symbolic size");
-  command->add_option("--in", options->comparison.inputs, "NAME=FILE.npy, an input to compare devices with");
+  command->add_option("--size", options->sizes, "NAME=N, for each symbolic size")->check(named_value());
+  command->add_option("--in", options->comparison.inputs, "NAME=FILE.npy, an input to compare devices with")
+      ->check(named_value());
   command->add_option("--seed", options->seed, "Of the inputs that no --in gives (1)");
   command->callback([&body, options] { body = [options] { return run(*options); }; });
 }

@@ -9,6 +9,8 @@
 
 #include "cli/instance.hpp"
 #include "cli/lent.hpp"
+#include "cli/say.hpp"
+#include "cli/usage.hpp"
 #include "digits/npy.hpp"
 #include "graph/compare.hpp"
 #include "graph/probe.hpp"
@@ -149,12 +151,12 @@ Result<void> find_first(const graph::View& view, const Tensors& inputs, const Pl
       const graph::Tensor& tensor = view.tensor(shown[k]);
       const auto same = graph::compare(tensor.dtype, of_b[k], of_a[k]);
       if (same) { continue; }
-      fmt::print("  the first to differ is {}, %{} {}{}: {}\n", view.node_label(nodes[first + k]), shown[k],
-                 dtype_name(tensor.dtype), graph::print_shape(tensor.shape()), same.text());
+      say("  the first to differ is {}, %{} {}{}: {}\n", view.node_label(nodes[first + k]), shown[k],
+          dtype_name(tensor.dtype), graph::print_shape(tensor.shape()), same.text());
       return {};
     }
   }
-  fmt::print("  every node agrees when its result is stored: the difference is in what a device computes between\n");
+  say("  every node agrees when its result is stored: the difference is in what a device computes between\n");
   return {};
 }
 
@@ -162,7 +164,7 @@ Result<void> find_first(const graph::View& view, const Tensors& inputs, const Pl
 
 Result<bool> compare_places(const graph::View& view, const GraphComparison& options) {
   if (options.places.size() < 2) {
-    return Error(HAL_INVALID_ARGUMENT, "--compare: expected two devices or more, such as reference,host:0");
+    return usage_error("--compare: expected two devices or more, such as reference,host:0");
   }
   HAL_CHECK(check_room(view));
   HAL_TRY(const Instance instance, open_instance());
@@ -174,19 +176,17 @@ Result<bool> compare_places(const graph::View& view, const GraphComparison& opti
   HAL_TRY(const Bytes image, graph::showing(view, outputs));
   HAL_TRY(const Place first, Place::open(instance, options.places[0]));
   HAL_TRY(const Tensors expected, first.run(image, inputs));
-  fmt::print("graph \"{}\" with seed {}: {} is what the others are held against\n", view.name(), options.seed,
-             first.text());
+  say("graph \"{}\" with seed {}: {} is what the others are held against\n", view.name(), options.seed, first.text());
   bool all = true;
   for (std::size_t p = 1; p < options.places.size(); ++p) {
     HAL_TRY(const Place place, Place::open(instance, options.places[p]));
     HAL_TRY(const Tensors found, place.run(image, inputs));
-    fmt::print("{}\n", place.text());
+    say("{}\n", place.text());
     bool agrees = true;
     for (std::size_t o = 0; o < found.size(); ++o) {
       const graph::Tensor& tensor = view.outputs()[o];
       const auto same = graph::compare(tensor.dtype, found[o], expected[o]);
-      fmt::print("  {} {}{}: {}\n", tensor.name, dtype_name(tensor.dtype), graph::print_shape(tensor.shape()),
-                 same.text());
+      say("  {} {}{}: {}\n", tensor.name, dtype_name(tensor.dtype), graph::print_shape(tensor.shape()), same.text());
       agrees = agrees && same;
     }
     if (!agrees) { HAL_CHECK(find_first(view, inputs, first, place)); }

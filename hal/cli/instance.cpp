@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "text/utf8.hpp"
+#include "cli/say.hpp"
 
 namespace hal::cli {
 namespace {
@@ -20,7 +20,7 @@ void print(void*, hal_log_level level, const char* origin, const char* text) {
   constexpr std::array kNames{"", "error", "warning", "info", "debug"};
   const std::string_view from = origin;
   if (level == HAL_LOG_ERROR && (from == "record" || from == "trace")) { lost = true; }
-  fmt::print(stderr, "halyard {}: {}: {}\n", kNames[level], from, text::plain_lines(text));
+  say(stderr, "halyard {}: {}: {}\n", kNames[level], from, text);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include "cli/command.hpp"
 #include "cli/fabric_error.hpp"
+#include "cli/say.hpp"
+#include "cli/usage.hpp"
 #include "fabric/bootstrap/launcher.hpp"
 
 namespace hal::cli {
@@ -18,16 +20,7 @@ struct Options {
 };
 
 Result<int> run(const Options& options, std::vector<std::string> command) {
-  if (command.empty()) {
-    fmt::print(stderr, "halyard launch: no program was given, for example: halyard launch -n 2 ./my_program\n");
-    return kUsage;
-  }
-  constexpr double kMostSeconds = 31'536'000;  // a year
-  if (!(options.timeout_seconds >= 0 && options.timeout_seconds <= kMostSeconds)) {
-    fmt::print(stderr, "halyard launch: --timeout {}: expected seconds from 0 (none) to {}\n", options.timeout_seconds,
-               kMostSeconds);
-    return kUsage;
-  }
+  if (command.empty()) { return usage_error("no program was given, for example: halyard launch -n 2 ./my_program"); }
   fabric::LaunchOptions launch;
   launch.ranks = options.ranks;
   launch.command = std::move(command);
@@ -35,7 +28,7 @@ Result<int> run(const Options& options, std::vector<std::string> command) {
     launch.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_seconds * 1000));
   }
   if (!options.quiet) {
-    launch.log = [](std::string_view line) { fmt::print(stderr, "halyard launch: {}\n", line); };
+    launch.log = [](std::string_view line) { say(stderr, "halyard launch: {}\n", line); };
   }
   const auto result = fabric::launch(launch);
   if (!result) { return to_error(result.error()); }
@@ -48,9 +41,13 @@ void add_launch(CLI::App& app, Body& body) {
   CLI::App* command =
       app.add_subcommand("launch", "Run N ranks of a program on this machine: launch -n N PROGRAM [ARGS...]");
   auto options = std::make_shared<Options>();
-  command->add_option("-n,--ranks", options->ranks, "How many ranks")->capture_default_str();
-  command->add_option("--timeout", options->timeout_seconds,
-                      "Seconds for the whole launch; then ranks are ended, exit 124");
+  command->add_option("-n,--ranks", options->ranks, "How many ranks")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--timeout", options->timeout_seconds,
+                   "For the whole launch, 0: no limit; then ranks are ended, exit 124")
+      ->check(seconds(0, 31'536'000));  // a year
   command->add_flag("--quiet", options->quiet, "Do not say what became of ranks that failed");
   command->footer(
       "Ranks find their world in HALYARD_RANK, HALYARD_WORLD_SIZE and HALYARD_RENDEZVOUS.\n"

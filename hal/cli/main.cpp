@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 
 #include "cli/command.hpp"
 #include "cli/instance.hpp"
+#include "cli/say.hpp"
+#include "cli/usage.hpp"
 
 namespace {
 
@@ -21,7 +24,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", HALYARD_VERSION);
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong command line.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong command line, found before anything was done; the reason is on standard "
+      "error.\n"
       "'halyard COMMAND --help' shows a command's options; 'halyard doctor' lists the environment's settings.");
   Body body;
   add_devices(app, body);
@@ -44,21 +48,34 @@ int run(int argc, char** argv) {
     return !commands.empty();
   };
   if (argc > 1 && argv[1][0] != '-' && !known(argv[1])) {
-    fmt::print(stderr, "halyard: there is no command '{}'; 'halyard --help' lists them\n", argv[1]);
-    return kUsage;
+    return refuse(app, fmt::format("there is no command '{}'", argv[1]));
   }
+  hal::Result<int> result = kOk;
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) { return app.exit(error) == 0 ? kOk : kUsage; }
-  const hal::Result<int> result = body();
-  if (result) {
-    // What was printed may only now turn out to have nowhere to go.
-    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) { return *result; }
-    fmt::print(stderr, "halyard: the output could not be written: {}\n", std::strerror(errno));
+    if (const std::string name = given_empty(app); !name.empty()) { return refuse(app, name + " is given empty"); }
+    result = body();
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0) { return refuse(app, error.what()); }
+    (void)app.exit(error);  // prints the help or the version
+  }
+  if (!result && is_usage_error(result.error())) { return refuse(app, result.error().what()); }
+  if (!result) {
+    say(stderr, "halyard: {}\n", result.error().text());
     return kFailed;
   }
-  fmt::print(stderr, "halyard: {}\n", result.error().text());
+  // What was printed may only now turn out to have nowhere to go.
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) { return *result; }
+  say(stderr, "halyard: the output could not be written: {}\n", std::strerror(errno));
   return kFailed;
+}
+
+// A standard stream that is closed would become the first file that is opened, and be printed into: what takes its
+// place cannot be read or written.
+void keep_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) { (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); }
+  }
 }
 
 int run_without_exceptions(int argc, char** argv) {
@@ -91,6 +108,7 @@ void judge_exit(int status, void*) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_standard_streams();
   own_process = getpid();
   (void)on_exit(judge_exit, nullptr);  // first, so it runs last: before it libhal says who it was, and layers write
   own_end = run_without_exceptions(argc, argv);

@@ -5,6 +5,8 @@
 #include "cli/command.hpp"
 #include "cli/files.hpp"
 #include "cli/instance.hpp"
+#include "cli/say.hpp"
+#include "cli/usage.hpp"
 #include "recording/replay.hpp"
 
 namespace hal::cli {
@@ -16,17 +18,16 @@ Result<int> replay_file(const std::string& path, const recording::ReplayOptions&
   if (!records) { return std::move(records).error().while_doing(fmt::format("reading {}", path)); }
   HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(const recording::Outcome outcome, recording::replay(instance, *records, options));
-  fmt::print("{} submissions, {} commands, {} comparisons of {} bytes{}\n", outcome.submissions, outcome.commands,
-             outcome.compared, outcome.compared_bytes,
-             options.device.empty() ? "" : fmt::format(" on {}", options.device));
+  say("{} submissions, {} commands, {} comparisons of {} bytes{}\n", outcome.submissions, outcome.commands,
+      outcome.compared, outcome.compared_bytes, options.device.empty() ? "" : fmt::format(" on {}", options.device));
   if (outcome.differences.empty()) {
-    fmt::print("PASS: everything that the host looked at came out as recorded\n");
+    say("PASS: everything that the host looked at came out as recorded\n");
     return kOk;
   }
   const recording::Difference& first = outcome.differences.front();
-  fmt::print("FAIL: {} comparison{} differ{}; the first is {}\n  written by {}\n  {}\n", outcome.differences.size(),
-             outcome.differences.size() == 1 ? "" : "s", outcome.differences.size() == 1 ? "s" : "", first.where,
-             first.writer, first.what);
+  say("FAIL: {} comparison{} differ{}; the first is {}\n  written by {}\n  {}\n", outcome.differences.size(),
+      outcome.differences.size() == 1 ? "" : "s", outcome.differences.size() == 1 ? "s" : "", first.where, first.writer,
+      first.what);
   return kFailed;
 }
 
@@ -44,7 +45,7 @@ void add_replay(CLI::App& app, Body& body) {
   command->add_option("file", options->file, "What HALYARD_LAYERS=record=FILE wrote")->required();
   command->add_option("--device", options->replay.device, "URI of the device that does everything (as recorded)");
   command->add_option("--timeout", options->timeout_seconds, "Seconds that one wait may take")
-      ->check(CLI::Range(0.001, 86'400.0))
+      ->check(seconds(0.001, 86'400))
       ->capture_default_str();
   command->callback([&body, options] {
     body = [options] {

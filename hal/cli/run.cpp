@@ -5,14 +5,15 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <cmath>
 
 #include "cli/binding.hpp"
 #include "cli/command.hpp"
 #include "cli/files.hpp"
 #include "cli/instance.hpp"
 #include "cli/lent.hpp"
+#include "cli/say.hpp"
 #include "cli/table.hpp"
+#include "cli/usage.hpp"
 #include "hal/hal.hpp"
 
 namespace hal::cli {
@@ -38,16 +39,15 @@ Result<Source> read_source(const Options& options) {
   } else {
     const std::size_t colon = options.image.find(':');
     if (colon == 0 || colon == std::string::npos || colon + 1 == options.image.size()) {
-      return Error(HAL_INVALID_ARGUMENT,
-                   fmt::format("--image {}: expected FORMAT:FILE, such as ptx:kernels.ptx", options.image));
+      return usage_error(fmt::format("--image {}: expected FORMAT:FILE, such as ptx:kernels.ptx", options.image));
     }
     source.format = options.image.substr(0, colon);
     source.path = options.image.substr(colon + 1);
   }
   if (source.format == "host.functions") {
-    return Error(HAL_INVALID_ARGUMENT,
-                 "--image host.functions: such an image holds addresses of the process that made it "
-                 "and cannot come from a file; samples/01-hello loads one from C++");
+    return usage_error(
+        "--image host.functions: such an image holds addresses of the process that made it "
+        "and cannot come from a file; samples/01-hello loads one from C++");
   }
   HAL_TRY(source.bytes, read_file(source.path));
   if (!options.manifest.empty()) {
@@ -81,8 +81,7 @@ Result<std::array<std::uint32_t, 3>> three(const std::string& text, const char* 
     const bool room = i < out.size();
     const auto [next, problem] = std::from_chars(at, end, out[room ? i : 0]);
     if (!room || problem != std::errc{} || (next != end && *next != ',')) {
-      return Error(HAL_INVALID_ARGUMENT,
-                   fmt::format("{} {}: expected one to three numbers, such as 64 or 8,8,1", option, text));
+      return usage_error(fmt::format("{} {}: expected one to three numbers, such as 64 or 8,8,1", option, text));
     }
     if (next == end) { return out; }
     at = next + 1;
@@ -101,11 +100,8 @@ Result<std::optional<Grid>> read_grid(const Options& options) {
 }
 
 Result<int> run(const Options& options) {
-  if (std::isnan(options.timeout_seconds)) {  // no range keeps it out
-    return Error(HAL_INVALID_ARGUMENT, "--timeout nan: expected seconds");
-  }
-  HAL_TRY(const Source source, read_source(options));
   HAL_TRY(const std::optional<Grid> grid, read_grid(options));
+  HAL_TRY(const Source source, read_source(options));
   HAL_TRY(const Instance instance, open_instance());
   HAL_TRY(const Device device, instance.open(options.device));
   Result<Program> program =
@@ -128,10 +124,10 @@ Result<int> run(const Options& options) {
   HAL_TRY(const std::uint64_t written, binding->save());
 
   const DeviceInfo info = device.info();
-  fmt::print("{} on {} ({}{}): {} with copies\n", entry.signature().name, info.uri, info.name,
-             info.is_emulated != 0 ? ", emulated" : "", time_text(took.count()));
-  for (const std::string& line : binding->summary()) { fmt::print("  {}\n", line); }
-  if (written == 0) { fmt::print("  no --out was given, so nothing was written\n"); }
+  say("{} on {} ({}{}): {} with copies\n", entry.signature().name, info.uri, info.name,
+      info.is_emulated != 0 ? ", emulated" : "", time_text(took.count()));
+  for (const std::string& line : binding->summary()) { say("  {}\n", line); }
+  if (written == 0) { say("  no --out was given, so nothing was written\n"); }
   return kOk;
 }
 
@@ -147,16 +143,20 @@ void add_run(CLI::App& app, Body& body) {
   what->require_option(1);
   command->add_option("--manifest", options->manifest, "File with the entries' signatures, for formats without types");
   command->add_option("--entry", options->entry, "Which entry; may be left out if there is one");
-  command->add_option("--in", options->binding.inputs, "NAME=FILE.npy, for each buffer or tensor that is read");
-  command->add_option("--out", options->binding.outputs, "NAME=FILE.npy, for each result to keep");
-  command->add_option("--set", options->binding.scalars, "NAME=NUMBER, for each scalar");
-  command->add_option("--shape", options->binding.shapes,
-                      "NAME=4,8 for a written buffer whose size the signature leaves open");
+  command->add_option("--in", options->binding.inputs, "NAME=FILE.npy, for each buffer or tensor that is read")
+      ->check(named_value());
+  command->add_option("--out", options->binding.outputs, "NAME=FILE.npy, for each result to keep")
+      ->check(named_value());
+  command->add_option("--set", options->binding.scalars, "NAME=NUMBER, for each scalar")->check(named_value());
+  command
+      ->add_option("--shape", options->binding.shapes,
+                   "NAME=4,8 for a written buffer whose size the signature leaves open")
+      ->check(named_value());
   command->add_option("--grid", options->grid, "Kernels: groups, X[,Y[,Z]]");
   command->add_option("--group", options->group, "Kernels: group size, if not the entry's own")->needs("--grid");
   command->add_option("--timeout", options->timeout_seconds, "Seconds to wait")
       ->capture_default_str()
-      ->check(CLI::Range(0.001, 86400.0));
+      ->check(seconds(0.001, 86'400));
   command->callback([&body, options] { body = [options] { return run(*options); }; });
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/table.hpp"
+#include "text/utf8.hpp"
 
 #include <fmt/format.h>
 
@@ -16,6 +17,11 @@ std::size_t width_of(const std::string& text) {
 }
 
 }  // namespace
+
+void Table::row(std::vector<std::string> cells) {
+  for (std::string& cell : cells) { cell = text::plain(cell); }
+  rows_.push_back(std::move(cells));
+}
 
 std::string Table::text() const {
   std::vector<std::size_t> widths;

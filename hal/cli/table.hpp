@@ -18,8 +18,8 @@ class Table {
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  // One cell for each column.
-  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  // One cell for each column, on one line whatever its text is.
+  void row(std::vector<std::string> cells);
   // Every line ends in a newline; none in blanks.
   std::string text() const;
 

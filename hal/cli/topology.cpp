@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // halyard topology: how this machine, or one that was exported, is built, and where its devices hang.
 #include "hal/topology.hpp"
+#include "cli/say.hpp"
 
 #include <fmt/format.h>
 
@@ -104,11 +105,11 @@ Result<int> run(const Options& options) {
       devices.push_back(*std::move(device));
     }
   }
-  fmt::print("{}", options.json ? as_json(topology, places) : as_text(topology, places));
+  say("{}", options.json ? as_json(topology, places) : as_text(topology, places));
   if (!options.svg.empty()) {
     HAL_TRY(const std::string drawn, topology.draw(devices));
     HAL_CHECK(write_file(options.svg, std::as_bytes(std::span(drawn))));
-    fmt::print(stderr, "drawn: {}\n", options.svg);
+    say(stderr, "drawn: {}\n", options.svg);
   }
   return kOk;
 }

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <optional>
 
+#include "text/utf8.hpp"
+
 namespace hal::core {
 namespace {
 
@@ -22,7 +24,7 @@ std::optional<hal_log_level> level_named(std::string_view name) {
 }
 
 void to_stderr(void*, hal_log_level level, const char* origin, const char* text) {
-  std::fputs(fmt::format("halyard {}: {}: {}\n", kNames[level], origin, text).c_str(), stderr);
+  std::fputs(text::plain_lines(fmt::format("halyard {}: {}: {}\n", kNames[level], origin, text)).c_str(), stderr);
 }
 
 // Two messages are of one kind if they differ in digits only.

@@ -47,11 +47,11 @@ inline std::string plain(std::string_view from) {
   return out;
 }
 
-// The same of a text of several lines, such as an error's: its newlines stay.
+// The same of a text of several lines, such as an error's or a table: its newlines and tabs stay.
 inline std::string plain_lines(std::string_view from) {
   std::string out;
-  for (std::size_t end = 0; (end = from.find('\n')) != std::string_view::npos; from.remove_prefix(end + 1)) {
-    out += plain(from.substr(0, end)) + '\n';
+  for (std::size_t end = 0; (end = from.find_first_of("\n\t")) != std::string_view::npos; from.remove_prefix(end + 1)) {
+    out += plain(from.substr(0, end)) + from[end];
   }
   return out + plain(from);
 }

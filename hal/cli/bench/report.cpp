@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/json_text.hpp"
+#include "cli/say.hpp"
 #include "cli/table.hpp"
 
 namespace hal::cli::bench {
@@ -97,7 +98,7 @@ void print_table(const std::vector<Measured>& all, const std::vector<double>& pr
       }
     }
   }
-  fmt::print("{}", table.text());
+  say("{}", table.text());
 }
 
 Json as_json(const std::optional<Spread>& spread) {
@@ -161,23 +162,22 @@ void print_report(const std::vector<Measured>& all, const std::vector<double>& p
     print_json(all, probes, machine, notes, repetitions);
     return;
   }
-  fmt::print("Halyard {} ({} build), {}, {} cores, load {:.2f}\n", HALYARD_VERSION, HALYARD_BUILD_TYPE,
-             machine.processor, machine.cores, machine.load[0]);
+  say("Halyard {} ({} build), {}, {} cores, load {:.2f}\n", HALYARD_VERSION, HALYARD_BUILD_TYPE, machine.processor,
+      machine.cores, machine.load[0]);
   if (!probes.empty()) {
     const Spread trip = spread(probes);
-    fmt::print("cache line from core to core and back: {} [{} - {}] in {} probes\n", time_text(trip.median),
-               time_text(trip.least), time_text(trip.most), probes.size());
+    say("cache line from core to core and back: {} [{} - {}] in {} probes\n", time_text(trip.median),
+        time_text(trip.least), time_text(trip.most), probes.size());
   }
-  for (const std::string& note : notes) { fmt::print("{}\n", note); }
-  fmt::print(
-      "An emulated device's times are its emulator's: they say nothing about the device.\n"
+  for (const std::string& note : notes) { say("{}\n", note); }
+  say("An emulated device's times are its emulator's: they say nothing about the device.\n"
       "CORES is the round trip between the cores while the row was measured. RATIO is our time by theirs, the median "
       "of the rounds.\n\n");
   print_table(all, probes);
   int rejected = 0;
   for (const Measured& measured : all) { rejected += measured.rejected; }
-  fmt::print("\n{} of {} repetitions left out: the cores moved meanwhile, or other work took the core\n", rejected,
-             all.size() * static_cast<std::size_t>(repetitions));
+  say("\n{} of {} repetitions left out: the cores moved meanwhile, or other work took the core\n", rejected,
+      all.size() * static_cast<std::size_t>(repetitions));
 }
 
 }  // namespace hal::cli::bench
