@@ -8,16 +8,12 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <system_error>
+
+#include "text/file.hpp"
 
 namespace hal::cli {
 namespace {
-
-struct Close {
-  void operator()(std::FILE* file) const { (void)std::fclose(file); }
-};
-using File = std::unique_ptr<std::FILE, Close>;
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
@@ -51,7 +47,7 @@ const char* npy_type(DType type) {
 }  // namespace
 
 Result<std::vector<std::byte>> read_file(const std::string& path, std::size_t most) {
-  const File file(std::fopen(path.c_str(), "rb"));
+  const text::File file = text::open_to_read(path.c_str());
   if (!file) { return Error(HAL_NOT_FOUND, fmt::format("{} cannot be opened: {}", path, reason(errno))); }
   // What is no plain file may have no end: a device or a pipe is given less room than a file that lies there whole.
   std::error_code ignored;
@@ -85,7 +81,7 @@ Result<void> write_file(const std::string& path, std::span<const std::byte> byte
     if (!in_place) { (void)std::remove(draft.c_str()); }
     return Error(HAL_UNAVAILABLE, fmt::format("{} cannot be written: {}", path, reason(error)));
   };
-  File file(std::fopen(draft.c_str(), "wb"));
+  text::File file(std::fopen(draft.c_str(), "wb"));
   if (!file) { return fail(errno); }
   if (std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size()) { return fail(errno); }
   if (std::fclose(file.release()) != 0) { return fail(errno); }

@@ -49,6 +49,15 @@ TEST_CASE("files: reasons name the file", "[cli]") {
   CHECK(write_file("no/such/file", {}).error().code() == HAL_UNAVAILABLE);
 }
 
+TEST_CASE("files: a pipe that nobody writes to is empty", "[cli]") {
+  const std::string pipe = "files_test.pipe";
+  (void)unlink(pipe.c_str());
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(read_file(pipe).value().empty());
+  CHECK(digits::load_npy(pipe).error().code() == HAL_INVALID_IMAGE);
+  (void)unlink(pipe.c_str());
+}
+
 TEST_CASE("files: what does not end is refused, and npy asks for no more than its header says", "[cli]") {
   const auto endless = read_file("/dev/zero");
   REQUIRE_FALSE(endless);

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <fstream>
+#include <cstdio>
 #include <optional>
 #include <string_view>
+#include <system_error>
 
 #include "graph/rules.hpp"
 #include "graph/shape.hpp"
+#include "text/file.hpp"
 
 namespace digits {
 namespace {
@@ -169,30 +171,32 @@ hal::Result<Array> parse_npy(std::span<const std::byte> bytes, const std::string
 }
 
 hal::Result<Array> load_npy(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) { return hal::Error(HAL_NOT_FOUND, fmt::format("{}: cannot be opened for reading", path)); }
+  const auto failed = [&](const char* what) {
+    const int error = errno;
+    return hal::Error(HAL_NOT_FOUND, fmt::format("{}: {}: {}", path, what, std::generic_category().message(error)));
+  };
+  const hal::text::File in = hal::text::open_to_read(path.c_str());
+  if (!in) { return failed("cannot be opened for reading"); }
   // Only what the fields read so far announce is read, and memory grows with what has come: neither an endless device
   // nor a header that lies takes more than the file has.
   std::string text;
   const auto read_to = [&](std::size_t size) {
     constexpr std::size_t kPiece = std::size_t{1} << 20U;
-    while (text.size() < size && in) {
+    while (text.size() < size && std::feof(in.get()) == 0 && std::ferror(in.get()) == 0) {
       const std::size_t have = text.size();
       text.resize(have + std::min(size - have, kPiece));
-      in.read(text.data() + have, static_cast<std::streamsize>(text.size() - have));
-      text.resize(have + static_cast<std::size_t>(in.gcount()));
+      text.resize(have + std::fread(text.data() + have, 1, text.size() - have, in.get()));
     }
-    return !in.bad();
+    return std::ferror(in.get()) == 0;
   };
-  const auto failed = [&] { return hal::Error(HAL_NOT_FOUND, fmt::format("{}: reading failed", path)); };
-  if (!read_to(kFirst)) { return failed(); }
+  if (!read_to(kFirst)) { return failed("cannot be read"); }
   HAL_TRY(Header header, locate(text, path));
-  if (!read_to(header.end)) { return failed(); }
+  if (!read_to(header.end)) { return failed("cannot be read"); }
   HAL_TRY(header, read_header(text, path));
   const std::size_t end = header.end + header.data_bytes;  // at most 2^63 / 8 and some: no overflow
-  if (!read_to(end)) { return failed(); }
+  if (!read_to(end)) { return failed("cannot be read"); }
   if (text.size() < end) { return wrong_length(header, path, fmt::format("{}", text.size() - header.end)); }
-  if (text.size() > end || in.peek() != std::ifstream::traits_type::eof()) {
+  if (text.size() > end || std::fgetc(in.get()) != EOF) {
     return wrong_length(header, path, fmt::format("more than {}", header.data_bytes));
   }
   const auto data = std::as_bytes(std::span(text)).subspan(header.end);
