@@ -56,7 +56,7 @@ TEST_CASE("fence: of two threads that store and then look at the other's store, 
 TEST_CASE("fence: one that the kernel refuses is told") {
   if (!hal::threads::fence_other_threads()) { return; }
   bool has_filter = false, fenced = true;
-  std::jthread([&] {  // it alone has the filter
+  std::jthread filtered([&] {  // it alone has the filter
     std::array<sock_filter, 4> steps{{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
                                       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
                                       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
@@ -65,8 +65,8 @@ TEST_CASE("fence: one that the kernel refuses is told") {
     has_filter =
         ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
     fenced = hal::threads::fence_other_threads();
-  })
-      .join();
+  });
+  filtered.join();
   if (!has_filter) { return; }  // a machine that lets nobody filter
   CHECK_FALSE(fenced);
   CHECK(hal::threads::fence_other_threads());
