@@ -145,7 +145,20 @@ std::chrono::nanoseconds PeerProgram::processor_time() const {
   return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
-Error PeerProgram::ended() const { return {HAL_UNAVAILABLE, fmt::format("'{}' ended without an answer", command_)}; }
+Error PeerProgram::ended() const {
+  siginfo_t about{};
+  // Its end of the pipe goes a moment before it does; a program may also have closed its output and live on.
+  for (int i = 0; i < 100; ++i) {
+    if (::waitid(P_PID, static_cast<id_t>(pid_), &about, WEXITED | WNOHANG | WNOWAIT) != 0 || about.si_pid != 0) {
+      break;
+    }
+    ::usleep(1000);
+  }
+  const bool killed = about.si_pid != 0 && about.si_code != CLD_EXITED;
+  return {HAL_UNAVAILABLE,
+          fmt::format("'{}' ended without an answer{}", command_,
+                      killed ? fmt::format(", by signal {} ({})", about.si_status, ::strsignal(about.si_status)) : "")};
+}
 
 Result<Line> PeerProgram::ask(const std::string& row) {
   if (std::exchange(asked_, true)) { HAL_CHECK(expect_silence()); }

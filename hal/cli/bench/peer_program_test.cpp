@@ -33,6 +33,15 @@ bool is_over(pid_t pid) { return state_of(pid) == '\0' || state_of(pid) == 'Z'; 
 
 }  // namespace
 
+TEST_CASE("a peer that a signal ends is said to have been ended by it") {
+  auto started = PeerProgram::start("sh -c 'read -r r; kill -s ILL $$'");
+  REQUIRE(started);
+  const hal::Result<Line> answer = (*started)->ask("row");
+  REQUIRE_FALSE(answer);
+  CHECK(answer.error().code() == HAL_UNAVAILABLE);
+  CHECK(std::string(answer.error().what()).find("ended without an answer, by signal 4") != std::string::npos);
+}
+
 TEST_CASE("a peer and what it started stand still from one answer to the next question") {
   auto started = PeerProgram::start(kRestless);
   REQUIRE(started);

@@ -17,6 +17,15 @@ using Sgemm = void (*)(int layout, int transpose_a, int transpose_b, int m, int 
                        int a_stride, const float* b, int b_stride, float beta, float* c, int c_stride);
 constexpr int kRowMajor = 101, kNoTranspose = 111;
 
+bool has_avx512() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
 Once matmul(Sgemm sgemm, int n) {
   const auto elements = static_cast<std::size_t>(n) * static_cast<std::size_t>(n);
   struct Operands {
@@ -38,6 +47,11 @@ Peer openblas() {
   Peer peer{"OpenBLAS", {}, {"matmul f32 32", "matmul f32 128", "matmul f32 512", "matmul f32 1024"}, {}, {}};
   const char* asked = std::getenv("OPENBLAS_CORETYPE");
   if (asked != nullptr) { peer.name += fmt::format(" {}", asked); }
+  // It does as it is told, and dies of the first instruction that the processor does not have.
+  if (peer.name.ends_with(" SkylakeX") && !has_avx512()) {
+    peer.missing = "this processor has no AVX-512, which the kernels for SkylakeX need";
+    return peer;
+  }
   void* library = ::dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     peer.missing = "libopenblas.so.0 is not installed";
