@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "driver_kit/errors.hpp"
+#include "graph/byte_product.hpp"
 #include "graph/contraction.hpp"
 #include "graph/element.hpp"
 #include "graph/lines.hpp"
@@ -33,7 +34,7 @@ constexpr std::int64_t kLibraryFrom = 1 << 15;
 // The same where our own product needs no copies.
 constexpr std::int64_t kLibraryFromDirect = (1 << 21) + 1;
 // Multiply-adds of one thread in a nanosecond, measured on an Intel Xeon with AVX-512 and AMX: guesses elsewhere.
-constexpr double kDirectRate = 80, kLoopRate = 10;
+constexpr double kDirectRate = 80, kLoopRate = 10, kByteRate = 80;
 double library_rate(DType type) { return type == DType::f32 ? 80 : type == DType::bf16 ? 400 : 800; }
 
 // Into how many parts threads share work of one thread's `ns`.
@@ -275,7 +276,7 @@ class LoopContract final : public Step {
   kit::LanePool* pool_ = nullptr;
 };
 
-// ------------------------------------------------------------------------------------------------------------ library
+// ----------------------------------------------------------------------------------------------------- plain products
 
 std::int32_t library_type(DType type) {
   switch (type) {
@@ -290,6 +291,10 @@ std::int32_t library_type(DType type) {
   }
 }
 
+std::int64_t element_bytes(std::int32_t type) {
+  return type == HALYARD_ONEDNN_S8 ? 1 : type == HALYARD_ONEDNN_BF16 ? 2 : 4;
+}
+
 // True where the library's sums of 8-bit products are exact. Without these instructions it adds pairs of products in 16
 // bits, which saturate (oneDNN's guide, "Nuances of int8 computations").
 bool sums_bytes_exactly() {
@@ -300,17 +305,156 @@ bool sums_bytes_exactly() {
 #endif
 }
 
-class LibraryContract final : public Step {
+// A product of matrices that are plain: of each of left, right and out rows or columns are dense, of out columns.
+class PlainProduct {
+ public:
+  PlainProduct() = default;
+  PlainProduct(const PlainProduct&) = delete;
+  PlainProduct& operator=(const PlainProduct&) = delete;
+  virtual ~PlainProduct() = default;
+  virtual bool multiply(const std::byte* left, const std::byte* right, std::byte* out, std::byte* scratch) const = 0;
+  virtual std::uint64_t scratch_bytes() const = 0;
+  virtual std::int64_t parts() const = 0;  // that threads share
+};
+
+class LibraryProduct final : public PlainProduct {
  public:
   // nullptr if the library cannot do it.
+  static std::unique_ptr<PlainProduct> make(const halyard_matmul& whole, std::int64_t parts, kit::LanePool* pool) {
+    if (onednn() == nullptr) { return nullptr; }
+    auto made = std::make_unique<LibraryProduct>(pool);
+    if (!made->make_parts(whole, parts)) { return nullptr; }
+    return made;
+  }
+  explicit LibraryProduct(kit::LanePool* pool) : pool_(pool) {}
+  ~LibraryProduct() override {
+    for (const Part& part : parts_) { library_->destroy(part.product); }
+  }
+  bool multiply(const std::byte* left, const std::byte* right, std::byte* out, std::byte* scratch) const override {
+    std::atomic<bool> failed{false};
+    const auto work = [&](std::uint64_t i) {
+      const Part& part = parts_[i];
+      const int status =
+          library_->run(part.product, left + part.left, right + part.right, out + part.out, scratch + part.scratch);
+      if (status != 0) { failed.store(true, std::memory_order_relaxed); }
+    };
+    if (parts_.size() > 1) {
+      pool_->parallel(parts_.size(), work);
+    } else {
+      work(0);
+    }
+    return !failed.load(std::memory_order_relaxed);
+  }
+  std::uint64_t scratch_bytes() const override { return scratch_; }
+  std::int64_t parts() const override { return static_cast<std::int64_t>(parts_.size()); }
+
+ private:
+  // What one thread does of a product: some of its batches, rows or columns.
+  struct Part {
+    void* product;
+    std::int64_t left, right, out;  // where it begins, in bytes
+    std::uint64_t scratch;          // the same in the library's memory
+  };
+
+  // False if the library cannot do it.
+  bool make_parts(const halyard_matmul& whole, std::int64_t most) {
+    // By batches, else by rows, if there are enough: with fewer columns than the right operand's rows have the library
+    // takes another way, which is slow for bytes and bf16, and a tenth faster for large f32 (oneDNN 2.6 on a Xeon with
+    // AMX).
+    struct Cut {
+      std::int64_t halyard_matmul::* size;
+      std::int64_t left, right, out;  // from one index of that dimension to the next, in elements
+      std::int64_t parts;             // that are worth it
+    };
+    const std::int64_t large = whole.in_type == HALYARD_ONEDNN_F32 ? whole.n / 512 : 0;
+    const Cut cuts[] = {{&halyard_matmul::batch, whole.left[0], whole.right[0], whole.out[0], whole.batch},
+                        {&halyard_matmul::n, 0, whole.right[2], whole.out[2], large},
+                        {&halyard_matmul::m, whole.left[1], 0, whole.out[1], whole.m / 16},
+                        {&halyard_matmul::n, 0, whole.right[2], whole.out[2], whole.n / 64}};
+    const Cut* cut = std::ranges::find_if(cuts, [&](const Cut& one) { return one.parts >= most; });
+    if (cut == std::end(cuts)) { cut = std::ranges::max_element(cuts, {}, &Cut::parts); }
+    const std::int64_t parts = std::clamp<std::int64_t>(cut->parts, 1, most);
+    const std::int64_t in_size = element_bytes(whole.in_type), out_size = element_bytes(whole.out_type);
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const std::int64_t first = whole.*(cut->size) * i / parts, end = whole.*(cut->size) * (i + 1) / parts;
+      halyard_matmul part = whole;
+      part.*(cut->size) = end - first;
+      std::uint64_t bytes = 0;
+      char why[256];
+      void* product = library_->create(&part, &bytes, why, sizeof(why));
+      if (product == nullptr) { return false; }
+      parts_.push_back(
+          {product, first * cut->left * in_size, first * cut->right * in_size, first * cut->out * out_size, scratch_});
+      // The library keeps its own copies of operands on pages of their own; elsewhere its f32 products were 2 % slower.
+      scratch_ += Scratch::up_to_page(bytes);
+    }
+    return true;
+  }
+
+  const halyard_onednn* const library_ = onednn();
+  kit::LanePool* const pool_;
+  std::vector<Part> parts_;
+  std::uint64_t scratch_ = 0;  // of all parts
+};
+
+// Bytes, exactly, on processors on which the library's sums are not.
+class ByteProduct final : public PlainProduct {
+ public:
+  static std::unique_ptr<PlainProduct> make(const halyard_matmul& whole, std::int64_t parts, kit::LanePool* pool) {
+    if (!has_byte_product()) { return nullptr; }
+    return std::make_unique<ByteProduct>(whole, parts, pool);
+  }
+  ByteProduct(const halyard_matmul& whole, std::int64_t parts, kit::LanePool* pool)
+      : whole_(whole), sizes_{whole.m, whole.n, whole.k}, parts_(std::min(parts, sizes_.m)), pool_(pool) {}
+
+  bool multiply(const std::byte* left, const std::byte* right, std::byte* out, std::byte* scratch) const override {
+    auto* const rows = reinterpret_cast<std::int16_t*>(scratch);
+    auto* const columns = reinterpret_cast<std::int16_t*>(scratch + round_up(sizes_.left_bytes()));
+    for (std::int64_t i = 0; i < whole_.batch; ++i) {
+      const auto* const a = reinterpret_cast<const std::int8_t*>(left) + i * whole_.left[0];
+      const auto* const b = reinterpret_cast<const std::int8_t*>(right) + i * whole_.right[0];
+      auto* const c = reinterpret_cast<std::int32_t*>(out) + i * whole_.out[0];
+      share([&](std::int64_t part) {
+        pack_left(a, {whole_.left[1], whole_.left[2]}, sizes_, begin(sizes_.m, part), begin(sizes_.m, part + 1), rows);
+        pack_right(b, {whole_.right[1], whole_.right[2]}, sizes_, begin(sizes_.panels(), part),
+                   begin(sizes_.panels(), part + 1), columns);
+      });
+      share([&](std::int64_t part) {
+        multiply_bytes(rows, columns, c, whole_.out[1], sizes_, begin(sizes_.m, part), begin(sizes_.m, part + 1));
+      });
+    }
+    return true;
+  }
+  std::uint64_t scratch_bytes() const override {
+    return static_cast<std::uint64_t>(round_up(sizes_.left_bytes()) + round_up(sizes_.right_bytes()));
+  }
+  std::int64_t parts() const override { return parts_; }
+
+ private:
+  std::int64_t begin(std::int64_t size, std::int64_t part) const { return size * part / parts_; }
+  template <class Work>
+  void share(const Work& work) const {
+    if (parts_ == 1) { return work(0); }
+    pool_->parallel(static_cast<std::uint64_t>(parts_), [&](std::uint64_t i) { work(static_cast<std::int64_t>(i)); });
+  }
+
+  const halyard_matmul whole_;
+  const ByteSizes sizes_;
+  const std::int64_t parts_;
+  kit::LanePool* const pool_;
+};
+
+// Whatever the strides are: operands and result that are not plain are copied.
+class PlainContract final : public Step {
+ public:
+  using MakeProduct = std::unique_ptr<PlainProduct> (*)(const halyard_matmul& whole, std::int64_t parts,
+                                                        kit::LanePool* pool);
+  // nullptr if there is no such product. `rate`: multiply-adds of one thread in a nanosecond.
   static std::unique_ptr<Step> make(const graph::View& view, const graph::FusedStep& fused, Contraction c, Sizes sizes,
-                                    kit::LanePool* pool) {
+                                    kit::LanePool* pool, MakeProduct make_product, double rate) {
     const graph::Node& node = view.nodes()[fused.node];
-    const halyard_onednn* library = onednn();
-    if (library == nullptr) { return nullptr; }
-    auto step = std::make_unique<LibraryContract>(view, node, fused);
-    step->library_ = library;
-    // The library wants dense columns in its result. If rows are dense instead, the transposed product has them.
+    auto step = std::make_unique<PlainContract>(view, node, fused);
+    // The product wants dense columns in its result. If rows are dense instead, the transposed product has them.
     Plain out;
     bool out_plain = is_plain(c.m, c.n, &Loop::out, out);
     step->swapped_ = out_plain && out.columns != 1;
@@ -348,12 +492,11 @@ class LibraryContract final : public Step {
     set(shape.left, batch.left, left);
     set(shape.right, batch.right, right);
     set(shape.out, batch.out, out);
-    const double ns = sizes.multiply_adds() / static_cast<double>(step->one_call_ ? 1 : sizes.batch) /
-                      library_rate(view.tensor(node.inputs[0]).dtype);
-    step->pool_ = pool;
-    if (!step->make_parts(shape, parts_of(ns, pool))) { return nullptr; }
-    step->cost_ns_ =
-        500 + ns / static_cast<double>(step->parts_.size()) * static_cast<double>(step->one_call_ ? 1 : sizes.batch);
+    const double ns = sizes.multiply_adds() / static_cast<double>(step->one_call_ ? 1 : sizes.batch) / rate;
+    step->product_ = make_product(shape, parts_of(ns, pool), pool);
+    if (step->product_ == nullptr) { return nullptr; }
+    step->cost_ns_ = 500 + ns / static_cast<double>(step->product_->parts()) *
+                               static_cast<double>(step->one_call_ ? 1 : sizes.batch);
 
     step->sizes_ = sizes;
     step->batch_ = batch_loops(c.batch);
@@ -363,23 +506,20 @@ class LibraryContract final : public Step {
     return step;
   }
 
-  LibraryContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step)
+  PlainContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step)
       : node_(node),
         step_(step),
         in_size_(static_cast<std::int64_t>(size_of(view.tensor(node.inputs[0]).dtype))),
         out_size_(static_cast<std::int64_t>(size_of(view.tensor(node.output).dtype))) {}
-  ~LibraryContract() override {
-    for (const Part& part : parts_) { library_->destroy(part.product); }
-  }
 
   std::uint64_t scratch_bytes() const override {
-    return library_bytes() +
+    return product_->scratch_bytes() +
            static_cast<std::uint64_t>(left_bytes() + right_bytes() + (pack_out_ ? sizes_.m * sizes_.n * out_size_ : 0));
   }
   double cost_ns() const override { return cost_ns_; }
 
   Result<void> run(const RunContext& context) const override {
-    std::byte* const left_copy = context.scratch + library_bytes();
+    std::byte* const left_copy = context.scratch + product_->scratch_bytes();
     std::byte* const right_copy = left_copy + left_bytes();
     std::byte* const out_copy = right_copy + right_bytes();
     const auto operand = [&](std::size_t k) {
@@ -391,7 +531,7 @@ class LibraryContract final : public Step {
     std::byte* const out = context.tensors[node_.output];
     bool done = true;
     if (one_call_) {
-      done = multiply(left, right, out, context.scratch);
+      done = product_->multiply(left, right, out, context.scratch);
     } else {
       each_batch(batch_, [&](std::int64_t left_at, std::int64_t right_at, std::int64_t out_at) {
         if (!done) { return; }
@@ -400,7 +540,7 @@ class LibraryContract final : public Step {
         std::byte* c = out + out_at * out_size_;
         if (pack_left_) { a = pack(left_, a, left_copy); }
         if (pack_right_) { b = pack(right_, b, right_copy); }
-        done = multiply(a, b, pack_out_ ? out_copy : c, context.scratch);
+        done = product_->multiply(a, b, pack_out_ ? out_copy : c, context.scratch);
         if (pack_out_) {
           out_.each_line([&](const auto& at) {
             move_line(static_cast<std::size_t>(out_size_), out_copy + at[1] * out_size_, out_.inner_stride(1),
@@ -414,64 +554,6 @@ class LibraryContract final : public Step {
   }
 
  private:
-  // What one thread does of a product: some of its batches, rows or columns.
-  struct Part {
-    void* product;
-    std::int64_t left, right, out;  // where it begins, in bytes
-    std::uint64_t scratch;          // the same in the library's memory
-  };
-
-  // False if the library cannot do it.
-  bool make_parts(const halyard_matmul& whole, std::int64_t most) {
-    // By batches, else by rows, if there are enough: with fewer columns than the right operand's rows have the library
-    // takes another way, which is slow for bytes and bf16, and a tenth faster for large f32 (oneDNN 2.6 on a Xeon with
-    // AMX).
-    struct Cut {
-      std::int64_t halyard_matmul::* size;
-      std::int64_t left, right, out;  // from one index of that dimension to the next, in elements
-      std::int64_t parts;             // that are worth it
-    };
-    const std::int64_t large = whole.in_type == HALYARD_ONEDNN_F32 ? whole.n / 512 : 0;
-    const Cut cuts[] = {{&halyard_matmul::batch, whole.left[0], whole.right[0], whole.out[0], whole.batch},
-                        {&halyard_matmul::n, 0, whole.right[2], whole.out[2], large},
-                        {&halyard_matmul::m, whole.left[1], 0, whole.out[1], whole.m / 16},
-                        {&halyard_matmul::n, 0, whole.right[2], whole.out[2], whole.n / 64}};
-    const Cut* cut = std::ranges::find_if(cuts, [&](const Cut& one) { return one.parts >= most; });
-    if (cut == std::end(cuts)) { cut = std::ranges::max_element(cuts, {}, &Cut::parts); }
-    const std::int64_t parts = std::clamp<std::int64_t>(cut->parts, 1, most);
-    for (std::int64_t i = 0; i < parts; ++i) {
-      const std::int64_t first = whole.*(cut->size) * i / parts, end = whole.*(cut->size) * (i + 1) / parts;
-      halyard_matmul part = whole;
-      part.*(cut->size) = end - first;
-      std::uint64_t bytes = 0;
-      char why[256];
-      void* product = library_->create(&part, &bytes, why, sizeof(why));
-      if (product == nullptr) { return false; }
-      parts_.push_back({product, first * cut->left * in_size_, first * cut->right * in_size_,
-                        first * cut->out * out_size_, scratch_});
-      // The library keeps its own copies of operands on pages of their own; elsewhere its f32 products were 2 % slower.
-      scratch_ += Scratch::up_to_page(bytes);
-    }
-    return true;
-  }
-
-  bool multiply(const std::byte* left, const std::byte* right, std::byte* out, std::byte* scratch) const {
-    std::atomic<bool> failed{false};
-    const auto work = [&](std::uint64_t i) {
-      const Part& part = parts_[i];
-      const int status =
-          library_->run(part.product, left + part.left, right + part.right, out + part.out, scratch + part.scratch);
-      if (status != 0) { failed.store(true, std::memory_order_relaxed); }
-    };
-    if (parts_.size() > 1) {
-      pool_->parallel(parts_.size(), work);
-    } else {
-      work(0);
-    }
-    return !failed.load(std::memory_order_relaxed);
-  }
-
-  std::uint64_t library_bytes() const { return scratch_; }
   std::int64_t left_bytes() const { return pack_left_ ? round_up(sizes_.m * sizes_.k * in_size_) : 0; }
   std::int64_t right_bytes() const { return pack_right_ ? round_up(sizes_.k * sizes_.n * in_size_) : 0; }
 
@@ -486,10 +568,7 @@ class LibraryContract final : public Step {
   const graph::Node& node_;
   const graph::FusedStep& step_;
   std::int64_t in_size_, out_size_;
-  const halyard_onednn* library_ = nullptr;
-  kit::LanePool* pool_ = nullptr;
-  std::vector<Part> parts_;
-  std::uint64_t scratch_ = 0;  // of all parts
+  std::unique_ptr<PlainProduct> product_;
   double cost_ns_ = 0;
   bool swapped_ = false, pack_left_ = false, pack_right_ = false, pack_out_ = false, one_call_ = false;
   Sizes sizes_;
@@ -511,8 +590,13 @@ StepResult make_contract(const graph::View& view, const graph::FusedStep& step, 
   const bool worth = sizes.multiply_adds() >= kLibraryFrom;
   switch (node.as<graph::ContractAttributes>().accumulate) {
     case DType::i32:
-      if (worth && in == DType::i8 && out == DType::i32 && sums_bytes_exactly()) {
-        if (auto product = LibraryContract::make(view, step, c, sizes, pool)) { return StepResult(std::move(product)); }
+      if (worth && in == DType::i8 && out == DType::i32) {
+        const bool exact = sums_bytes_exactly();
+        if (auto product =
+                PlainContract::make(view, step, c, sizes, pool, exact ? LibraryProduct::make : ByteProduct::make,
+                                    exact ? library_rate(in) : kByteRate)) {
+          return StepResult(std::move(product));
+        }
       }
       return StepResult(std::make_unique<LoopContract<std::uint32_t>>(view, step, c, sizes, pool));
     case DType::i64:
@@ -527,7 +611,9 @@ StepResult make_contract(const graph::View& view, const graph::FusedStep& step, 
   const bool ours =
       in == DType::f32 && out == DType::f32 && sizes.multiply_adds() < kLibraryFromDirect && is_direct(c, rows);
   if (known(in) && known(out) && worth && !ours) {
-    if (auto product = LibraryContract::make(view, step, c, sizes, pool)) { return StepResult(std::move(product)); }
+    if (auto product = PlainContract::make(view, step, c, sizes, pool, LibraryProduct::make, library_rate(in))) {
+      return StepResult(std::move(product));
+    }
   }
   return StepResult(std::make_unique<LoopContract<float>>(view, step, c, sizes, pool));
 }
