@@ -80,13 +80,15 @@ TEST_CASE("background: what is forgotten does not run, and what runs is waited f
 
 TEST_CASE("background: what is posted again while it runs is forgotten when it does neither") {
   Background background("test", "test");
-  Gated again;
+  Gated again, between;  // what is between the two runs holds the second one back until it is forgotten
   REQUIRE(background.post(again.job));
   again.began.wait();
+  REQUIRE(background.post(between.job));
   REQUIRE(background.post(again.job));  // as a lane does whose command is done before the job is
   again.may_end.count_down();
   background.forget(again.job);
   CHECK(again.ended);
+  between.may_end.count_down();
   background.drain(nullptr);
   CHECK(again.runs == 1);
 }
