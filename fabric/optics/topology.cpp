@@ -3,6 +3,7 @@
 
 #include "fabric/optics/json.hpp"
 #include "fabric/optics/topology_check.hpp"
+#include "hal/text/file.hpp"
 
 #include <fmt/ranges.h>
 
@@ -10,7 +11,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <fstream>
+#include <cstdio>
 #include <initializer_list>
 #include <iterator>
 #include <map>
@@ -437,12 +438,13 @@ Result<Topology> parse_topology(std::string_view text, std::string_view name) {
 }
 
 Result<Topology> load_topology(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
+  const text::File in = text::open_to_read(path.c_str());
   if (!in) { return fail_errno(HAL_NOT_FOUND, errno, fmt::format("the topology file \"{}\" cannot be opened", path)); }
   std::string text(kJsonMaxBytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad()) { return fail(HAL_NOT_FOUND, "the topology file \"{}\" cannot be read", path); }
-  text.resize(static_cast<std::size_t>(in.gcount()));
+  text.resize(std::fread(text.data(), 1, text.size(), in.get()));
+  if (std::ferror(in.get()) != 0) {
+    return fail_errno(HAL_NOT_FOUND, errno, fmt::format("the topology file \"{}\" cannot be read", path));
+  }
   return parse_topology(text, path);
 }
 

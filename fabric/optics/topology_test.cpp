@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fabric/optics/topology.hpp"
 
-#include <halyard_catch.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <halyard_catch.hpp>
 #include <string>
 
 using namespace hal::fabric;
@@ -115,4 +118,17 @@ TEST_CASE("topology: a fault in one line", "[fabric]") {
   CHECK(parse_fault(*plane, "lane-dark:m1/7@nan").error().code == HAL_INVALID_ARGUMENT);
   CHECK(parse_fault(*plane, "lane-dark:m2/7@1").error().code == HAL_NOT_FOUND);
   CHECK(parse_fault(*plane, "melt:m1/7@1").error().code == HAL_INVALID_ARGUMENT);
+}
+
+TEST_CASE("topology: a file that cannot be read is named, and a pipe that nobody writes to does not hold anybody up",
+          "[fabric]") {
+  CHECK(load_topology("/no/such/plane").error().what ==
+        "the topology file \"/no/such/plane\" cannot be opened: No such file or directory");
+  CHECK(load_topology("/").error().what == "the topology file \"/\" cannot be read: Is a directory");
+  const std::string pipe = "/tmp/halyard-topology-" + std::to_string(::getpid());
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const auto topology = load_topology(pipe);
+  (void)std::remove(pipe.c_str());
+  REQUIRE(!topology);
+  CHECK(topology.error().what.find(pipe + ":1:1: ") == 0);
 }
