@@ -224,9 +224,27 @@ Result<Binding> Binding::make(const Device& device, const Signature& signature, 
   HAL_TRY(Named inputs, split(signature, options.inputs, "--in"));
   HAL_TRY(Named outputs, split(signature, options.outputs, "--out"));
   HAL_TRY(Named scalars, split(signature, options.scalars, "--set"));
-  HAL_TRY(Named shapes, split(signature, options.shapes, "--shape"));
-  Binding binding;
+  HAL_TRY(const Named told_of, split(signature, options.shapes, "--shape"));
+  Named shapes = told_of;
+  // What files and options say of a symbol counts wherever in the signature it stands, so what follows from it is last.
   Extents extents{};
+  std::vector<digits::Array> arrays(signature.param_count);
+  for (std::uint32_t i = 0; i < signature.param_count; ++i) {
+    const hal_param& param = signature.params[i];
+    if (param.kind == HAL_PARAM_SCALAR || param.direction == HAL_OUT) { continue; }
+    const std::optional<std::string> path = take(inputs, param.name);
+    if (!path) { return wrong(signature, fmt::format("'{0}' is missing: give --in {0}=FILE.npy", param.name)); }
+    HAL_TRY(arrays[i], read_input(signature, param, *path, extents));
+  }
+  for (const bool told : {true, false}) {
+    for (std::uint32_t i = 0; i < signature.param_count; ++i) {
+      const hal_param& param = signature.params[i];
+      const bool output = param.kind != HAL_PARAM_SCALAR && param.direction == HAL_OUT;
+      if (!output || told_of.contains(param.name) != told) { continue; }
+      HAL_TRY(arrays[i], make_output(signature, param, take(shapes, param.name), extents));
+    }
+  }
+  Binding binding;
   for (std::uint32_t i = 0; i < signature.param_count; ++i) {
     const hal_param& param = signature.params[i];
     if (param.kind == HAL_PARAM_SCALAR) {
@@ -239,13 +257,7 @@ Result<Binding> Binding::make(const Device& device, const Signature& signature, 
     Slot slot;
     slot.name = param.name;
     slot.read = param.direction != HAL_OUT;
-    if (slot.read) {
-      const std::optional<std::string> path = take(inputs, param.name);
-      if (!path) { return wrong(signature, fmt::format("'{0}' is missing: give --in {0}=FILE.npy", param.name)); }
-      HAL_TRY(slot.array, read_input(signature, param, *path, extents));
-    } else {
-      HAL_TRY(slot.array, make_output(signature, param, take(shapes, param.name), extents));
-    }
+    slot.array = std::move(arrays[i]);
     if (param.direction != HAL_IN) { slot.out_path = take(outputs, param.name).value_or(""); }
     HAL_TRY(slot.buffer, device.buffer(slot.array.bytes.size()));
     binding.args_.emplace_back(slot.buffer);
