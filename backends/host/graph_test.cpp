@@ -368,6 +368,39 @@ TEST_CASE("host graph: products so large that threads share them agree with the 
   }
 }
 
+TEST_CASE("host graph: products of every floating type are summed in f32, wherever the result is") {
+  // As it stands, transposed, copied for each batch, and with a result whose elements lie apart.
+  struct Case {
+    const char* einsum;
+    Shape left, right;
+  };
+  const Case cases[] = {{"mk,kn->mn", {37, 90}, {90, 33}},
+                        {"km,nk->nm", {90, 37}, {33, 90}},
+                        {"bmk,bkn->bmn", {2, 37, 90}, {2, 90, 33}},
+                        {"bmk,bkn->mbn", {3, 37, 90}, {3, 90, 33}},
+                        {"bmk,bkn->mnb", {3, 37, 90}, {3, 90, 33}}};
+  struct Type {
+    DType type;
+    double most;  // relative to the largest, in the result: one rounding of it
+  };
+  const Type types[] = {{DType::f32, 1e-5}, {DType::bf16, kBf16}, {DType::f16, 0x1p-10}, {DType::f8e4m3, 0x1p-3}};
+  for (const Case& one : cases) {
+    for (const char* mode : {"threads=1", "threads=3"}) {
+      for (const Type& in : types) {
+        for (const Type& out : {in, types[0]}) {
+          INFO(one.einsum << " " << std::string(hal::dtype_name(in.type)) << " to "
+                          << std::string(hal::dtype_name(out.type)) << " " << mode);
+          const auto build = [&](GraphBuilder& b) {
+            const Value left = b.input("l", in.type, one.left), right = b.input("r", in.type, one.right);
+            b.output("out", b.contract(one.einsum, left, right, out.type));
+          };
+          CHECK(worst(run(build, -1, 1, false, mode), out.type) < out.most);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("host graph: products of every small size agree with the reference") {
   for (const std::int64_t m : {1, 2, 4, 5, 11, 12, 13, 25}) {
     for (const std::int64_t n : {1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65}) {

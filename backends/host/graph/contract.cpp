@@ -444,16 +444,20 @@ class ByteProduct final : public PlainProduct {
   kit::LanePool* const pool_;
 };
 
-// Whatever the strides are: operands and result that are not plain are copied.
+// Whatever the strides are: operands and result that are not plain are copied. So are those that are wanted wider.
 class PlainContract final : public Step {
  public:
   using MakeProduct = std::unique_ptr<PlainProduct> (*)(const halyard_matmul& whole, std::int64_t parts,
                                                         kit::LanePool* pool);
+  // What the product multiplies and gives: the tensors' own types, or f32 for floating ones that it does not know.
+  struct Held {
+    DType in, out;
+  };
   // nullptr if there is no such product. `rate`: multiply-adds of one thread in a nanosecond.
   static std::unique_ptr<Step> make(const graph::View& view, const graph::FusedStep& fused, Contraction c, Sizes sizes,
-                                    kit::LanePool* pool, MakeProduct make_product, double rate) {
+                                    kit::LanePool* pool, MakeProduct make_product, Held held, double rate) {
     const graph::Node& node = view.nodes()[fused.node];
-    auto step = std::make_unique<PlainContract>(view, node, fused);
+    auto step = std::make_unique<PlainContract>(view, node, fused, held);
     // The product wants dense columns in its result. If rows are dense instead, the transposed product has them.
     Plain out;
     bool out_plain = is_plain(c.m, c.n, &Loop::out, out);
@@ -467,9 +471,9 @@ class PlainContract final : public Step {
       out_plain = is_plain(c.m, c.n, &Loop::out, out);
     }
     Plain left, right;
-    step->pack_left_ = !is_plain(c.m, c.k, &Loop::left, left);
-    step->pack_right_ = !is_plain(c.k, c.n, &Loop::right, right);
-    step->pack_out_ = !out_plain || out.columns != 1;
+    step->pack_left_ = !is_plain(c.m, c.k, &Loop::left, left) || step->widens();
+    step->pack_right_ = !is_plain(c.k, c.n, &Loop::right, right) || step->widens();
+    step->pack_out_ = !out_plain || out.columns != 1 || step->narrows();
     if (step->pack_left_) { left = {sizes.k, 1}; }
     if (step->pack_right_) { right = {sizes.n, 1}; }
     if (step->pack_out_) { out = {sizes.n, 1}; }
@@ -477,8 +481,8 @@ class PlainContract final : public Step {
     const bool packs = step->pack_left_ || step->pack_right_ || step->pack_out_;
     step->one_call_ = !packs && c.batch.size() <= 1;
     halyard_matmul shape{};
-    shape.in_type = library_type(view.tensor(node.inputs[0]).dtype);
-    shape.out_type = library_type(view.tensor(node.output).dtype);
+    shape.in_type = library_type(held.in);
+    shape.out_type = library_type(held.out);
     shape.batch = step->one_call_ ? sizes.batch : 1;
     shape.m = sizes.m;
     shape.n = sizes.n;
@@ -506,15 +510,20 @@ class PlainContract final : public Step {
     return step;
   }
 
-  PlainContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step)
+  PlainContract(const graph::View& view, const graph::Node& node, const graph::FusedStep& step, Held held)
       : node_(node),
         step_(step),
-        in_size_(static_cast<std::int64_t>(size_of(view.tensor(node.inputs[0]).dtype))),
-        out_size_(static_cast<std::int64_t>(size_of(view.tensor(node.output).dtype))) {}
+        in_type_(view.tensor(node.inputs[0]).dtype),
+        out_type_(view.tensor(node.output).dtype),
+        held_(held),
+        in_size_(static_cast<std::int64_t>(size_of(in_type_))),
+        out_size_(static_cast<std::int64_t>(size_of(out_type_))),
+        held_in_size_(static_cast<std::int64_t>(size_of(held.in))),
+        held_out_size_(static_cast<std::int64_t>(size_of(held.out))) {}
 
   std::uint64_t scratch_bytes() const override {
-    return product_->scratch_bytes() +
-           static_cast<std::uint64_t>(left_bytes() + right_bytes() + (pack_out_ ? sizes_.m * sizes_.n * out_size_ : 0));
+    return product_->scratch_bytes() + static_cast<std::uint64_t>(left_bytes() + right_bytes() +
+                                                                  (pack_out_ ? sizes_.m * sizes_.n * held_out_size_ : 0));
   }
   double cost_ns() const override { return cost_ns_; }
 
@@ -541,12 +550,7 @@ class PlainContract final : public Step {
         if (pack_left_) { a = pack(left_, a, left_copy); }
         if (pack_right_) { b = pack(right_, b, right_copy); }
         done = product_->multiply(a, b, pack_out_ ? out_copy : c, context.scratch);
-        if (pack_out_) {
-          out_.each_line([&](const auto& at) {
-            move_line(static_cast<std::size_t>(out_size_), out_copy + at[1] * out_size_, out_.inner_stride(1),
-                      c + at[0] * out_size_, out_.inner_stride(0), static_cast<std::size_t>(out_.inner()));
-          });
-        }
+        if (pack_out_) { unpack(out_copy, c); }
       });
     }
     if (!done) { return kit::error(kOrigin, HAL_EXECUTION_FAILED, "oneDNN failed a matrix product"); }
@@ -554,20 +558,45 @@ class PlainContract final : public Step {
   }
 
  private:
-  std::int64_t left_bytes() const { return pack_left_ ? round_up(sizes_.m * sizes_.k * in_size_) : 0; }
-  std::int64_t right_bytes() const { return pack_right_ ? round_up(sizes_.k * sizes_.n * in_size_) : 0; }
+  bool widens() const { return held_.in != in_type_; }
+  bool narrows() const { return held_.out != out_type_; }
+  std::int64_t left_bytes() const { return pack_left_ ? round_up(sizes_.m * sizes_.k * held_in_size_) : 0; }
+  std::int64_t right_bytes() const { return pack_right_ ? round_up(sizes_.k * sizes_.n * held_in_size_) : 0; }
 
   const std::byte* pack(const Loops& loops, const std::byte* from, std::byte* to) const {
     loops.each_line([&](const auto& at) {
-      move_line(static_cast<std::size_t>(in_size_), from + at[0] * in_size_, loops.inner_stride(0),
-                to + at[1] * in_size_, loops.inner_stride(1), static_cast<std::size_t>(loops.inner()));
+      const auto count = static_cast<std::size_t>(loops.inner());
+      std::byte* const line = to + at[1] * held_in_size_;
+      if (widens()) {
+        load_line(in_type_, from, at[0], loops.inner_stride(0), count, reinterpret_cast<float*>(line));
+      } else {
+        move_line(static_cast<std::size_t>(in_size_), from + at[0] * in_size_, loops.inner_stride(0), line,
+                  loops.inner_stride(1), count);
+      }
     });
     return to;
   }
 
+  void unpack(const std::byte* from, std::byte* to) const {
+    out_.each_line([&](const auto& at) {
+      const std::byte* const line = from + at[1] * held_out_size_;
+      const std::int64_t count = out_.inner(), stride = out_.inner_stride(0);
+      if (!narrows()) {
+        move_line(static_cast<std::size_t>(out_size_), line, out_.inner_stride(1), to + at[0] * out_size_, stride,
+                  static_cast<std::size_t>(count));
+      } else if (const auto* values = reinterpret_cast<const float*>(line); stride == 1) {
+        store_line(out_type_, to, at[0], static_cast<std::size_t>(count), values);
+      } else {
+        for (std::int64_t i = 0; i < count; ++i) { store_line(out_type_, to, at[0] + i * stride, 1, values + i); }
+      }
+    });
+  }
+
   const graph::Node& node_;
   const graph::FusedStep& step_;
-  std::int64_t in_size_, out_size_;
+  const DType in_type_, out_type_;
+  const Held held_;
+  const std::int64_t in_size_, out_size_, held_in_size_, held_out_size_;
   std::unique_ptr<PlainProduct> product_;
   double cost_ns_ = 0;
   bool swapped_ = false, pack_left_ = false, pack_right_ = false, pack_out_ = false, one_call_ = false;
@@ -594,7 +623,7 @@ StepResult make_contract(const graph::View& view, const graph::FusedStep& step, 
         const bool exact = sums_bytes_exactly();
         if (auto product =
                 PlainContract::make(view, step, c, sizes, pool, exact ? LibraryProduct::make : ByteProduct::make,
-                                    exact ? library_rate(in) : kByteRate)) {
+                                    {in, out}, exact ? library_rate(in) : kByteRate)) {
           return StepResult(std::move(product));
         }
       }
@@ -610,10 +639,16 @@ StepResult make_contract(const graph::View& view, const graph::FusedStep& step, 
   ProductSizes rows{};
   const bool ours =
       in == DType::f32 && out == DType::f32 && sizes.multiply_adds() < kLibraryFromDirect && is_direct(c, rows);
+  const auto library = [&](PlainContract::Held held) {
+    return PlainContract::make(view, step, c, sizes, pool, LibraryProduct::make, held, library_rate(held.in));
+  };
   if (known(in) && known(out) && worth && !ours) {
-    if (auto product = PlainContract::make(view, step, c, sizes, pool, LibraryProduct::make, library_rate(in))) {
-      return StepResult(std::move(product));
-    }
+    if (auto product = library({in, out})) { return StepResult(std::move(product)); }
+  }
+  // Widened operands have exact products in f32, and each batch is a call of its own.
+  const bool widened = in != DType::f32 || out != DType::f32;
+  if (widened && sizes.multiply_adds() / static_cast<double>(sizes.batch) >= kLibraryFrom) {
+    if (auto product = library({DType::f32, DType::f32})) { return StepResult(std::move(product)); }
   }
   return StepResult(std::make_unique<LoopContract<float>>(view, step, c, sizes, pool));
 }
